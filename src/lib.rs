@@ -1,0 +1,39 @@
+//! The tunnel from a private MCP server to a control plane, and the relay that plays the
+//! control plane.
+//!
+//! The way of one command, from the socket it comes in by to the socket it leaves by:
+//!
+//! ```text
+//! control_plane::poll      reads the long poll, stamps the receipt time, parses each command
+//!       |  bounded lanes (crossbeam), together at most `max_inflight_requests` commands
+//! dispatch::worker         one of N forwarding threads; owns the command until its last
+//!       |                  answer is posted
+//!       |-> mcp            which binding serves this channel
+//!       |     mcp::http    one POST, JSON or SSE answer
+//!       |     mcp::stdio   one shared child, many calls
+//!       |<- notifications, then exactly one terminal answer (or a classified failure)
+//! control_plane::respond   posts each answer with its shard token, retries within the deadline
+//! ```
+//!
+//! Nothing else is on the path. A command is a value that moves: there is never a second owner.
+//! Payloads are carried as raw text ([`serde_json::value::RawValue`]): what nobody here had to
+//! understand is not encoded again.
+//!
+//! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
+//! `control_plane` and `mcp`, both of those call `net` and `wire`; `settings`, `wire`, `net`,
+//! `httpd` and `stats` call nobody but `wire` and `secret`. `ops` reads the counters and state
+//! cells that the others own; nobody waits for `ops`. The relay shares `wire`, `httpd` and
+//! `stats` with the daemon, and nothing else.
+
+pub mod cli;
+pub mod control_plane;
+pub mod dispatch;
+pub mod httpd;
+pub mod mcp;
+pub mod net;
+pub mod ops;
+pub mod relay;
+pub mod secret;
+pub mod settings;
+pub mod stats;
+pub mod wire;

@@ -1,0 +1,94 @@
+//! One way to wake a thread that waits for something: a socket, a pipe, a channel.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::{EventfdFlags, eventfd};
+
+/// A switch that goes from "go on" to "give up", once, and wakes everyone who waits on it.
+///
+/// A wait on file descriptors adds [`Cancel::fd`] to its poll set (it becomes readable for good),
+/// a wait on channels adds [`Cancel::channel`] to its select (it disconnects).
+#[derive(Clone)]
+pub struct Cancel(Arc<Inner>);
+
+struct Inner {
+    cancelled: AtomicBool,
+    event: OwnedFd,
+    receiver: Receiver<()>,
+    sender: Mutex<Option<Sender<()>>>,
+}
+
+impl Cancel {
+    /// A switch that says "go on".
+    ///
+    /// # Errors
+    /// If the process has no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (sender, receiver) = crossbeam_channel::bounded(0);
+        Ok(Self(Arc::new(Inner {
+            cancelled: AtomicBool::new(false),
+            event,
+            receiver,
+            sender: Mutex::new(Some(sender)),
+        })))
+    }
+
+    /// Says "give up" to all who wait and all who will.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        // The only failure of this write is a full counter, which is readable as well.
+        let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
+        drop(self.0.sender.lock().unwrap_or_else(|e| e.into_inner()).take());
+    }
+
+    /// Whether someone said "give up".
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Readable once cancelled, and from then on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.event.as_fd()
+    }
+
+    /// Disconnected once cancelled; nothing is ever sent on it.
+    pub fn channel(&self) -> &Receiver<()> {
+        &self.0.receiver
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cancel({})", self.is_cancelled())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_cancel_wakes_waits_on_channels_and_descriptors() {
+        let cancel = Cancel::new().unwrap();
+        let waiting = cancel.clone();
+        let thread = thread::spawn(move || {
+            assert!(waiting.channel().recv().is_err());
+            let mut set = [rustix::event::PollFd::from_borrowed_fd(
+                waiting.fd(),
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut set, None).unwrap()
+        });
+        cancel.cancel();
+        cancel.cancel();
+        assert_eq!(thread.join().unwrap(), 1);
+        assert!(cancel.is_cancelled());
+    }
+}

@@ -1,0 +1,379 @@
+//! Commands as the poll hands them out (W-48 to W-56).
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::headers::Headers;
+use super::ids::{ChannelName, RequestId, ShardToken};
+use super::json;
+use super::message::Message;
+use super::time::parse_rfc3339;
+
+/// One command: what to do, for whom, until when.
+#[derive(Debug)]
+pub struct Command {
+    /// The control plane's name for it.
+    pub request_id: RequestId,
+    /// Goes back with every answer.
+    pub shard_token: ShardToken,
+    /// The channel that it is routed on.
+    pub channel: ChannelName,
+    /// When the control plane accepted it, by its own clock.
+    pub created_at: Option<SystemTime>,
+    /// Headers of the remote client.
+    pub headers: Headers,
+    /// When the headers of the poll answer were there (W-42).
+    pub received_at: Instant,
+    /// When it is too late for any answer (W-56).
+    pub deadline: Option<Instant>,
+    /// What to do.
+    pub kind: CommandKind,
+}
+
+/// What a command asks for (W-50).
+#[derive(Debug)]
+pub enum CommandKind {
+    /// Deliver one JSON-RPC message.
+    JsonRpc(Message),
+    /// End the session that the headers name.
+    SessionTermination,
+    /// Fetch the OAuth metadata of the server.
+    OauthDiscovery,
+}
+
+impl Command {
+    /// The session that it belongs to.
+    pub fn session_id(&self) -> Option<&str> {
+        self.headers.session_id()
+    }
+
+    /// The `X-Request-Id` of the remote client.
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.headers.get("X-Request-Id")
+    }
+
+    /// The word for its type on the wire.
+    pub fn type_word(&self) -> &'static str {
+        match self.kind {
+            CommandKind::JsonRpc(_) => "jsonrpc",
+            CommandKind::SessionTermination => "session_termination",
+            CommandKind::OauthDiscovery => "oauth_discovery",
+        }
+    }
+}
+
+/// A command that could not be used; its neighbours can (W-49). It is logged, and nothing is
+/// posted for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The command's name, if it could be read.
+    pub request_id: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether the type is one that this program does not know.
+    pub unknown_type: bool,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// What one poll answer held, in order.
+#[derive(Debug, Default)]
+pub struct Envelope {
+    /// Usable commands.
+    pub commands: Vec<Command>,
+    /// The others.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Envelope {
+    /// Reads the body of a poll answer (W-48). `received_at` is the moment of W-42.
+    ///
+    /// # Errors
+    /// If the document is not JSON, has trailing text, or its `commands` is no array: the whole
+    /// answer is then a poll error.
+    pub fn parse(body: &str, received_at: Instant) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Document<'a> {
+            #[serde(borrow, default)]
+            commands: Option<Vec<&'a RawValue>>,
+        }
+        let document: Option<Document<'_>> = serde_json::from_str(body)?;
+        let mut envelope = Self::default();
+        for text in document.and_then(|d| d.commands).unwrap_or_default() {
+            match command(text.get(), received_at) {
+                Ok(command) => envelope.commands.push(command),
+                Err(rejected) => envelope.rejected.push(rejected),
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
+    let nameless = |reason: &str| Rejected {
+        request_id: None,
+        reason: reason.to_owned(),
+        unknown_type: false,
+    };
+    let members =
+        json::Members::of(text).map_err(|_| nameless("the command is not a JSON object"))?;
+    let named = members.get("request_id").and_then(json::string).filter(|id| !id.is_empty());
+    let reject = |reason: String| Rejected {
+        request_id: named.as_deref().map(str::to_owned),
+        reason,
+        unknown_type: false,
+    };
+    let present = |name: &str| members.get(name).filter(|value| *value != "null");
+    let text_of = |name: &str| match present(name) {
+        None => Err(reject(format!("`{name}` is missing"))),
+        Some(value) => match json::string(value) {
+            Some(text) if !text.is_empty() => Ok(text.into_owned()),
+            Some(_) => Err(reject(format!("`{name}` is empty"))),
+            None => Err(reject(format!("`{name}` is not a string"))),
+        },
+    };
+
+    let command_type = text_of("command_type")?;
+    if !matches!(command_type.as_str(), "jsonrpc" | "session_termination" | "oauth_discovery") {
+        // The type is the peer's text: shown, but not at any length.
+        let shown: String = command_type.chars().take(64).collect();
+        let mut rejected = reject(format!("unknown command type {}", json::quote(&shown)));
+        rejected.unknown_type = true;
+        return Err(rejected);
+    }
+    let request_id = RequestId::new(text_of("request_id")?).map_err(|e| reject(e.to_string()))?;
+    let shard_token =
+        ShardToken::new(text_of("shard_token")?).map_err(|e| reject(e.to_string()))?;
+    let channel = match present("channel") {
+        None => ChannelName::main(),
+        Some(value) => json::string(value)
+            .ok_or_else(|| reject("`channel` is not a string".to_owned()))?
+            .parse()
+            .map_err(|e| reject(format!("`channel`: {e}")))?,
+    };
+    let created_at = match present("created_at") {
+        None => None,
+        Some(value) => Some(
+            json::string(value)
+                .and_then(|text| parse_rfc3339(&text))
+                .ok_or_else(|| reject("`created_at` is not an RFC 3339 date".to_owned()))?,
+        ),
+    };
+    let headers = match present("headers") {
+        None => Headers::new(),
+        Some(value) => serde_json::from_str(value)
+            .map_err(|_| reject("`headers` is not an object of string arrays".to_owned()))?,
+    };
+    let kind = match command_type.as_str() {
+        "jsonrpc" => {
+            let text =
+                present("jsonrpc").ok_or_else(|| reject("`jsonrpc` is missing".to_owned()))?;
+            let message = Message::parse(text)
+                .map_err(|e| reject(format!("`jsonrpc` is no message: {e}")))?;
+            CommandKind::JsonRpc(message)
+        }
+        "session_termination" if headers.session_id().is_none() => {
+            return Err(reject("a session termination without `Mcp-Session-Id`".to_owned()));
+        }
+        "session_termination" => CommandKind::SessionTermination,
+        _ => CommandKind::OauthDiscovery,
+    };
+    let deadline = present("response_timeout")
+        .and_then(json::string)
+        .and_then(|text| parse_timeout(&text))
+        .and_then(|timeout| received_at.checked_add(timeout));
+    Ok(Command {
+        request_id,
+        shard_token,
+        channel,
+        created_at,
+        headers,
+        received_at,
+        deadline,
+        kind,
+    })
+}
+
+/// A `response_timeout` (W-55): digits and one unit, the whole at most 2^63-1 nanoseconds.
+/// Anything else means that there is no deadline.
+pub fn parse_timeout(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return None;
+    }
+    let unit_ns: u64 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let ns = number.parse::<u64>().ok()?.checked_mul(unit_ns)?;
+    (ns <= i64::MAX as u64).then(|| Duration::from_nanos(ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Envelope {
+        Envelope::parse(body, Instant::now()).unwrap()
+    }
+
+    fn one(command: &str) -> Result<Command, Rejected> {
+        let mut envelope = parse(&format!(r#"{{"commands":[{command}]}}"#));
+        match envelope.rejected.pop() {
+            Some(rejected) => Err(rejected),
+            None => Ok(envelope.commands.pop().unwrap()),
+        }
+    }
+
+    #[test] // W-48
+    fn an_envelope_without_commands_holds_none() {
+        for body in ["{}", "null", r#"{"commands":null,"x":1}"#, r#"{"commands":[]}"#] {
+            let envelope = parse(body);
+            assert!(envelope.commands.is_empty() && envelope.rejected.is_empty(), "{body}");
+        }
+        for body in ["", "x", "{} {}", r#"{"commands":{}}"#, r#"{"commands":1}"#, "[]1"] {
+            assert!(Envelope::parse(body, Instant::now()).is_err(), "{body}");
+        }
+    }
+
+    #[test] // W-49
+    fn one_bad_command_never_harms_its_neighbours() {
+        let good = r#"{"request_id":"a","shard_token":"t","command_type":"jsonrpc","jsonrpc":{"jsonrpc":"2.0","id":1,"method":"m"}}"#;
+        let envelope = parse(&format!(r#"{{"commands":[7,{good},{{"request_id":"b"}},{good}]}}"#));
+        assert_eq!(envelope.commands.len(), 2);
+        assert_eq!(envelope.rejected.len(), 2);
+        assert_eq!(envelope.rejected[1].request_id.as_deref(), Some("b"));
+    }
+
+    #[test] // W-49
+    fn every_field_is_checked_as_the_table_says() {
+        let with = |extra: &str| {
+            one(&format!(
+                r#"{{"request_id":"a","shard_token":"t","command_type":"jsonrpc","jsonrpc":{{"jsonrpc":"2.0","id":1,"method":"m"}}{extra}}}"#
+            ))
+        };
+        assert!(with("").unwrap().deadline.is_none());
+        assert_eq!(with("").unwrap().channel, ChannelName::main());
+        for bad in [
+            r#","request_id":"""#,
+            r#","request_id":5"#,
+            r#","shard_token":null"#,
+            r#","shard_token":"""#,
+            r#","command_type":null"#,
+            r#","command_type":7"#,
+            r#","channel":7"#,
+            r#","channel":"a b""#,
+            r#","created_at":"yesterday""#,
+            r#","created_at":5"#,
+            r#","headers":[]"#,
+            r#","headers":{"a":"b"}"#,
+            r#","jsonrpc":null"#,
+            r#","jsonrpc":[]"#,
+            r#","jsonrpc":"x""#,
+        ] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        for good in [
+            r#","channel":null"#,
+            r#","channel":" MAIN ""#,
+            r#","created_at":null"#,
+            r#","headers":null"#,
+            r#","response_timeout":30"#,
+            r#","response_timeout":"1d""#,
+            r#","response_timeout":{}"#,
+            r#","unknown":{"x":1}"#,
+        ] {
+            let command = with(good).unwrap();
+            assert!(command.deadline.is_none(), "{good}");
+        }
+        assert!(with(r#","response_timeout":"45s""#).unwrap().deadline.is_some());
+    }
+
+    #[test] // W-50
+    fn types_have_their_own_demands() {
+        let common = r#""request_id":"a","shard_token":"t""#;
+        let unknown = one(&format!(r#"{{{common},"command_type":"reboot"}}"#)).unwrap_err();
+        assert!(unknown.unknown_type);
+        assert_eq!(unknown.request_id.as_deref(), Some("a"));
+        let end = |headers: &str| {
+            one(&format!(
+                r#"{{{common},"command_type":"session_termination","headers":{headers}}}"#
+            ))
+        };
+        assert!(end(r#"{"mcp-SESSION-id":["","s"]}"#).is_ok());
+        assert!(end(r#"{"mcp-session-id":[""]}"#).is_err());
+        assert!(end("{}").is_err());
+        assert!(one(&format!(r#"{{{common},"command_type":"oauth_discovery"}}"#)).is_ok());
+    }
+
+    #[test] // W-52
+    fn the_payload_is_carried_as_text() {
+        let text = r#"{"jsonrpc":"2.0", "id":1.0,"method":"m","params":{"z":1e400,"a":"\u00e9"},"x":[1,1.0]}"#;
+        let command = one(&format!(
+            r#"{{"request_id":"a","shard_token":"t","command_type":"jsonrpc","jsonrpc":{text}}}"#
+        ))
+        .unwrap();
+        let CommandKind::JsonRpc(message) = command.kind else { panic!() };
+        assert_eq!(message.text(), text);
+    }
+
+    #[test] // W-55
+    fn a_timeout_is_digits_and_one_unit() {
+        for (text, ns) in [
+            ("30s", 30_000_000_000),
+            ("4500ms", 4_500_000_000),
+            ("0s", 0),
+            ("0h", 0),
+            ("007s", 7_000_000_000),
+            ("9223372036854775807ns", 9_223_372_036_854_775_807),
+            ("9223372036s", 9_223_372_036_000_000_000),
+            ("2562047h", 9_223_369_200_000_000_000),
+        ] {
+            assert_eq!(parse_timeout(text), Some(Duration::from_nanos(ns)), "{text}");
+        }
+        for text in [
+            "9223372036854775808ns",
+            "9223372037s",
+            "2562048h",
+            "4.5s",
+            "1m30s",
+            "-1s",
+            "-0s",
+            "+1s",
+            "0",
+            "1e3s",
+            "1d",
+            "1µs",
+            "1S",
+            " 1s",
+            "1s ",
+            "1s\n",
+            "",
+            "s",
+            "99999999999999999999999999s",
+        ] {
+            assert_eq!(parse_timeout(text), None, "{text}");
+        }
+    }
+
+    #[test] // W-56
+    fn the_deadline_counts_from_the_receipt() {
+        let received_at = Instant::now();
+        let body = r#"{"commands":[{"request_id":"a","shard_token":"t","command_type":"oauth_discovery","response_timeout":"2s","created_at":"2001-01-01T00:00:00Z"}]}"#;
+        let envelope = Envelope::parse(body, received_at).unwrap();
+        assert_eq!(envelope.commands[0].deadline, Some(received_at + Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,231 @@
+//! Failures of the private hop, told apart: `error.data.tunnel_failure` (W-62, F-57 to F-63).
+
+use super::json;
+use super::message::RpcId;
+
+/// Which part of the way failed (F-58).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureSource {
+    /// The MCP server answered with a status of 400..=599 and no MCP error.
+    TargetHttp,
+    /// The name was not resolved.
+    Dns,
+    /// TLS was not agreed on.
+    Tls,
+    /// No connection came about.
+    Connect,
+    /// The connection, or the child's pipe, ended before the answer.
+    TransportClosed,
+    /// A time limit passed.
+    Timeout,
+    /// The answer broke the protocol.
+    Protocol,
+    /// Anything else, on our side.
+    ClientInternal,
+}
+
+impl FailureSource {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TargetHttp => "target_http",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Connect => "connect",
+            Self::TransportClosed => "transport_closed",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::ClientInternal => "client_internal",
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What exactly happened (F-59).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum FailureKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FailureKind {
+            /// Every kind, for tables and metrics.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The pipe to the child is closed.
+    ClosedPipe = "closed_pipe",
+    /// The connection was aborted.
+    ConnectionAborted = "connection_aborted",
+    /// The connection was closed on our side.
+    ConnectionClosed = "connection_closed",
+    /// Nobody listens there.
+    ConnectionRefused = "connection_refused",
+    /// The peer reset the connection.
+    ConnectionReset = "connection_reset",
+    /// The connection failed in another way.
+    Dial = "dial",
+    /// The name was not resolved.
+    Dns = "dns",
+    /// The stream ended where a message might have begun.
+    Eof = "eof",
+    /// No way to the host.
+    HostUnreachable = "host_unreachable",
+    /// A status of 400 or more, whose body was not looked at.
+    HttpStatus = "http_status",
+    /// A body that is JSON but no MCP error.
+    InvalidMcpError = "invalid_mcp_error",
+    /// A message that does not belong there.
+    InvalidProtocolResponse = "invalid_protocol_response",
+    /// A body that is not JSON.
+    MalformedJson = "malformed_json",
+    /// No way to the network.
+    NetworkUnreachable = "network_unreachable",
+    /// An answer that is no MCP answer at all.
+    NonProtocolResponse = "non_protocol_response",
+    /// No body where one is due.
+    ResponseBodyMissing = "response_body_missing",
+    /// A body over the limit.
+    ResponseBodyTooLarge = "response_body_too_large",
+    /// A body that broke off.
+    ResponseBodyUnreadable = "response_body_unreadable",
+    /// A time limit passed.
+    Timeout = "timeout",
+    /// TLS was not agreed on.
+    Tls = "tls",
+    /// The stream ended inside a message.
+    UnexpectedEof = "unexpected_eof",
+    /// None of these.
+    Unknown = "unknown",
+}
+
+/// Why a command has no answer from the MCP server. It holds nothing of the target: no URL, no
+/// body, no free text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Which part of the way failed.
+    pub source: FailureSource,
+    /// What exactly happened.
+    pub kind: FailureKind,
+    /// The status of the MCP server's answer, if there was one.
+    pub upstream_status: Option<u16>,
+}
+
+/// The status of a failure without an upstream status (F-61).
+pub const BAD_GATEWAY: u16 = 502;
+
+impl Failure {
+    /// A failure without any answer from the server.
+    pub const fn new(source: FailureSource, kind: FailureKind) -> Self {
+        Self { source, kind, upstream_status: None }
+    }
+
+    /// A failure that follows from an HTTP answer with this status (F-58, rows 1 and 2).
+    pub const fn of_answer(status: u16, kind: FailureKind) -> Self {
+        let source = match status {
+            400..=599 => FailureSource::TargetHttp,
+            _ => FailureSource::Protocol,
+        };
+        Self { source, kind, upstream_status: Some(status) }
+    }
+
+    /// The status to report: the upstream one, else 502 (F-61).
+    pub fn resp_code(&self) -> u16 {
+        match self.upstream_status {
+            // A success that carried no MCP answer is no success (B-23).
+            Some(status) if status >= 300 => status,
+            _ => BAD_GATEWAY,
+        }
+    }
+
+    /// Whether the server answered at all (F-63 ties this to `target_http`).
+    pub fn upstream_response_received(&self) -> bool {
+        self.upstream_status.is_some() && self.source != FailureSource::TransportClosed
+    }
+
+    /// The JSON-RPC error to post (F-57). Without an id the member is left out.
+    pub fn to_json(&self, id: Option<&RpcId>) -> String {
+        let status = match (self.source, self.upstream_status) {
+            (FailureSource::TargetHttp, Some(status)) => format!(",\"upstream_status\":{status}"),
+            _ => String::new(),
+        };
+        let data = format!(
+            "{{\"tunnel_failure\":{{\"version\":1,\"source\":\"{}\",\"transport_error_kind\":\"{}\",\
+             \"upstream_response_received\":{}{status}}}}}",
+            self.source.as_str(),
+            self.kind.as_str(),
+            self.upstream_response_received(),
+        );
+        error_json(id, INTERNAL_ERROR, reason_phrase(self.resp_code()), Some(&data))
+    }
+}
+
+/// JSON-RPC "internal error", the code of all errors that the tunnel makes itself.
+pub const INTERNAL_ERROR: i64 = -32603;
+
+/// A JSON-RPC error message as text. `data` must be JSON.
+pub fn error_json(id: Option<&RpcId>, code: i64, message: &str, data: Option<&str>) -> String {
+    let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
+    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    let message = json::quote(message);
+    format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}")
+}
+
+/// The standard reason phrase of a status, or a general text (F-57).
+pub fn reason_phrase(status: u16) -> &'static str {
+    ureq::http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("MCP transport error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // F-57
+    fn a_refused_connection_reads_as_specified() {
+        let failure = Failure::new(FailureSource::Connect, FailureKind::ConnectionRefused);
+        let id = RpcId::from_json("\"q7\"");
+        assert_eq!(
+            failure.to_json(id.as_ref()),
+            r#"{"jsonrpc":"2.0","id":"q7","error":{"code":-32603,"message":"Bad Gateway","data":{"tunnel_failure":{"version":1,"source":"connect","transport_error_kind":"connection_refused","upstream_response_received":false}}}}"#
+        );
+    }
+
+    #[test] // F-63
+    fn the_upstream_status_goes_with_target_http_only() {
+        let failure = Failure::of_answer(503, FailureKind::MalformedJson);
+        assert_eq!(failure.source, FailureSource::TargetHttp);
+        assert_eq!(failure.resp_code(), 503);
+        assert!(
+            failure
+                .to_json(None)
+                .contains(r#""upstream_response_received":true,"upstream_status":503"#)
+        );
+        let redirect = Failure::of_answer(302, FailureKind::MalformedJson);
+        assert_eq!(redirect.source, FailureSource::Protocol);
+        assert_eq!(redirect.resp_code(), 302);
+        assert!(!redirect.to_json(None).contains("upstream_status"));
+    }
+
+    #[test] // B-23
+    fn a_success_without_an_mcp_answer_is_502() {
+        let failure = Failure::of_answer(202, FailureKind::NonProtocolResponse);
+        assert_eq!((failure.source, failure.resp_code()), (FailureSource::Protocol, 502));
+    }
+
+    #[test] // F-57
+    fn a_status_without_a_phrase_has_a_general_message() {
+        assert_eq!(reason_phrase(502), "Bad Gateway");
+        assert_eq!(reason_phrase(599), "MCP transport error");
+    }
+}

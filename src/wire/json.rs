@@ -1,0 +1,244 @@
+//! Looking into JSON text without decoding it, and changing one value without touching the rest.
+//!
+//! The tunnel has to read a few members of a message (`id`, `method`, a progress token) and to
+//! replace some of them. All other text must leave as it came: numbers such as `1e400`, the order
+//! of members, duplicate members, white space. So members are found as slices of the original
+//! text, and a change is a splice.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of one JSON object, in order, duplicates included, values as slices of the text.
+#[derive(Debug)]
+pub struct Members<'a> {
+    text: &'a str,
+    members: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+impl<'a> Members<'a> {
+    /// Splits an object into its members. Fails if `text` is not one JSON object.
+    pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
+        let List(members) = serde_json::from_str(text)?;
+        Ok(Self { text, members })
+    }
+
+    /// The last value of a member, as nearly every JSON reader resolves duplicates.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// Whether a member of this name is present, `null` included.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(key, _)| key == name)
+    }
+
+    /// Where each value of a member stands in the text, in order.
+    pub fn spans(&self, name: &str) -> Vec<Range<usize>> {
+        self.members
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| span(self.text, value))
+            .collect()
+    }
+
+    /// All members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(key, value)| (key.as_ref(), *value))
+    }
+}
+
+/// Where `part`, a slice of `text`, stands in it.
+///
+/// # Panics
+/// If `part` is not a slice of `text`.
+pub fn span(text: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize)
+        .checked_sub(text.as_ptr() as usize)
+        .filter(|start| start + part.len() <= text.len())
+        .expect("part is a slice of text");
+    start..start + part.len()
+}
+
+/// Replaces pieces of a text: `edits` are (where, what) and must not overlap.
+pub fn splice(text: &str, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> String {
+    edits.sort_by_key(|(range, _)| range.start);
+    let growth: usize = edits.iter().map(|(_, new)| new.len()).sum();
+    let mut out = String::with_capacity(text.len() + growth);
+    let mut at = 0;
+    for (range, new) in edits {
+        out.push_str(&text[at..range.start]);
+        out.push_str(&new);
+        at = range.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+/// The elements of a JSON array, each as the text it came in.
+pub fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// A JSON string value, or nothing if the text is another kind of value.
+pub fn string(text: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    if !text.starts_with('"') {
+        return None;
+    }
+    serde_json::from_str::<Text<'_>>(text).ok().map(|Text(s)| s)
+}
+
+/// `text` as a JSON string literal.
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Removes white space between tokens, so that the text is one line. Strings stay as they are
+/// (a JSON string holds no raw line break). `text` must be valid JSON.
+pub fn compact(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|b| b == b'\n' || b == b'\r') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut in_string = false;
+    let mut escaped = false;
+    for c in text.chars() {
+        if in_string {
+            out.push(c);
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => in_string = false,
+                _ => {}
+            }
+        } else if !matches!(c, ' ' | '\t' | '\n' | '\r') {
+            in_string = c == '"';
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether arrays and objects nest deeper than `limit` anywhere in `text`, which must be valid
+/// JSON.
+pub fn deeper_than(text: &str, limit: usize) -> bool {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    for b in text.bytes() {
+        if in_string {
+            match b {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match b {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+struct List<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = List<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<'de>, A::Error> {
+                #[derive(Deserialize)]
+                struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+                let mut members = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    members.push((key, value.get()));
+                }
+                Ok(List(members))
+            }
+
+            // An array must not pass for an object.
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<List<'de>, A::Error> {
+                Err(serde::de::Error::custom("expected an object, found an array"))
+            }
+        }
+        deserializer.deserialize_map(ListVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_slices_of_the_text_with_duplicates_in_order() {
+        let text = r#" {"a" : 1.0, "b":{"x":[1e400,  "\ud800"]}, "a":12345678901234567890 } "#;
+        let members = Members::of(text).unwrap();
+        assert_eq!(members.get("a"), Some("12345678901234567890"));
+        assert_eq!(members.get("b"), Some(r#"{"x":[1e400,  "\ud800"]}"#));
+        let spans = members.spans("a");
+        assert_eq!(spans.len(), 2);
+        assert_eq!(&text[spans[0].clone()], "1.0");
+        assert!(members.has("a") && !members.has("c"));
+        assert!(Members::of("[1]").is_err());
+        assert!(Members::of("{} x").is_err());
+        assert!(Members::of("").is_err());
+    }
+
+    #[test]
+    fn an_escaped_member_name_is_the_same_name() {
+        assert_eq!(Members::of(r#"{"\u0069d":7}"#).unwrap().get("id"), Some("7"));
+    }
+
+    #[test]
+    fn a_splice_touches_nothing_else() {
+        let text = r#"{"id":1,"params":{"n":1e400},"id":2}"#;
+        let members = Members::of(text).unwrap();
+        let edits = members.spans("id").into_iter().map(|r| (r, Cow::Borrowed("99"))).collect();
+        assert_eq!(splice(text, edits), r#"{"id":99,"params":{"n":1e400},"id":99}"#);
+    }
+
+    #[test] // M-13
+    fn compacting_keeps_strings_and_numbers() {
+        let text = "{\n \"a\" : \"x \\\" \\n y\",\r\n\t\"b\" : [ 1.0 , 1e400 ]\n}";
+        assert_eq!(compact(text), r#"{"a":"x \" \n y","b":[1.0,1e400]}"#);
+        let line = r#"{ "a" : 1 }"#;
+        assert!(matches!(compact(line), Cow::Borrowed(same) if same == line));
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert!(!deeper_than(r#"{"a":"[[[[[["}"#, 1));
+        assert!(!deeper_than("[[[]],[[]]]", 3));
+        assert!(deeper_than("[[[]]]", 2));
+    }
+
+    #[test]
+    fn only_a_string_is_a_string() {
+        assert_eq!(string(r#""a\u0062""#).as_deref(), Some("ab"));
+        assert_eq!(string("1"), None);
+        assert_eq!(string("null"), None);
+        assert_eq!(quote("a\"b\n"), r#""a\"b\n""#);
+    }
+}

@@ -1,0 +1,21 @@
+//! The tunnel protocol as types: what is parsed from and printed to the two sides.
+//!
+//! No I/O and no clocks of its own. The daemon and the relay both build on it; every other room
+//! may call it, it calls none.
+
+pub mod command;
+pub mod failure;
+pub mod headers;
+pub mod ids;
+pub mod json;
+pub mod message;
+pub mod response;
+pub mod server_info;
+pub mod time;
+
+pub use command::{Command, CommandKind, Envelope, Rejected};
+pub use failure::{Failure, FailureKind, FailureSource};
+pub use headers::Headers;
+pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
+pub use message::{Message, MessageKind, RpcId};
+pub use response::{Response, ResponseType};

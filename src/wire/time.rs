@@ -1,0 +1,34 @@
+//! Dates on the wire: RFC 3339 text in UTC.
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment as RFC 3339 text, for instance `2026-02-03T04:05:06.789Z`.
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let at = at.replace_millisecond(at.millisecond()).expect("a millisecond is below 1000");
+    at.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// The moment that an RFC 3339 text names, or nothing if it is malformed.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn a_date_is_written_and_read_back() {
+        let at = UNIX_EPOCH + Duration::from_millis(1_770_091_506_789);
+        assert_eq!(rfc3339(at), "2026-02-03T04:05:06.789Z");
+        assert_eq!(parse_rfc3339("2026-02-03T04:05:06.789Z"), Some(at));
+        assert_eq!(parse_rfc3339("2026-02-03T05:05:06.789+01:00"), Some(at));
+        assert_eq!(parse_rfc3339("2026-02-03 04:05"), None);
+        assert_eq!(parse_rfc3339("yesterday"), None);
+    }
+}
