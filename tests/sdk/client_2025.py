@@ -2,7 +2,7 @@
 
 `client_2025.py URL` connects to the MCP endpoint at URL and prints one JSON line a step, then
 exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
-`server_2025.py` or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
+`server.py` or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
 environment names a file that the latter can fetch: it is how it is made to answer something big.
 """
 

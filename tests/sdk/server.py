@@ -1,21 +1,32 @@
-"""An MCP server of the handshake era, made with the official Python SDK.
+"""An MCP server made with the official Python SDK, of the era of the SDK that runs it.
 
-`server_2025.py` serves one client on stdin and stdout; `server_2025.py --http` serves many on a
-port of the kernel's choice and prints `listening URL` first. Its tools are the ones a tunnel can
-get wrong: large, slow, cancelled, failing, dying. `echo`, `get-sum` and
-`trigger-long-running-operation` have the names and shapes of the npm server
-`@modelcontextprotocol/server-everything`, so that one client program can exercise both.
+`server.py` serves one client on stdin and stdout; `server.py --http` serves many on a port of the
+kernel's choice and prints `listening URL` first. Its tools are the ones a tunnel can get wrong:
+large, slow, cancelled, failing, dying. `echo`, `get-sum` and `trigger-long-running-operation` have
+the names and shapes of the npm server `@modelcontextprotocol/server-everything`, so that one
+client program can exercise both.
 """
 
 import os
 import socket
 import sys
+from typing import Annotated
 
 import anyio
 import uvicorn
-from mcp.server.fastmcp import Context, FastMCP
+from pydantic import Field
 
-server = FastMCP("python-2025", log_level="WARNING")
+try:
+    from mcp.server.mcpserver import Context, MCPServer as Server
+    import mcp_types as types
+
+    STATELESS = True
+except ImportError:
+    from mcp.server.fastmcp import Context, FastMCP as Server
+
+    STATELESS = False
+
+server = Server("python-2026" if STATELESS else "python-2025", log_level="WARNING")
 cancelled = 0
 started = 0
 
@@ -92,6 +103,35 @@ def simple_prompt() -> str:
 @server.prompt(name="args-prompt")
 def args_prompt(city: str, state: str = "") -> str:
     return f"What's weather in {city}{', ' + state if state else ''}?"
+
+
+if STATELESS:
+    # What only the stateless era has: an argument that travels in a header as well, a call that
+    # needs more input first, and a subscription.
+
+    @server.tool(name="in-region")
+    def in_region(
+        region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})], ctx: Context
+    ) -> str:
+        return f"{region}, {ctx.headers.get('mcp-param-region') if ctx.headers else 'no headers'}"
+
+    @server.tool(name="ask-for-name")
+    def ask_for_name(ctx: Context) -> str | types.InputRequiredResult:
+        answers = ctx.input_responses
+        if not answers:
+            schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+            question = types.ElicitRequest(
+                params=types.ElicitRequestFormParams(message="Name?", requested_schema=schema)
+            )
+            return types.InputRequiredResult(
+                input_requests={"name": question}, request_state='{"n": 1.0}'
+            )
+        return f"Hello, {answers['name'].content['name']}!"
+
+    @server.tool(name="change-tools")
+    async def change_tools(ctx: Context) -> str:
+        await ctx.notify_tools_changed()
+        return "changed"
 
 
 def serve_http() -> None:
