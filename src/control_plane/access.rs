@@ -10,13 +10,8 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::net::client::{ClientConfig, header_value};
 use crate::net::{Cancel, Client, NetError, Outgoing, Reply, Trust};
 use crate::secret::Secret;
-use crate::wire::TunnelId;
 use crate::wire::server_info::ServerInfo;
-
-/// The name that the daemon gives itself (W-5).
-pub const CLIENT_NAME: &str = env!("CARGO_PKG_NAME");
-/// The version that the daemon gives itself (W-5).
-pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, TunnelId};
 
 /// How long a connection to the control plane may lie idle and still be trusted: below the
 /// 60 s after which load balancers usually close, with room for clocks that differ.
@@ -117,7 +112,7 @@ impl Access {
         let mut headers = HeaderMap::new();
         for (name, value) in &config.extra_headers {
             if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-                log::warn!("extra header skipped: it is reserved name={name}");
+                log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
                 continue;
             }
             let what = || AccessError(format!("the extra header `{name}` can not be sent"));

@@ -214,14 +214,12 @@ impl<S: Sink> Poller<S> {
         let total = envelope.commands.len() + envelope.rejected.len();
         self.state.polled.add(total as u64);
         if total > limit {
-            log::error!(
-                "the service sent more commands than asked for limit={limit} total={total}"
-            );
+            log::error!(limit, total; "the service sent more commands than asked for");
         }
         for rejected in &envelope.rejected {
             self.state.dropped_invalid.inc();
             let id = rejected.request_id.as_deref().unwrap_or("-");
-            log::warn!("control-plane command dropped: {rejected} request_id={id}");
+            log::warn!(request_id = id; "control-plane command dropped: {rejected}");
         }
         for command in envelope.commands {
             if let Some(age) =
@@ -275,9 +273,8 @@ impl<S: Sink> Poller<S> {
         };
         if !quiet {
             log::warn!(
-                "poll failed; backing off: {line} retry_in_ms={} repeated={repeated} \
-                 tunnel_request_id={request_id}",
-                wait.as_millis()
+                retry_in_ms = wait.as_millis() as u64, repeated, tunnel_request_id = request_id;
+                "poll failed; backing off: {line}"
             );
             self.logged = Some((line, Instant::now(), 0));
         }

@@ -119,21 +119,20 @@ impl Responder {
                 return Delivery::Failed(line);
             }
             attempt += 1;
-            self.stats.retries.inc();
             let wait = backoff.next(asked);
-            log::info!(
-                "response POST failed; trying again: {line} request_id={} retry_in_ms={}",
-                command.request_id,
-                wait.as_millis()
-            );
             if command.deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
                 // No attempt could follow the wait (W-72).
                 return Delivery::DeadlinePassed;
             }
+            log::info!(
+                request_id:% = command.request_id, retry_in_ms = wait.as_millis() as u64;
+                "response POST failed; trying again: {line}"
+            );
             let _ = self.cancel.channel().recv_timeout(wait);
             if self.cancel.is_cancelled() {
                 return Delivery::Cancelled;
             }
+            self.stats.retries.inc();
         }
     }
 }

@@ -68,6 +68,7 @@ pub struct Reply {
     /// When its headers were there.
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
+    trace: Arc<Trace>,
 }
 
 /// Why a body was not read whole.
@@ -158,6 +159,7 @@ impl Client {
             headers: head.headers,
             received_at,
             body: body.into_reader(),
+            trace: Arc::clone(&self.trace),
         })
     }
 
@@ -206,6 +208,16 @@ impl Reply {
     /// Reads a short rest and forgets it, so that the connection can be used again.
     pub fn drain(mut self) {
         let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+    }
+}
+
+impl Drop for Reply {
+    /// Takes the end of the body if it has arrived, so that the connection can be used again; it
+    /// is closed otherwise.
+    fn drop(&mut self) {
+        self.trace.arrived_only.store(true, Ordering::SeqCst);
+        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+        self.trace.arrived_only.store(false, Ordering::SeqCst);
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Trace {
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
+    /// Only bytes that are here already may be read: nobody waits for more.
+    pub(super) arrived_only: AtomicBool,
 }
 
 impl Connector for Dialer {
@@ -182,7 +184,9 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.socket().limit = limit(timeout);
+        let arrived_only = self.trace.arrived_only.load(Ordering::SeqCst);
+        self.stream.socket().limit =
+            if arrived_only { Some(Instant::now()) } else { limit(timeout) };
         self.send_held(timeout.reason)?;
         let input = self.buffers.input_append_buf();
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
