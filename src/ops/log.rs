@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
 use self::line::Line;
+pub use self::line::printable;
 use super::metrics::Exposition;
 use crate::stats::Counter;
 

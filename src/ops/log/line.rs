@@ -174,7 +174,8 @@ impl<'v> VisitValue<'v> for Bare {
 
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
+        let end = (0..=limit).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
         text.push_str("...");
     }
     text
