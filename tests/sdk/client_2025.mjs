@@ -206,7 +206,7 @@ async function payloads(session) {
 }
 
 // 50 calls at once from 5 sessions: each gets its own answer and its own progress.
-async function manyAtOnce() {
+async function many_at_once() {
     let answered = 0;
     const oneCall = async (session, number) => {
         if (number % 2) {
@@ -234,7 +234,7 @@ async function manyAtOnce() {
 }
 
 const steps = [
-    initialize, tools, resources, prompts, progress, errors, cancel, payloads, manyAtOnce,
+    initialize, tools, resources, prompts, progress, errors, cancel, payloads, many_at_once,
 ];
 let step;
 try {

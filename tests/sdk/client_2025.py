@@ -1,7 +1,7 @@
 """The official Python SDK client of the handshake era, through every step a session can take.
 
-`client_2025.py URL` connects to the MCP endpoint at URL and prints one JSON line a step, then
-exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
+`client_2025.py URL [STEP...]` connects to the MCP endpoint at URL and prints one JSON line a
+step, then exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
 `server.py` or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
 environment names a file that the latter can fetch: it is how it is made to answer something big.
 """
@@ -266,12 +266,64 @@ async def many_at_once(_):
     check(answered == 50, f"{answered} of 50 answered")
 
 
+async def server_dies(session):
+    """A call that the server dies of ends in an error; the session goes on with the next server."""
+    try:
+        answer = await session.call_tool("die", {}, progress_callback=ignore)
+    except McpError as error:
+        failure = error.error
+    else:
+        check(False, f"an error was expected: {answer}")
+    while True:
+        try:
+            result = await session.call_tool("echo", {"message": "again"})
+            break
+        except McpError:
+            await anyio.sleep(0.1)
+    check(text_of(result) == "Echo: again", result)
+    return {"code": failure.code, "message": failure.message, "data": failure.data}
+
+
+async def slow_calls(session):
+    """Five calls that say `running` when the server works on them, and end when they end."""
+
+    async def slow_call():
+        async def on_progress(value, total, message):
+            if value == 1:
+                print(json.dumps({"step": "running"}), flush=True)
+
+        result = await session.call_tool(
+            LONG, {"duration": 2, "steps": 20}, progress_callback=on_progress
+        )
+        check("completed" in text_of(result), result)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(slow_call)
+
+
+async def endless_call(session):
+    """A call that says `running` and never ends by itself."""
+
+    async def on_progress(value, total, message):
+        if value == 1:
+            print(json.dumps({"step": "running"}), flush=True)
+
+    arguments = {"duration": 3000, "steps": 30000}
+    await session.call_tool(LONG, arguments, timedelta(seconds=3000), on_progress)
+
+
+async def ignore(value, total, message):
+    pass
+
+
 STEPS = [initialize, tools, resources, prompts, progress, errors, cancel, payloads, many_at_once]
+CHOSEN = [globals()[name] for name in sys.argv[2:]] or STEPS
 
 
 async def main():
     async with connect() as session:
-        for step in STEPS:
+        for step in CHOSEN:
             begin = time.monotonic()
             try:
                 with anyio.fail_after(60):

@@ -109,7 +109,7 @@ async function errors(client) {
 }
 
 // An argument that is mirrored in `Mcp-Param-Region`, plain and encoded.
-async function headerArgument(client) {
+async function header_argument(client) {
     for (const region of ['eu-north', 'Øst']) {
         const text = textOf(await call(client, 'in-region', { region }));
         check(text.startsWith(`${region}, `), text);
@@ -117,7 +117,7 @@ async function headerArgument(client) {
 }
 
 // `input_required`, answered by a second request that echoes an opaque state.
-async function moreInput(client) {
+async function more_input(client) {
     const text = textOf(await call(client, 'ask-for-name', {}));
     check(text === 'Hello, Åse!', text);
 }
@@ -168,7 +168,7 @@ async function payloads(client) {
 }
 
 // 50 calls at once from 5 clients: each gets its own answer and its own progress.
-async function manyAtOnce() {
+async function many_at_once() {
     let answered = 0;
     const oneCall = async (client, number) => {
         if (number % 2) {
@@ -194,8 +194,8 @@ async function manyAtOnce() {
 }
 
 const steps = [
-    discover, tools, resources, prompts, progress, errors, headerArgument, moreInput, cancel,
-    payloads, manyAtOnce,
+    discover, tools, resources, prompts, progress, errors, header_argument, more_input, cancel,
+    payloads, many_at_once,
 ];
 let step;
 try {

@@ -12,6 +12,7 @@ pub mod control_plane;
 pub mod http;
 pub mod mcp_server;
 pub mod process;
+pub mod sdk;
 pub mod stack;
 
 use std::path::{Path, PathBuf};
@@ -31,13 +32,18 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `state` gives something; `what` is awaited, for the panic that ends the patience.
 /// For states that can only be looked at; what can be waited on, waits without this.
-pub fn eventually<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, state: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, state)
+}
+
+/// [`eventually`], for a state that takes work to reach.
+pub fn within<T>(limit: Duration, what: &str, mut state: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(value) = state() {
             return value;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(begin.elapsed() < limit, "waited {limit:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
