@@ -2,10 +2,14 @@
 
 mod support;
 
-use support::sdk::{self, Era::Handshake, ServerKind};
+use support::sdk::{self, Era::Handshake, Language, ServerKind};
 use support::{Program, Relay, Signal, Tunnel};
 
 const PYTHON: ServerKind = ServerKind::Python(Handshake);
+
+fn client(relay: &Relay, steps: &[&str]) -> Program {
+    sdk::client(Language::Python, Handshake, &relay.mcp_url(), steps, &[])
+}
 
 /// Waits until `count` calls of the client are being worked on by the server.
 fn wait_running(client: &Program, count: usize) {
@@ -23,7 +27,7 @@ fn assert_success(client: &mut Program) {
 fn a_stdio_server_that_dies_in_a_call_fails_that_call_and_the_session_goes_on() {
     let relay = Relay::start();
     let tunnel = Tunnel::to(&relay.url).stdio(&PYTHON.stdio_command()).start_ready();
-    let mut client = sdk::client_steps(&relay.mcp_url(), &["server_dies", "tools"]);
+    let mut client = client(&relay, &["server_dies", "tools"]);
     assert_success(&mut client);
     let report: serde_json::Value =
         serde_json::from_str(client.stdout().lines().next().unwrap()).unwrap();
@@ -37,7 +41,7 @@ fn an_http_server_that_dies_in_a_call_fails_that_call_and_takes_readiness_with_i
     let relay = Relay::start();
     let (_server, url) = PYTHON.http();
     let tunnel = Tunnel::to(&relay.url).http(&url).start_ready();
-    let client = sdk::client_steps(&relay.mcp_url(), &["server_dies"]);
+    let client = client(&relay, &["server_dies"]);
     tunnel.wait_not_ready(|_| true);
     drop(client);
 }
@@ -46,12 +50,12 @@ fn an_http_server_that_dies_in_a_call_fails_that_call_and_takes_readiness_with_i
 fn a_relay_that_is_restarted_in_a_poll_is_found_again() {
     let mut relay = Relay::start();
     let tunnel = Tunnel::to(&relay.url).stdio(&PYTHON.stdio_command()).start_ready();
-    assert_success(&mut sdk::client_steps(&relay.mcp_url(), &["initialize", "progress"]));
+    assert_success(&mut client(&relay, &["initialize", "progress"]));
     relay.program.kill();
     tunnel.wait_not_ready(|_| true);
     let relay = Relay::start_on(relay.port());
     tunnel.wait_ready();
-    assert_success(&mut sdk::client_steps(&relay.mcp_url(), &["initialize", "progress"]));
+    assert_success(&mut client(&relay, &["initialize", "progress"]));
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn sigterm_ends_polling_and_delivers_the_calls_in_flight() {
     for signal in [Signal::TERM, Signal::INT] {
         let relay = Relay::start();
         let mut tunnel = Tunnel::to(&relay.url).stdio(&PYTHON.stdio_command()).start_ready();
-        let mut client = sdk::client_steps(&relay.mcp_url(), &["slow_calls"]);
+        let mut client = client(&relay, &["slow_calls"]);
         wait_running(&client, 5);
         tunnel.program.signal(signal);
         assert_eq!(tunnel.program.exit_code(), 0);
@@ -74,7 +78,7 @@ fn sigterm_ends_polling_and_delivers_the_calls_in_flight() {
 fn a_second_signal_ends_at_once() {
     let relay = Relay::start();
     let mut tunnel = Tunnel::to(&relay.url).stdio(&PYTHON.stdio_command()).start_ready();
-    let client = sdk::client_steps(&relay.mcp_url(), &["endless_call"]);
+    let client = client(&relay, &["endless_call"]);
     wait_running(&client, 1);
     tunnel.program.signal(Signal::TERM);
     tunnel.program.stderr_line("the first signal to be taken", |line| line.contains("SIGTERM"));

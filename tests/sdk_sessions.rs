@@ -4,11 +4,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::http::Server;
 use support::sdk::{self, Era, Language, ServerKind};
-use support::{Answer, Relay, Tunnel};
+use support::{Answer, Program, Relay, Tunnel};
 
 use Era::{Handshake, Stateless};
 use Language::{Python, TypeScript};
@@ -17,7 +17,7 @@ use ServerKind::Everything;
 /// The longest run of a client: a hundred times what it takes alone.
 const CLIENT_LIMIT: Duration = Duration::from_secs(150);
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Transport {
     Stdio,
     Http,
@@ -41,39 +41,55 @@ fn noise() -> Vec<u8> {
     (0..12 * 1024 * 1024).map(next).collect()
 }
 
-fn session(client: Language, era: Era, server: ServerKind, transport: Transport) {
+/// A relay, a tunnel, and the server behind it.
+struct Path {
+    relay: Relay,
+    tunnel: Tunnel,
+    _server: Option<Program>,
+}
+
+impl Path {
+    fn to(server: ServerKind, transport: Transport) -> Path {
+        let relay = Relay::start();
+        let settings = Tunnel::to(&relay.url);
+        let (settings, _server) = match transport {
+            Stdio => (settings.stdio(&server.stdio_command()), None),
+            Http => {
+                let (program, url) = server.http();
+                (settings.http(&url), Some(program))
+            }
+        };
+        Path { tunnel: settings.start_ready(), relay, _server }
+    }
+
+    /// Runs a client; gives the names of the steps it has taken.
+    fn run(&self, language: Language, era: Era, steps: &[&str], env: &[(&str, &str)]) -> String {
+        let mut client = sdk::client(language, era, &self.relay.mcp_url(), steps, env);
+        support::within(CLIENT_LIMIT, "the client to finish", || client.has_ended());
+        let status = client.exit();
+        let report = client.stdout();
+        println!("{report}");
+        assert!(status.success(), "{status}: {report}");
+        let steps = report.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["step"].as_str().unwrap().to_owned()
+        });
+        steps.collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn session(language: Language, era: Era, server: ServerKind, transport: Transport) {
     let payload = noise();
     let files = Server::start(move |_, _| Answer::status(200).body(payload.clone()));
-    let relay = Relay::start();
-    let mut settings = Tunnel::to(&relay.url).env("GZIP_MAX_FETCH_SIZE", sdk::GZIP_MAX_FETCH_SIZE);
-    let _server;
-    if transport == Stdio {
-        settings = settings.stdio(&server.stdio_command());
-    } else {
-        let (program, url) = server.http();
-        _server = program;
-        settings = settings.http(&url);
-    }
-    let tunnel = settings.start_ready();
-    let mut client = sdk::client(client, era, &relay.mcp_url(), &files.url());
-    let begin = Instant::now();
-    support::within(CLIENT_LIMIT, "the client to finish", || client.has_ended());
-    let status = client.exit();
-    let report = client.stdout();
-    println!("{report}\ntook {:?}", begin.elapsed());
-    assert!(status.success(), "{status}: {report}");
-    let steps: Vec<String> = report
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        .map(|line| line["step"].as_str().unwrap().to_owned())
-        .collect();
+    let path = Path::to(server, transport);
+    let taken = path.run(language, era, &[], &[("PAYLOAD_URL", &files.url())]);
     let expected = match era {
         Handshake => HANDSHAKE_STEPS,
         Stateless => STATELESS_STEPS,
     };
-    assert_eq!(steps, expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(taken, expected);
     // What the sessions leave behind is a tunnel in good health.
-    assert_eq!(tunnel.page("/readyz").0, 200);
+    assert_eq!(path.tunnel.page("/readyz").0, 200);
 }
 
 macro_rules! matrix {
@@ -98,4 +114,18 @@ matrix! {
     stateless_python_over_http: Python, Stateless, ServerKind::Python(Stateless), Http;
     stateless_typescript_over_stdio: TypeScript, Stateless, ServerKind::Python(Stateless), Stdio;
     stateless_typescript_over_http: TypeScript, Stateless, ServerKind::Python(Stateless), Http;
+    python_to_a_server_of_both_eras_over_stdio:
+        Python, Handshake, ServerKind::Python(Stateless), Stdio;
+    python_to_a_server_of_both_eras_over_http:
+        Python, Handshake, ServerKind::Python(Stateless), Http;
+}
+
+#[test] // M-20, M-52
+fn a_client_of_both_eras_falls_back_to_the_handshake_with_an_old_server() {
+    for transport in [Stdio, Http] {
+        let path = Path::to(ServerKind::Python(Handshake), transport);
+        for language in [Python, TypeScript] {
+            assert_eq!(path.run(language, Stateless, &["fall_back"], &[]), "fall_back");
+        }
+    }
 }

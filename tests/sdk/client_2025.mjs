@@ -2,7 +2,7 @@
 //
 // `client_2025.mjs URL` connects to the MCP endpoint at URL and prints one JSON line a step, then
 // exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
-// `server.py` or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
+// `server.py`, of either era, or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
 // environment names a file that the latter can fetch: it is how it is made to answer something big.
 import { gunzipSync } from 'node:zlib';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -35,9 +35,11 @@ const ARGUMENTS = {
     [LONG]: { duration: 0.1, steps: 2 },
     counts: {},
     big: { size: 100 },
+    'in-region': { region: 'eu' },
+    'change-tools': {},
 };
 // Called where it belongs, not in the round of all tools.
-const ELSEWHERE = new Set(['fail', 'die', 'simulate-research-query']);
+const ELSEWHERE = new Set(['fail', 'die', 'simulate-research-query', 'ask-for-name']);
 const PROMPT_ARGUMENTS = {
     'args-prompt': { city: 'Oslo', state: 'Viken' },
     'completable-prompt': { department: 'Engineering', name: 'Alice' },
@@ -140,7 +142,7 @@ async function errors(session) {
     const { client, server } = session;
     let result = await call(session, 'get-sum', { a: 'not a number' });
     check(result.isError && textOf(result), result);
-    if (server === 'python-2025') {
+    if (server.startsWith('python-')) {
         result = await call(session, 'fail', {});
         check(result.isError && textOf(result).includes('this tool always fails'), result);
     }
@@ -178,7 +180,7 @@ async function cancel(session) {
     stops.forEach((stop) => stop.abort('no longer wanted'));
     await Promise.all(calls);
     check(textOf(await call(session, 'echo', { message: 'next' })) === 'Echo: next', 'echo');
-    if (session.server === 'python-2025') {
+    if (session.server.startsWith('python-')) {
         const counts = JSON.parse(textOf(await call(session, 'counts', {})));
         check(counts.cancelled >= 10, counts);
         return counts;
@@ -190,7 +192,7 @@ async function payloads(session) {
         const result = await call(session, 'echo', { message });
         check(textOf(result) === 'Echo: ' + message, '1 MiB came back changed');
     }
-    if (session.server === 'python-2025') {
+    if (session.server.startsWith('python-')) {
         const text = textOf(await call(session, 'big', { size: 16 * MIB }));
         check(text === '0123456789abcdef'.repeat(MIB), `16 MiB became ${text.length}`);
         return { bytes: text.length };

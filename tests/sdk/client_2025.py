@@ -2,7 +2,7 @@
 
 `client_2025.py URL [STEP...]` connects to the MCP endpoint at URL and prints one JSON line a
 step, then exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
-`server.py` or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
+`server.py`, of either era, or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
 environment names a file that the latter can fetch: it is how it is made to answer something big.
 """
 
@@ -46,9 +46,11 @@ ARGUMENTS = {
     LONG: {"duration": 0.1, "steps": 2},
     "counts": {},
     "big": {"size": 100},
+    "in-region": {"region": "eu"},
+    "change-tools": {},
 }
 # Called where it belongs, not in the round of all tools.
-ELSEWHERE = {"fail", "die", "simulate-research-query"}
+ELSEWHERE = {"fail", "die", "simulate-research-query", "ask-for-name"}
 PROMPT_ARGUMENTS = {
     "args-prompt": {"city": "Oslo", "state": "Viken"},
     "completable-prompt": {"department": "Engineering", "name": "Alice"},
@@ -145,7 +147,7 @@ async def errors(session):
     """An error result is a result; an error is an error; both arrive as the server made them."""
     result = await session.call_tool("get-sum", {"a": "not a number"})
     check(result.isError and text_of(result), result)
-    if session.initialized.serverInfo.name == "python-2025":
+    if session.initialized.serverInfo.name.startswith("python-"):
         result = await session.call_tool("fail", {})
         check(result.isError and "this tool always fails" in text_of(result), result)
     for call in (
@@ -200,7 +202,7 @@ async def cancel(session):
         for scope in scopes:
             scope.cancel()
     check(text_of(await session.call_tool("echo", {"message": "next"})) == "Echo: next", "echo")
-    if session.initialized.serverInfo.name == "python-2025":
+    if session.initialized.serverInfo.name.startswith("python-"):
         counts = json.loads(text_of(await session.call_tool("counts", {})))
         check(counts["cancelled"] >= 10, counts)
         return counts
@@ -210,7 +212,7 @@ async def payloads(session):
     for message in ('Zürich 🌍 \u2028 \\ " ' * (MIB // 16), "a" * MIB):
         text = text_of(await session.call_tool("echo", {"message": message}))
         check(text == "Echo: " + message, "1 MiB came back changed")
-    if session.initialized.serverInfo.name == "python-2025":
+    if session.initialized.serverInfo.name.startswith("python-"):
         text = text_of(await session.call_tool("big", {"size": 16 * MIB}))
         check(text == "0123456789abcdef" * MIB, f"16 MiB became {len(text)}")
         return {"bytes": len(text)}

@@ -1,9 +1,9 @@
 // The official TypeScript SDK client of the stateless era, through every step a connection can
 // take.
 //
-// `client_2026.mjs URL` connects to the MCP endpoint at URL and prints one JSON line a step, then
-// exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
-// `server.py` run by an SDK of the same era.
+// `client_2026.mjs URL [STEP...]` connects to the MCP endpoint at URL and prints one JSON line a
+// step, then exits 0; the first step that fails prints what was wrong and exits 1. The server
+// behind URL is `server.py` run by an SDK of the same era, but for the step `fall_back`.
 import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
 const url = new URL(process.argv[2]);
@@ -193,15 +193,25 @@ async function many_at_once() {
     check(answered === 50, `${answered} of 50 answered`);
 }
 
+// A server of the handshake era is found out, and spoken to as it likes.
+async function fall_back(client) {
+    const version = client.getNegotiatedProtocolVersion();
+    check(version === '2025-11-25', version);
+    const result = await call(client, 'echo', { message: 'old friend' });
+    check(textOf(result) === 'Echo: old friend', result);
+}
+
 const steps = [
     discover, tools, resources, prompts, progress, errors, header_argument, more_input, cancel,
     payloads, many_at_once,
 ];
+const wanted = process.argv.slice(3);
+const chosen = wanted.length ? [fall_back, ...steps].filter((s) => wanted.includes(s.name)) : steps;
 let step;
 try {
     step = { name: 'connect' };
     const client = await connect();
-    for (step of steps) {
+    for (step of chosen) {
         const begin = performance.now();
         const detail = await step(client);
         const ms = Math.round(performance.now() - begin);

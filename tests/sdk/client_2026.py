@@ -1,8 +1,8 @@
 """The official Python SDK client of the stateless era, through every step a connection can take.
 
-`client_2026.py URL` connects to the MCP endpoint at URL and prints one JSON line a step, then
-exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
-`server.py` run by an SDK of the same era.
+`client_2026.py URL [STEP...]` connects to the MCP endpoint at URL and prints one JSON line a
+step, then exits 0; the first step that fails prints what was wrong and exits 1. The server behind
+URL is `server.py` run by an SDK of the same era, but for the step `fall_back`.
 """
 
 import json
@@ -221,15 +221,23 @@ async def many_at_once(_):
     check(answered == 50, f"{answered} of 50 answered")
 
 
+async def fall_back(client):
+    """A server of the handshake era is found out, and spoken to as it likes."""
+    check(client.protocol_version == "2025-11-25", client.protocol_version)
+    result = await client.call_tool("echo", {"message": "old friend"})
+    check(text_of(result) == "Echo: old friend", result)
+
+
 STEPS = [
     discover, tools, resources, prompts, progress, errors, header_argument, more_input, cancel,
     payloads, many_at_once,
 ]
+CHOSEN = [globals()[name] for name in sys.argv[2:]] or STEPS
 
 
 async def main():
     async with connect() as client:
-        for step in STEPS:
+        for step in CHOSEN:
             begin = time.monotonic()
             try:
                 with anyio.fail_after(60):

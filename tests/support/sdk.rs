@@ -44,7 +44,9 @@ impl ServerKind {
     fn stdio(self) -> Vec<String> {
         match self {
             ServerKind::Python(era) => vec![python(era), source("server.py")],
-            ServerKind::Everything => vec!["node".into(), everything(), "stdio".into()],
+            ServerKind::Everything => {
+                vec!["env".into(), FETCH.into(), "node".into(), everything(), "stdio".into()]
+            }
         }
     }
 
@@ -55,14 +57,14 @@ impl ServerKind {
 
     /// Starts it as a Streamable HTTP server; gives its endpoint as well.
     pub fn http(self) -> (Program, String) {
-        let mut command = match self {
+        let command = match self {
             ServerKind::Python(era) => command(&[python(era), source("server.py")], &["--http"]),
             ServerKind::Everything => {
                 let preload = installed("node/loopback.mjs");
-                command(&["node".into()], &["--import", &preload, &everything(), "streamableHttp"])
+                let node = ["env".into(), FETCH.into(), "node".into()];
+                command(&node, &["--import", &preload, &everything(), "streamableHttp"])
             }
         };
-        command.env("GZIP_MAX_FETCH_SIZE", GZIP_MAX_FETCH_SIZE);
         let program = Program::spawn(command);
         let line = program.stdout_line("the MCP server to listen", |l| l.starts_with("listening "));
         let url = line.split(' ').nth(1).unwrap().to_owned();
@@ -70,29 +72,31 @@ impl ServerKind {
     }
 }
 
-/// How much `server-everything` may fetch when it is asked to answer something big; its own
-/// default is 10 MiB.
-pub const GZIP_MAX_FETCH_SIZE: &str = "67108864";
+/// How much `server-everything` may fetch when it is asked to answer something big, as an
+/// environment entry; its own default is 10 MiB.
+const FETCH: &str = "GZIP_MAX_FETCH_SIZE=67108864";
 
-/// Starts the client of a language and an era against an MCP endpoint, for all its steps.
-pub fn client(language: Language, era: Era, url: &str, payload_url: &str) -> Program {
+/// Starts the client of a language and an era against an MCP endpoint, for some of its steps or,
+/// when none is named, for all that make a session.
+pub fn client(
+    language: Language,
+    era: Era,
+    url: &str,
+    steps: &[&str],
+    env: &[(&str, &str)],
+) -> Program {
     let year = era.year();
+    let args = [&[url], steps].concat();
     let mut command = match language {
-        Language::Python => command(&[python(era), source(&format!("client_{year}.py"))], &[url]),
+        Language::Python => command(&[python(era), source(&format!("client_{year}.py"))], &args),
         Language::TypeScript => {
             let program = installed(&format!("node/client_{year}.mjs"));
-            let links = ["--preserve-symlinks", "--preserve-symlinks-main"];
-            command(&["node".into()], &[&links[..], &[&program, url]].concat())
+            let links = ["--preserve-symlinks", "--preserve-symlinks-main", &program];
+            command(&["node".into()], &[&links[..], &args].concat())
         }
     };
-    command.env("PAYLOAD_URL", payload_url);
+    command.envs(env.iter().copied());
     Program::spawn(command)
-}
-
-/// Starts the Python client of the handshake era for some of its steps.
-pub fn client_steps(url: &str, steps: &[&str]) -> Program {
-    let program = [python(Era::Handshake), source("client_2025.py")];
-    Program::spawn(command(&program, &[&[url], steps].concat()))
 }
 
 fn command(program: &[String], args: &[&str]) -> Command {
