@@ -42,6 +42,12 @@ impl Exposition {
         sample(out, name, "", labels, None, &value);
     }
 
+    /// Adds a time that only grows, in seconds; `name` ends in `_seconds_total`.
+    pub fn seconds_counter(&mut self, name: &'static str, help: &'static str, seconds: f64) {
+        let out = self.family(name, "counter", help);
+        sample(out, name, "", &[], None, &seconds);
+    }
+
     /// Adds a number that goes up and down.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, labels: Labels, value: f64) {
         let out = self.family(name, "gauge", help);

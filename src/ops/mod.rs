@@ -4,7 +4,9 @@
 //! it; nobody waits for it, and nothing here can stop the tunnel.
 
 pub mod files;
+pub mod listener;
 pub mod log;
 pub mod metrics;
+mod process;
 pub mod readiness;
 pub mod signals;

@@ -17,7 +17,11 @@ pub const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
 /// the stub runs.
 const CACHE_MS: u64 = 3_600_000;
 
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// Longest message that the stub reads, in bytes: what is longer no client of a test server sends.
+pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+
+/// Where a modern request names its protocol version, in `params._meta`.
+pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// JSON-RPC and MCP error codes that the stub uses.
@@ -26,6 +30,7 @@ pub mod code {
     pub const INVALID_REQUEST: i64 = -32600;
     pub const METHOD_NOT_FOUND: i64 = -32601;
     pub const INVALID_PARAMS: i64 = -32602;
+    pub const INTERNAL: i64 = -32603;
     pub const HEADER_MISMATCH: i64 = -32020;
     pub const UNSUPPORTED_VERSION: i64 = -32022;
 }

@@ -6,14 +6,14 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 
-use super::server::{self, Answer, Era, Identity, Outcome, code};
+use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
 use crate::wire::message::{Message, NotAMessage, RpcId};
-
-/// Longest line, in bytes: what is longer is no message for a test server.
-const LINE_MAX: u64 = 64 * 1024 * 1024;
 
 /// Most calls of `slow` at once, each on a thread of its own. All else is answered at once.
 const SLOW_MAX: usize = 256;
+
+/// Stack of such a thread, which only waits and prints.
+const STACK_BYTES: usize = 128 * 1024;
 
 /// The slow calls that run: dropping a sender cancels its call.
 type Running = Arc<Mutex<Vec<(RpcId, Sender<()>)>>>;
@@ -29,7 +29,7 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if (&mut input).take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+        if (&mut input).take(MESSAGE_MAX as u64).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);
@@ -67,13 +67,19 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
                 let running = running.clone();
                 let work = move || {
                     // A client that no longer reads has ended stdin as well, which ends us.
-                    let answer = call.run(&cancelled, &mut |text| send(&text));
+                    let answer = call.run(&cancelled, &mut |text| match text {
+                        Some(text) => send(&text),
+                        None => Ok(()),
+                    });
                     lock(&running).retain(|(id, _)| *id != call.id);
                     if let Ok(Some(answer)) = answer {
                         let _ = send(&answer.text);
                     }
                 };
-                thread::Builder::new().name("slow-call".to_owned()).spawn(work)?;
+                thread::Builder::new()
+                    .name("slow-call".to_owned())
+                    .stack_size(STACK_BYTES)
+                    .spawn(work)?;
             }
         }
     }

@@ -105,26 +105,26 @@ impl SlowCall {
         self.token.is_some()
     }
 
-    /// Waits step by step, sending a notification for each through `notify`, and returns the
-    /// answer; nothing if `cancelled` disconnects meanwhile.
+    /// Waits step by step and returns the answer; nothing if `cancelled` disconnects meanwhile.
+    /// `on_step` is called after each step, with the notification that is due.
     ///
     /// # Errors
-    /// If a notification can not be sent.
+    /// Those of `on_step`, which end the call.
     pub fn run(
         &self,
         cancelled: &Receiver<()>,
-        notify: &mut dyn FnMut(String) -> io::Result<()>,
+        on_step: &mut dyn FnMut(Option<String>) -> io::Result<()>,
     ) -> io::Result<Option<Answer>> {
         for step in 1..=self.steps {
             if cancelled.recv_timeout(self.delay) == Err(RecvTimeoutError::Disconnected) {
                 return Ok(None);
             }
-            if let Some(token) = &self.token {
+            on_step(self.token.as_ref().map(|token| {
                 let steps = self.steps;
-                notify(format!(
+                format!(
                     r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{step},"total":{steps},"message":"step {step} of {steps}"}}}}"#
-                ))?;
-            }
+                )
+            }))?;
         }
         let said = format!("{} steps of {} ms done", self.steps, self.delay.as_millis());
         Ok(Some(server::result(&self.id, self.era, &texts(&said, None))))
@@ -266,7 +266,7 @@ mod tests {
         let (sender, cancelled) = crossbeam_channel::bounded(0);
         let mut seen = Vec::new();
         let answer = call.run(&cancelled, &mut |text| {
-            seen.push(text);
+            seen.extend(text);
             Ok(())
         });
         assert!(answer.unwrap().unwrap().text.contains("3 steps"));
