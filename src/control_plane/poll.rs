@@ -30,10 +30,10 @@ const LOG_AGAIN: Duration = Duration::from_secs(60);
 /// Where commands go. `dispatch` has the one that counts.
 pub trait Sink: Send {
     /// How many commands fit; waits until one does. `None` once the process stops.
-    fn wait_for_room(&self, stop: &Cancel) -> Option<usize>;
+    fn wait_for_room(&mut self, stop: &Cancel) -> Option<usize>;
     /// Takes a command, waiting for room if the service sent more than was asked for.
     /// Returns `false` if the process ended first.
-    fn take(&self, command: Command) -> bool;
+    fn take(&mut self, command: Command) -> bool;
 }
 
 /// What the poll loop has seen; `ops` reads it.
@@ -210,7 +210,7 @@ impl<S: Sink> Poller<S> {
         }
     }
 
-    fn hand_over(&self, envelope: Envelope, limit: usize) {
+    fn hand_over(&mut self, envelope: Envelope, limit: usize) {
         let total = envelope.commands.len() + envelope.rejected.len();
         self.state.polled.add(total as u64);
         if total > limit {

@@ -15,8 +15,8 @@ use super::headers;
 use super::sse::Parser;
 use super::state::ChannelState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
-use crate::net::client::{BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, Outgoing, Reply, Trust};
+use crate::net::client::{self, BodyError, ClientConfig};
+use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind, RpcId,
@@ -83,6 +83,19 @@ impl HttpBinding {
             Some(port) => format!("{scheme}://{host}:{port}"),
             None => format!("{scheme}://{host}"),
         }
+    }
+
+    /// Connects and nothing more: a server that takes connections is taken to be there.
+    pub fn connect(&self, limit: Instant, cancel: &Cancel) {
+        match client::connect(&self.client, &self.url, limit, cancel) {
+            Ok(()) => self.state.answered(),
+            Err(error) if error.kind == NetErrorKind::Cancelled => {}
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&self, error: &NetError) {
+        self.state.failed(&format!("{}: {error}", self.origin()));
     }
 
     /// The way to this server for one thread; `cancel` ends its exchanges.
@@ -192,6 +205,12 @@ impl HttpHop {
         let sent =
             self.client.send(&Outgoing { method, uri: &self.binding.url, headers, body, limit });
         match sent {
+            Ok(reply) if reply.status.is_server_error() => {
+                let status = reply.status.as_u16();
+                let origin = self.binding.origin();
+                self.binding.state.failed(&format!("{origin} answers with status {status}"));
+                Ok(reply)
+            }
             Ok(reply) => {
                 self.binding.state.answered();
                 Ok(reply)
@@ -203,7 +222,7 @@ impl HttpHop {
     fn failed(&self, error: &NetError) -> CallError {
         let report = of_net(error);
         if matches!(report, CallError::Failed(..)) {
-            self.binding.state.failed(&error.to_string());
+            self.binding.failed(error);
         }
         report
     }
@@ -217,7 +236,12 @@ impl HttpHop {
         let status = reply.status.as_u16();
         let received = headers::received(&reply.headers);
         if !(200..300).contains(&status) {
-            return refusal(exchange.id, status, received, reply);
+            let refused = refusal(exchange.id, status, received, reply);
+            if refused.is_ok() {
+                // An MCP error is the server's own word, whatever its status.
+                self.binding.state.answered();
+            }
+            return refused;
         }
         match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, received, reply, on_notification),

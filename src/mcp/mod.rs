@@ -11,6 +11,7 @@ pub mod probe;
 pub mod sse;
 pub mod state;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
@@ -18,6 +19,13 @@ use crate::wire::{Failure, Headers};
 
 pub use http::{HttpBinding, HttpHop};
 pub use state::ChannelState;
+
+/// Who serves a channel.
+#[derive(Debug, Clone)]
+pub enum Binding {
+    /// A server behind Streamable HTTP.
+    Http(Arc<HttpBinding>),
+}
 
 /// Largest message that is taken from an MCP server, in bytes: four times the 16 MiB that must
 /// pass, so that escaping and an envelope fit. It bounds what one worker can hold.

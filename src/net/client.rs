@@ -80,17 +80,38 @@ pub enum BodyError {
     Net(NetError),
 }
 
+/// Connects to where `uri` points, TLS included, and closes again.
+///
+/// # Errors
+/// If no connection came about within `limit`.
+pub fn connect(
+    config: &ClientConfig,
+    uri: &Uri,
+    limit: Instant,
+    cancel: &Cancel,
+) -> Result<(), NetError> {
+    dialer(config.clone(), cancel.clone())
+        .open(uri, Some(limit))
+        .map(drop)
+        .map_err(|error| NetError::of_io(error, false, false))
+}
+
+fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
+    Dialer {
+        trust: config.trust,
+        unix_socket: config.unix_socket,
+        linger: config.linger,
+        cancel,
+        trace: Arc::default(),
+    }
+}
+
 impl Client {
     /// A client without connections.
     pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
-        let trace = Arc::new(Trace::default());
-        let dialer = Dialer {
-            trust: config.trust,
-            unix_socket: config.unix_socket,
-            linger: config.linger,
-            cancel,
-            trace: Arc::clone(&trace),
-        };
+        let idle = config.idle;
+        let dialer = dialer(config, cancel);
+        let trace = Arc::clone(&dialer.trace);
         let ureq_config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -102,7 +123,7 @@ impl Client {
             .max_response_header_size(INPUT_BUFFER)
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
-            .max_idle_age(config.idle)
+            .max_idle_age(idle)
             .build();
         Self { agent: ureq::Agent::with_parts(ureq_config, dialer, NoResolver), trace }
     }

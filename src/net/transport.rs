@@ -67,7 +67,8 @@ impl Connector for Dialer {
 }
 
 impl Dialer {
-    fn open(&self, uri: &Uri, limit: Option<Instant>) -> io::Result<Connection> {
+    /// Connects to where `uri` points.
+    pub(super) fn open(&self, uri: &Uri, limit: Option<Instant>) -> io::Result<Connection> {
         self.trace.dialled.store(true, Ordering::SeqCst);
         let tls = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
