@@ -47,7 +47,7 @@ pub fn run(base: &str, tunnel: &str, key: &str, target: &[String]) -> Result<()>
             let session = command.headers.session_id().map(str::to_owned);
             let mcp_tunnel::wire::CommandKind::JsonRpc(message) = command.kind else { continue };
             let id = command.request_id.as_str();
-            let shard = command.shard_token.expose();
+            let shard = command.shard_token.as_str();
             exchange(&mut server, session.as_deref(), message.text(), |text, last, headers| {
                 let kind = if last { "jsonrpc_response" } else { "jsonrpc_notify" };
                 let body = format!(
