@@ -108,7 +108,7 @@ pub struct Binding {
 #[derive(Debug, Clone)]
 pub enum Target {
     /// Streamable HTTP.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// A child process that speaks on its standard streams. Never empty.
     Stdio {
         /// Program and arguments.

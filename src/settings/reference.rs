@@ -67,12 +67,12 @@ impl<'a> References<'a> {
 
     /// A bare name is looked for among the credentials of systemd first.
     fn locate(&self, path: &str) -> PathBuf {
-        if !path.contains('/') {
-            if let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY") {
-                let credential = Path::new(dir).join(path);
-                if credential.exists() {
-                    return credential;
-                }
+        if !path.contains('/')
+            && let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY")
+        {
+            let credential = Path::new(dir).join(path);
+            if credential.exists() {
+                return credential;
             }
         }
         PathBuf::from(path)
@@ -81,7 +81,8 @@ impl<'a> References<'a> {
     fn contents(&mut self, path: &str, secret: bool) -> Result<String, Wrong> {
         let located = self.locate(path);
         let shown = located.display().to_string();
-        let wrong = |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
+        let wrong =
+            |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
         let file = File::open(&located).map_err(wrong)?;
         if secret {
             self.note_exposure(&located);
@@ -96,10 +97,10 @@ impl<'a> References<'a> {
 
     /// Warns if a file with a secret can be read by others.
     pub fn note_exposure(&mut self, path: &Path) {
-        if let Some(warning) = exposure(path) {
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
+        if let Some(warning) = exposure(path)
+            && !self.warnings.contains(&warning)
+        {
+            self.warnings.push(warning);
         }
     }
 
@@ -162,7 +163,8 @@ impl<'a> References<'a> {
         let value = match form(text, true) {
             Form::Env(name) => {
                 let name = name.trim();
-                let head = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+                let head =
+                    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
                 if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                     return Err("`env:` needs the name of a variable".into());
                 }
