@@ -74,7 +74,7 @@ fn load(invocation: &Invocation) -> Loaded {
 fn run_command(invocation: &Invocation) -> ExitCode {
     let loaded = load(invocation);
     match loaded.config {
-        Some(config) => run::run(config, &loaded.warnings),
+        Some(config) => run::run(&config),
         None => {
             complain_about(&loaded.problems);
             ExitCode::from(FAILURE)

@@ -81,6 +81,7 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
         proxy_check_interval: proxy_check_interval?.0,
         allow_remote_ui: allow_remote_ui?.0,
         ambient_proxy: ambient_proxy(r),
+        warnings: Vec::new(),
     })
 }
 
