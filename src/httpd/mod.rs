@@ -1,1 +1,69 @@
-//! Placeholder.
+//! The one small HTTP/1.1 server: blocking, one thread per connection, every wait and buffer
+//! bounded.
+//!
+//! The relay, the daemon's health listener and the built-in MCP server stand on it. It knows
+//! neither tunnels nor MCP, and it logs nothing of what it reads.
+//!
+//! A handler gets one [`Exchange`] per request, by value: it may read the body, and then answers
+//! once, with [`Exchange::respond`] or [`Exchange::stream`]. What it must not do is wait without
+//! a bound: [`Running::stop`] cannot interrupt a handler, only its socket.
+//!
+//! What reads bytes from the network, [`head::parse`] and [`chunked::Decoder`], is pure.
+
+pub mod chunked;
+mod connection;
+mod exchange;
+pub mod head;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use exchange::{BodyError, Exchange, Probe, Stream, WriteError};
+pub use head::{Framing, Head};
+pub use server::{Bind, Peer, Running, Server};
+
+/// What one server grants to its clients.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once, and so threads. At this number the oldest connection that is waiting
+    /// for a request is closed to make room; if all are busy, the new one gets 503.
+    pub connections: usize,
+    /// From the first byte of a request (or from the accept) to the end of its header section. A
+    /// client in good faith sends it in one packet.
+    pub header_timeout: Duration,
+    /// How long a body may take whatever its size; beyond it the client must have kept
+    /// [`MIN_RATE`] since the start. The same holds for the client's reading of an answer.
+    pub transfer_grace: Duration,
+    /// How long a connection may rest between two requests.
+    pub idle_timeout: Duration,
+    /// Stack of a connection thread. Handlers parse with bounded depth and keep bodies on the
+    /// heap, so a small stack is enough and thousands of threads stay affordable.
+    pub stack_bytes: usize,
+}
+
+impl Limits {
+    /// Limits for a server with this many connections, and the usual times.
+    pub const fn with_connections(connections: usize) -> Self {
+        Self {
+            connections,
+            header_timeout: Duration::from_secs(5),
+            transfer_grace: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            stack_bytes: 128 * 1024,
+        }
+    }
+}
+
+/// Slowest transfer that is tolerated once [`Limits::transfer_grace`] is used up, in bytes per
+/// second: slower than any link that could carry a tunnel, fast enough that a slow client cannot
+/// hold a thread for hours.
+pub const MIN_RATE: u64 = 64 * 1024;
+/// Longest request line, in bytes: more than any path and query of ours; beyond it 414.
+pub const MAX_REQUEST_LINE: usize = 8 * 1024;
+/// Longest request line and header section together, in bytes: room for large bearer tokens;
+/// beyond it 431.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most header fields in one request; beyond it 431.
+pub const MAX_HEADERS: usize = 128;

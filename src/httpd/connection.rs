@@ -1,0 +1,321 @@
+//! One connection: its socket with deadlines, its read buffer, and its state that the server may
+//! look at from outside.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::exchange::WriteError;
+use super::head::{self, Head, Refusal};
+use super::{Limits, MAX_HEAD, MIN_RATE};
+
+/// How much is read at once while a head is awaited: most requests fit with their body.
+const HEAD_READ: usize = 4 * 1024;
+/// A buffer larger than this is given back between requests, for idle connections are many.
+const KEEP_BUFFER: usize = 16 * 1024;
+/// How long and how much is read on after an answer that came before the request's end. Closing
+/// with unread input would make the kernel reset the connection, and the client lose the answer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+/// A connected stream, TCP or Unix.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.set_read_timeout(Some(time)),
+            Self::Unix(s) => s.set_read_timeout(Some(time)),
+        }
+    }
+
+    pub fn set_write_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.set_write_timeout(Some(time)),
+            Self::Unix(s) => s.set_write_timeout(Some(time)),
+        }
+    }
+
+    pub fn shutdown(&self, how: Shutdown) {
+        // Fails only if the peer has gone already.
+        let _ = match self {
+            Self::Tcp(s) => s.shutdown(how),
+            Self::Unix(s) => s.shutdown(how),
+        };
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => (&mut &*s).read(buffer),
+            Self::Unix(s) => (&mut &*s).read(buffer),
+        }
+    }
+
+    fn write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => (&mut &*s).write_vectored(parts),
+            Self::Unix(s) => (&mut &*s).write_vectored(parts),
+        }
+    }
+
+    /// Whether the peer has closed or reset its side, or we have; without waiting.
+    pub fn peer_gone(&self) -> bool {
+        let flags = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut set = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut set, Some(&now)).is_ok() && set[0].revents().intersects(flags)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(s) => s.as_fd(),
+            Self::Unix(s) => s.as_fd(),
+        }
+    }
+}
+
+/// The part of a connection that other threads may touch.
+#[derive(Debug)]
+pub struct Shared {
+    pub socket: Socket,
+    state: AtomicU8,
+}
+
+/// Between requests, or in the head of one.
+const WAITING: u8 = 0;
+/// A request is being served.
+const BUSY: u8 = 1;
+/// Closed by the server while it was waiting.
+const EVICTED: u8 = 2;
+
+impl Shared {
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, state: AtomicU8::new(WAITING) }
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Closes the connection unless a request is being served on it. The step and
+    /// [`Link::next_request`]'s exclude each other, so no accepted request is ever cut off.
+    pub fn evict(&self) -> bool {
+        let evicted = self.step(WAITING, EVICTED);
+        if evicted {
+            self.socket.shutdown(Shutdown::Both);
+        }
+        evicted
+    }
+}
+
+/// What came next on a connection.
+pub enum Next {
+    Request(Box<Head>),
+    Refused(Refusal),
+    Closed,
+}
+
+/// The side of a connection that its own thread holds.
+pub struct Link {
+    pub shared: Arc<Shared>,
+    pub limits: Arc<Limits>,
+    /// Bytes read and not yet used are `buffer[at..]`.
+    buffer: Vec<u8>,
+    at: usize,
+    read_timeout: Duration,
+    /// Whether the present request has its answer, or the start of one.
+    pub answered: bool,
+    /// Whether the connection ends after the present answer.
+    pub close: bool,
+    /// Whether the present request's body was not read to its end.
+    pub body_left: bool,
+}
+
+impl Link {
+    pub fn new(shared: Arc<Shared>, limits: Arc<Limits>) -> io::Result<Self> {
+        shared.socket.set_write_timeout(limits.transfer_grace)?;
+        Ok(Self {
+            shared,
+            limits,
+            buffer: Vec::new(),
+            at: 0,
+            read_timeout: Duration::ZERO,
+            answered: false,
+            close: false,
+            body_left: false,
+        })
+    }
+
+    /// Waits for the head of the next request. `first` on a fresh connection, where the client
+    /// has no reason to wait.
+    pub fn next_request(&mut self, first: bool) -> Next {
+        let mut deadline = None;
+        let mut seen = self.at;
+        if self.buffer.capacity() > KEEP_BUFFER && self.at == self.buffer.len() {
+            self.buffer = Vec::new();
+            (self.at, seen) = (0, 0);
+        }
+        loop {
+            // Empty lines before a request are read over (RFC 9112, 2.2).
+            while matches!(self.buffer.get(self.at), Some(b'\r' | b'\n')) {
+                self.at += 1;
+            }
+            // A head ends with a line, so without a new line end there is nothing new to find.
+            let unseen = &self.buffer[seen.max(self.at)..];
+            if unseen.contains(&b'\n') || self.buffer.len() - self.at >= MAX_HEAD {
+                match head::parse(&self.buffer[self.at..]) {
+                    Ok(Some((head, length))) => {
+                        self.at += length;
+                        if !self.shared.step(WAITING, BUSY) {
+                            return Next::Closed;
+                        }
+                        (self.answered, self.close) = (false, !head.keep_alive);
+                        self.body_left = head.framing != head::Framing::Length(0);
+                        return Next::Request(Box::new(head));
+                    }
+                    Ok(None) => {}
+                    Err(refusal) => return Next::Refused(refusal),
+                }
+            } else if self.buffer.len() - self.at > super::MAX_REQUEST_LINE
+                && !self.buffer[self.at..].contains(&b'\n')
+            {
+                let reason = "the request line is too long";
+                return Next::Refused(Refusal { status: 414, reason });
+            }
+            if self.at > 0 {
+                self.buffer.drain(..self.at);
+                self.at = 0;
+            }
+            seen = self.buffer.len();
+            let rests = self.buffer.is_empty() && !first;
+            let deadline = match deadline {
+                Some(deadline) if !rests => deadline,
+                _ if rests => Instant::now() + self.limits.idle_timeout,
+                _ => *deadline.insert(Instant::now() + self.limits.header_timeout),
+            };
+            match self.fill(HEAD_READ, deadline) {
+                Ok(0) | Err(_) => return Next::Closed,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Back to waiting; false if the connection was closed meanwhile.
+    pub fn rest(&self) -> bool {
+        self.shared.step(BUSY, WAITING)
+    }
+
+    /// Takes up to `limit` bytes that were read with the head.
+    pub fn take_buffered(&mut self, out: &mut Vec<u8>, limit: usize) {
+        let take = (self.buffer.len() - self.at).min(limit);
+        out.extend_from_slice(&self.buffer[self.at..self.at + take]);
+        self.at += take;
+    }
+
+    /// The bytes that were read and not used; `use_buffered` says how many of them were.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
+    pub fn use_buffered(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// Reads more into the buffer: the number of bytes, 0 at the end of the stream.
+    pub fn fill(&mut self, at_most: usize, deadline: Instant) -> io::Result<usize> {
+        let used = self.buffer.len();
+        self.buffer.resize(used + at_most, 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.read(&mut buffer[used..], deadline);
+        buffer.truncate(used + result.as_ref().copied().unwrap_or(0));
+        self.buffer = buffer;
+        result
+    }
+
+    /// Forgets buffered bytes that were used, so that a long chunked body does not pile up.
+    pub fn compact(&mut self) {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+    }
+
+    /// Reads some bytes past the buffer before the deadline.
+    pub fn read(&mut self, into: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // Setting the option costs a system call, so one that is nearly right stays, as
+            // between the idle waits of one connection.
+            if left.abs_diff(self.read_timeout) > left / 16 {
+                self.shared.socket.set_read_timeout(left)?;
+                self.read_timeout = left;
+            }
+            match self.shared.socket.read(into) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes all parts, in one system call if the kernel takes them.
+    pub fn write(&self, parts: &[&[u8]]) -> Result<(), WriteError> {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        let mut accepted = 0;
+        let mut begun = None;
+        while accepted < total {
+            match self.shared.socket.write_vectored(rest) {
+                Ok(0) => {
+                    return Err(WriteError { accepted, cause: io::ErrorKind::WriteZero.into() });
+                }
+                Ok(count) => {
+                    accepted += count;
+                    IoSlice::advance_slices(&mut rest, count);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The send timeout of the socket has passed without room for one byte.
+                Err(cause) => return Err(WriteError { accepted, cause }),
+            }
+            if accepted < total {
+                let begun = *begun.get_or_insert_with(Instant::now);
+                let due =
+                    self.limits.transfer_grace + Duration::from_secs(accepted as u64 / MIN_RATE);
+                if begun.elapsed() > due {
+                    return Err(WriteError { accepted, cause: io::ErrorKind::TimedOut.into() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent, and reads on for a moment, so that the client sees
+    /// the answer before the connection is gone.
+    pub fn linger(&mut self) {
+        self.shared.socket.shutdown(Shutdown::Write);
+        let deadline = Instant::now() + LINGER_TIME;
+        let mut scrap = vec![0; 64 * 1024];
+        let mut seen = 0;
+        while seen < LINGER_BYTES {
+            match self.read(&mut scrap, deadline) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => seen += count,
+            }
+        }
+    }
+}
