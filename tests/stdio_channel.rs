@@ -176,6 +176,17 @@ fn payloads_pass_as_the_text_they_are() {
     fixture.wait_seen(r#"{"x":[1e400,1.0,-0], "jsonrpc":"2.0","method":"odd","id":"#);
 }
 
+#[test] // M-63
+fn a_message_that_the_child_could_take_for_another_is_not_forwarded() {
+    let fixture = start("legacy", quick());
+    let answer = fixture.request("a", r#"{"jsonrpc":"2.0","id":1,"ID":2,"method":"x"}"#).unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.json.starts_with(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"#));
+    fixture.run("a", "2", r#"["answer"]"#).unwrap();
+    assert_eq!(fixture.seen().len(), 1);
+    assert_eq!(fixture.channel.stats().refused.get(), 1);
+}
+
 #[test] // M-5, M-63
 fn progress_comes_before_the_answer_under_the_clients_own_token() {
     let fixture = start("legacy", quick());

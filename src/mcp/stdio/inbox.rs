@@ -151,6 +151,7 @@ impl<'a> Inbox<'a> {
             } else if call.is_none() {
                 // Given up, or never asked: of no use to anyone (M-11).
                 shared.stats.late_responses.inc();
+                debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;
             }
             call

@@ -233,6 +233,8 @@ pub struct StdioStats {
     pub dropped_urgent: Counter,
     /// Notifications of remote clients that the child is not to see.
     pub swallowed: Counter,
+    /// Messages of remote clients that could not be forwarded safely.
+    pub refused: Counter,
     /// Lines on stderr that were too many for the log.
     pub stderr_held_back: Counter,
 }
@@ -307,7 +309,11 @@ impl StdioChannel {
             return Err(NOT_A_REQUEST.into());
         };
         let _counted = self.shared.stats.in_flight.hold();
-        let outgoing = Outgoing::of(message);
+        let Some(outgoing) = Outgoing::of(message) else {
+            self.shared.stats.refused.inc();
+            let text = "Invalid Request: a member name is ambiguous or no Unicode text";
+            return Ok(answer(200, error_json(Some(id), INVALID_REQUEST, text, None)));
+        };
         let kind = match method.as_str() {
             "initialize" => CallKind::Initialize,
             "subscriptions/listen" => CallKind::Listen,
@@ -394,7 +400,10 @@ impl StdioChannel {
             }
             _ => {}
         }
-        let outgoing = Outgoing::of(message);
+        let Some(bytes) = rewrite::notification(message.text()) else {
+            self.shared.stats.refused.inc();
+            return Ok(Receipt { status: 400, headers: Headers::new() });
+        };
         let wish = Wish { initialize: None, modern_request: false };
         loop {
             let queue = |state: &mut State| {
@@ -403,7 +412,7 @@ impl StdioChannel {
                 let mailbox = Arc::new(Mailbox::new());
                 live.stdin.push(Frame {
                     number,
-                    bytes: outgoing.notification(),
+                    bytes: bytes.clone(),
                     written: Some(mailbox.clone()),
                 });
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
@@ -584,6 +593,9 @@ enum Passed {
     Queued(Ticket),
     Answered(String),
 }
+
+/// JSON-RPC "invalid request".
+const INVALID_REQUEST: i64 = -32600;
 
 /// A caller's mistake: a request is due here.
 const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);

@@ -344,8 +344,9 @@ impl Live {
         replay: bool,
         deadline: Instant,
     ) {
-        let bytes = rewrite::Outgoing::of(request).initialize(number);
-        self.stdin.push(Frame { number, bytes, written: None });
+        // It was looked at before, when its client sent it.
+        let Some(outgoing) = rewrite::Outgoing::of(request) else { return };
+        self.stdin.push(Frame { number, bytes: outgoing.initialize(number), written: None });
         self.handshake = Handshake::Pending { number, deadline, request: request.clone(), replay };
     }
 
