@@ -104,7 +104,8 @@ fn check_version(r: &mut Resolver<'_>) {
 fn refuse_cloudflared(r: &mut Resolver<'_>) {
     for setting in TABLE.iter().filter(|s| s.kind == super::table::Kind::Refused) {
         let id = setting.id;
-        let found = r.from_flag(id).or_else(|| r.from_env(setting.env[0])).or_else(|| r.from_file(id));
+        let found =
+            r.from_flag(id).or_else(|| r.from_env(setting.env[0])).or_else(|| r.from_file(id));
         if let Some((_, source)) = found {
             let message = "there is no cloudflared companion: remove this setting, and run \
                            cloudflared as a service of its own";
@@ -170,11 +171,20 @@ fn identity(r: &mut Resolver<'_>, cert_id: Id, key_id: Id) -> Option<Identity> {
     }
 }
 
-fn half_of_a_pair(r: &mut Resolver<'_>, _here: Id, missing: Id, source: &Source) -> Option<Identity> {
+fn half_of_a_pair(
+    r: &mut Resolver<'_>,
+    _here: Id,
+    missing: Id,
+    source: &Source,
+) -> Option<Identity> {
     // A missing half that is wrong in itself has been reported already.
     if r.problems.iter().all(|p| p.id != Some(missing)) {
         let key = Setting::of(missing).key;
-        r.wrong(missing, source, format!("a client certificate and its key come together: `{key}` is missing"));
+        r.wrong(
+            missing,
+            source,
+            format!("a client certificate and its key come together: `{key}` is missing"),
+        );
     }
     None
 }
@@ -259,7 +269,8 @@ fn tunnel_id(r: &mut Resolver<'_>) -> Option<TunnelId> {
 
 /// A value in an error: not at any length, and without control characters.
 fn shown(text: &str) -> String {
-    let mut shown: String = text.trim().chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut shown: String =
+        text.trim().chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.trim().chars().count() > 80 {
         shown.push_str("...");
     }
@@ -310,7 +321,11 @@ fn poll_channels(r: &mut Resolver<'_>) -> Option<Vec<ChannelName>> {
         let Some(text) = r.text_of(id, &raw, &source) else { continue };
         match text.parse::<ChannelName>() {
             Ok(channel) if channel.as_str() != text => {
-                r.wrong(id, &source, format!("`{}` is not canonical: write `{channel}`", shown(text)));
+                r.wrong(
+                    id,
+                    &source,
+                    format!("`{}` is not canonical: write `{channel}`", shown(text)),
+                );
             }
             Ok(channel) if channels.contains(&channel) => {
                 r.wrong(id, &source, format!("the channel `{channel}` is here twice"));
@@ -338,7 +353,9 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
     let Some((raw, source)) = found else {
         let mut problem = missing(id, "no runtime API key");
         if r.env.non_blank("OPENAI_ADMIN_KEY").is_some() {
-            problem.message.push_str(" (there is an OPENAI_ADMIN_KEY, but the daemon never uses an admin key)");
+            problem.message.push_str(
+                " (there is an OPENAI_ADMIN_KEY, but the daemon never uses an admin key)",
+            );
         }
         r.problems.push(problem);
         return None;
@@ -376,7 +393,8 @@ fn mcp(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Mcp> {
     let discovery_extra_headers = r.headers(Id::DiscoveryExtraHeaders, &[]);
     if shared_identity.is_some() && servers.is_empty() {
         // V-7
-        let source = r.effective.iter().find(|e| e.id == Id::McpClientCert).map(|e| e.source.clone());
+        let source =
+            r.effective.iter().find(|e| e.id == Id::McpClientCert).map(|e| e.source.clone());
         r.problems.push(Problem {
             id: Some(Id::McpClientCert),
             source,
@@ -498,13 +516,13 @@ fn required(
     Some((text, source))
 }
 
-fn channel_of(
-    r: &mut Resolver<'_>,
-    id: Id,
-    fields: &mut PlacedFields,
-) -> Option<ChannelName> {
+fn channel_of(r: &mut Resolver<'_>, id: Id, fields: &mut PlacedFields) -> Option<ChannelName> {
     let Some((text, source)) = take(fields, "channel") else { return Some(ChannelName::main()) };
-    let channel: ChannelName = r.checked(id, &source, text.parse().map_err(|e: crate::wire::ids::Malformed| e.to_string()))?;
+    let channel: ChannelName = r.checked(
+        id,
+        &source,
+        text.parse().map_err(|e: crate::wire::ids::Malformed| e.to_string()),
+    )?;
     if channel.as_str() == HARPOON {
         // E-7
         r.wrong(id, &source, "the channel `harpoon` is built in and can not be bound");
@@ -593,8 +611,7 @@ fn commands(r: &mut Resolver<'_>) -> Vec<Bound> {
         let Some(mut fields) = fields_of(r, id, &item, &names, entry::command) else { continue };
         let channel = channel_of(r, id, &mut fields);
         let command = required(r, id, &mut fields, "command", &item.source);
-        let argv = command
-            .and_then(|(text, source)| r.checked(id, &source, grammar::argv(&text)));
+        let argv = command.and_then(|(text, source)| r.checked(id, &source, grammar::argv(&text)));
         if let (Some(channel), Some(argv)) = (channel, argv) {
             bound.push((id, Binding { channel, target: Target::Stdio { argv } }, item.source));
         }
@@ -656,7 +673,8 @@ fn check_coverage(
     let source = r.effective.iter().find(|e| e.id == Id::PollChannels).map(|e| e.source.clone());
     for channel in channels {
         let served = if channel.as_str() == HARPOON {
-            harpoon.is_none_or(|h| !h.targets.is_empty()) || channels.iter().any(ChannelName::is_main)
+            harpoon.is_none_or(|h| !h.targets.is_empty())
+                || channels.iter().any(ChannelName::is_main)
         } else {
             bound(channel)
         };
@@ -672,7 +690,8 @@ fn check_coverage(
 }
 
 fn log(r: &mut Resolver<'_>) -> Option<Log> {
-    let level = r.parsed(Id::LogLevel, grammar::log_level, |level| level.to_string().to_lowercase());
+    let level =
+        r.parsed(Id::LogLevel, grammar::log_level, |level| level.to_string().to_lowercase());
     let parse = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
         "struct-text" => Ok(LogFormat::StructText),
         "json" => Ok(LogFormat::Json),
@@ -735,11 +754,14 @@ fn targets(r: &mut Resolver<'_>, plaintext: bool) -> Vec<HarpoonTarget> {
         if matches!(item.raw, Raw::Text(text) if text.trim().is_empty()) {
             continue;
         }
-        let Some(mut fields) = fields_of(r, id, &item, &TARGET_FIELDS, entry::target) else { continue };
+        let Some(mut fields) = fields_of(r, id, &item, &TARGET_FIELDS, entry::target) else {
+            continue;
+        };
         let label = required(r, id, &mut fields, "label", &item.source);
         let url = required(r, id, &mut fields, "url", &item.source);
         let unix_socket = path_field(r, id, &mut fields, "unix_socket").map(|(path, _)| path);
-        let description = take(&mut fields, "description").map_or_else(String::new, |(text, _)| text);
+        let description =
+            take(&mut fields, "description").map_or_else(String::new, |(text, _)| text);
         let (Some((label, label_source)), Some((url, url_source))) = (label, url) else { continue };
         if !grammar::is_harpoon_label(&label) {
             let message = "a label is 1 to 64 characters of a-z, 0-9, `_` and `-`, and starts with a letter or digit";
@@ -750,7 +772,9 @@ fn targets(r: &mut Resolver<'_>, plaintext: bool) -> Vec<HarpoonTarget> {
             r.wrong(id, &label_source, format!("the label `{label}` is here twice"));
             continue;
         }
-        let Some(url) = r.checked(id, &url_source, HttpUrl::parse(&url).map_err(Into::into)) else { continue };
+        let Some(url) = r.checked(id, &url_source, HttpUrl::parse(&url).map_err(Into::into)) else {
+            continue;
+        };
         if !url.https && !plaintext {
             // V-8
             let message = "a target without TLS needs `harpoon.allow_plaintext_http: true`";

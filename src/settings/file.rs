@@ -27,7 +27,10 @@ impl File {
     pub fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
         let shown = path.display();
         let wrong = |e: std::io::Error| {
-            Problem::general(format!("can not read the configuration file {shown}: {}", text_of(&e)))
+            Problem::general(format!(
+                "can not read the configuration file {shown}: {}",
+                text_of(&e)
+            ))
         };
         let mut bytes = Vec::new();
         let read = std::fs::File::open(path)
@@ -37,7 +40,8 @@ impl File {
             return None;
         }
         if bytes.len() as u64 > MAX_BYTES {
-            let message = format!("the configuration file {shown} is larger than {MAX_BYTES} bytes");
+            let message =
+                format!("the configuration file {shown} is larger than {MAX_BYTES} bytes");
             problems.push(Problem::general(message));
             return None;
         }
@@ -189,7 +193,10 @@ mod tests {
 
     #[test]
     fn a_map_in_the_wrong_place_is_named() {
-        assert_eq!(problems("log: debug"), ["f:1:6: `log` is a map of settings, this is a single value"]);
+        assert_eq!(
+            problems("log: debug"),
+            ["f:1:6: `log` is a map of settings, this is a single value"]
+        );
         assert_eq!(problems("- a"), ["f:1:1: the file must be a map of settings, this is a list"]);
     }
 }

@@ -39,8 +39,7 @@ impl Flags {
         } else {
             parser.value().map_err(|_| format!("--{name} needs a value: {}", setting.metavar()))?
         };
-        let value =
-            value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))?;
+        let value = value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))?;
         self.add(setting, format!("--{name}"), dotted, value);
         Ok(true)
     }

@@ -81,7 +81,8 @@ impl<'a> References<'a> {
     fn contents(&mut self, path: &str, secret: bool) -> Result<String, Wrong> {
         let located = self.locate(path);
         let shown = located.display().to_string();
-        let wrong = |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
+        let wrong =
+            |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
         let file = File::open(&located).map_err(wrong)?;
         if secret {
             self.note_exposure(&located);
@@ -162,7 +163,8 @@ impl<'a> References<'a> {
         let value = match form(text, true) {
             Form::Env(name) => {
                 let name = name.trim();
-                let head = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+                let head =
+                    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
                 if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                     return Err("`env:` needs the name of a variable".into());
                 }

@@ -201,15 +201,13 @@ mod tests {
     #[test]
     fn profile_names_and_files_are_checked() {
         let home = [("HOME", "/h")];
-        assert_eq!(
-            chosen(&["--profile-file=~/a.yaml"], &home),
-            Ok(Some("/h/a.yaml".into()))
-        );
+        assert_eq!(chosen(&["--profile-file=~/a.yaml"], &home), Ok(Some("/h/a.yaml".into())));
         assert_eq!(
             chosen(&["--profile=a.b-c"], &home),
             Ok(Some("/h/.config/tunnel-client/a.b-c.yaml".into()))
         );
-        for bad in ["--profile=../x", "--profile=..", "--profile-file=a.yml", "--profile-file=.yaml"]
+        for bad in
+            ["--profile=../x", "--profile=..", "--profile-file=a.yml", "--profile-file=.yaml"]
         {
             assert!(chosen(&[bad], &home).is_err(), "{bad}");
         }

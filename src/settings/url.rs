@@ -128,7 +128,8 @@ impl fmt::Debug for ProxyUrl {
 pub(super) fn split_host_port(text: &str) -> Result<(&str, Option<&str>), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("the `[` of the address is not closed")?;
+            let (host, rest) =
+                rest.split_once(']').ok_or("the `[` of the address is not closed")?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err("brackets hold an IPv6 address");
             }

@@ -85,7 +85,8 @@ impl Value {
 /// # Errors
 /// Everything that is not YAML, duplicate keys (Y-1), a second document (Y-5).
 pub fn parse(text: &str) -> Result<Node, Broken> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 };
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 };
     let mut root = None;
     loop {
         let (event, span) = reader.next()?;
@@ -183,7 +184,9 @@ impl<'a> Reader<'a> {
             let key = match event {
                 Event::MappingEnd => break,
                 Event::Scalar(key, ..) => key.into_owned(),
-                _ => return Err(Broken { mark: at, message: "a key must be a single word".into() }),
+                _ => {
+                    return Err(Broken { mark: at, message: "a key must be a single word".into() });
+                }
             };
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
@@ -199,7 +202,8 @@ impl<'a> Reader<'a> {
                     }
                 }
             } else if let Some(first) = entries.iter().find(|e| e.key == key) {
-                let message = format!("the key `{key}` is here twice (first in line {})", first.mark.line);
+                let message =
+                    format!("the key `{key}` is here twice (first in line {})", first.mark.line);
                 return Err(Broken { mark: at, message });
             } else {
                 entries.push(Entry { key, mark: at, node });
@@ -278,7 +282,10 @@ mod tests {
         assert_eq!(broken.mark, Mark { line: 4, column: 3 });
         assert!(broken.message.contains("`c`"), "{}", broken.message);
         assert!(parse("a: 1\n---\nb: 1\n").unwrap_err().message.contains("second document"));
-        assert_eq!(parse("a: [1\nb: 2").unwrap_err().message.split(':').next(), Some("this is not YAML"));
+        assert_eq!(
+            parse("a: [1\nb: 2").unwrap_err().message.split(':').next(),
+            Some("this is not YAML")
+        );
     }
 
     #[test] // cfg Y-6
