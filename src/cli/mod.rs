@@ -1,2 +1,3 @@
 //! Placeholder.
+pub mod run;
 pub mod stub;

@@ -44,6 +44,8 @@ pub struct AccessConfig {
     pub url_path: String,
     /// Which tunnel.
     pub tunnel_id: TunnelId,
+    /// This process, from [`new_instance_id`].
+    pub instance_id: String,
     /// The runtime key.
     pub api_key: Secret,
     /// Sent as `OpenAI-Organization`.
@@ -96,8 +98,7 @@ impl Access {
     /// Prepares URLs and headers.
     ///
     /// # Errors
-    /// If a value can not be a header, the channels are too many (W-14), or the system gives no
-    /// random bytes (W-4).
+    /// If a value can not be a header, or the channels are too many (W-14).
     pub fn new(config: AccessConfig) -> Result<Arc<Self>, AccessError> {
         let scheme = config.base_url.scheme_str().unwrap_or("https");
         let authority = config
@@ -106,7 +107,6 @@ impl Access {
             .ok_or_else(|| AccessError("the base URL has no host".to_owned()))?;
         // User info has no effect on the wire (W-6).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let instance_id = new_instance_id()?;
         let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
 
         let mut headers = HeaderMap::new();
@@ -129,7 +129,7 @@ impl Access {
         put("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}"), "the user agent")?;
         put("x-tunnel-client-name", CLIENT_NAME, "the client name")?;
         put("x-tunnel-client-version", CLIENT_VERSION, "the client version")?;
-        put("x-tunnel-client-instance-id", &instance_id, "the instance id")?;
+        put("x-tunnel-client-instance-id", &config.instance_id, "the instance id")?;
         put("x-tunnel-mcp-server-info", &server_info, "the server info")?;
         if let Some(id) = &config.organization_id {
             put("openai-organization", id.trim(), "the organization id")?;
@@ -143,7 +143,7 @@ impl Access {
             prefix: clean_path(&config.url_path),
             headers,
             tunnel_id: config.tunnel_id,
-            instance_id,
+            instance_id: config.instance_id,
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
             trust: config.trust,
@@ -202,8 +202,11 @@ fn sensitive(mut value: HeaderValue) -> HeaderValue {
     value
 }
 
-/// 16 random bytes as 32 hex digits (W-4).
-fn new_instance_id() -> Result<String, AccessError> {
+/// A name for this process: 16 random bytes as 32 hex digits, made once (W-4).
+///
+/// # Errors
+/// If the system gives no random bytes.
+pub fn new_instance_id() -> Result<String, AccessError> {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0_u8; 16];
     SystemRandom::new()
@@ -287,6 +290,7 @@ mod tests {
             base_url: base_url.parse().unwrap(),
             url_path: url_path.to_owned(),
             tunnel_id: format!("tunnel_{}", "a".repeat(32)).parse().unwrap(),
+            instance_id: new_instance_id().unwrap(),
             api_key: Secret::new("k1".to_owned()),
             organization_id: None,
             extra_headers: vec![("X-Team".to_owned(), Secret::new("eu".to_owned()))],

@@ -10,6 +10,6 @@ pub mod poll;
 pub mod respond;
 pub mod retry;
 
-pub use access::{Access, AccessConfig};
+pub use access::{Access, AccessConfig, new_instance_id};
 pub use poll::{PollState, Poller, Sink};
 pub use respond::{Delivery, Responder};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, Method};
@@ -40,6 +41,7 @@ pub trait Sink: Send {
 #[derive(Debug, Default)]
 pub struct PollState {
     inner: Mutex<Inner>,
+    waiting_for_room: AtomicBool,
     /// Polls sent.
     pub cycles: Counter,
     /// Failed polls that timed out.
@@ -67,7 +69,18 @@ pub struct PollState {
 #[derive(Debug, Default)]
 struct Inner {
     last_success: Option<(Instant, SystemTime)>,
-    last_error: Option<(Instant, String)>,
+    failing: Option<Failing>,
+}
+
+/// Polls that fail, from the first one after a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Instant,
+    /// The latest error, in one line.
+    pub line: String,
+    /// The service refuses the key: only an operator can mend it.
+    pub refused: bool,
 }
 
 impl PollState {
@@ -76,9 +89,14 @@ impl PollState {
         self.lock().last_success
     }
 
-    /// The error of the last poll, if it failed: since when, and one line.
-    pub fn error(&self) -> Option<(Instant, String)> {
-        self.lock().last_error.clone()
+    /// What is wrong, if the last poll failed.
+    pub fn failing(&self) -> Option<Failing> {
+        self.lock().failing.clone()
+    }
+
+    /// Whether no poll is made because all room for commands is taken.
+    pub fn is_waiting_for_room(&self) -> bool {
+        self.waiting_for_room.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -88,11 +106,13 @@ impl PollState {
     fn succeeded(&self) {
         let mut inner = self.lock();
         inner.last_success = Some((Instant::now(), SystemTime::now()));
-        inner.last_error = None;
+        inner.failing = None;
     }
 
-    fn failed(&self, line: &str) {
-        self.lock().last_error = Some((Instant::now(), line.to_owned()));
+    fn failed(&self, line: &str, refused: bool) {
+        let mut inner = self.lock();
+        let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
+        inner.failing = Some(Failing { since, line: line.to_owned(), refused });
     }
 }
 
@@ -130,10 +150,7 @@ impl<S: Sink> Poller<S> {
 
     /// Polls until the process stops. Commands that were handed out by then are still taken.
     pub fn run(mut self) {
-        while let Some(room) = self.sink.wait_for_room(&self.stop) {
-            if self.stop.is_cancelled() {
-                return;
-            }
+        while let Some(room) = self.wait_for_room() {
             self.state.cycles.inc();
             let began = Instant::now();
             match self.poll(room.clamp(1, BATCH_MAX)) {
@@ -153,6 +170,13 @@ impl<S: Sink> Poller<S> {
                 }
             }
         }
+    }
+
+    fn wait_for_room(&mut self) -> Option<usize> {
+        self.state.waiting_for_room.store(true, Ordering::Relaxed);
+        let room = self.sink.wait_for_room(&self.stop);
+        self.state.waiting_for_room.store(false, Ordering::Relaxed);
+        room
     }
 
     fn poll(&self, limit: usize) -> Result<Envelope, PollError> {
@@ -251,13 +275,12 @@ impl<S: Sink> Poller<S> {
             }
             _ => self.state.errors_other.inc(),
         }
-        if let PollError::Status(error, _) = &error
-            && error.is_refusal()
-        {
+        let refused = matches!(&error, PollError::Status(error, _) if error.is_refusal());
+        if refused {
             // Only an operator can mend this: knock as seldom as the backoff ever does (D-9).
             asked = Some(asked.map_or(CAP, |asked| asked.max(CAP)));
         }
-        self.state.failed(&line);
+        self.state.failed(&line, refused);
         let wait = self.backoff.next(asked);
         let request_id = match &error {
             PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),

@@ -8,6 +8,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unused_imports, missing_docs)]
 
+pub mod child;
 pub mod control_plane;
 pub mod http;
 pub mod mcp_server;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+pub use child::Child;
 pub use control_plane::{Command, ControlPlane, Posted};
 pub use http::{Answer, Request};
 pub use mcp_server::McpServer;
