@@ -3,7 +3,6 @@
 //! `cli` sets it up. It learns of the other rooms through conditions and sources that `cli` hands
 //! it; nobody waits for it, and nothing here can stop the tunnel.
 
-pub mod cells;
 pub mod files;
 pub mod listener;
 pub mod log;
