@@ -77,6 +77,9 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
     let logger = start_log(config, &instance_id)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
     let trust = load_trust(config)?;
     let bindings = bindings(config, trust.as_ref())?;
     let access = access(config, instance_id, trust)?;
