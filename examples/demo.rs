@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use mcp_tunnel::ops::signals::{Event, Signals};
 use part::Part;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// How long a part may take to be where it should be.
 const START: Duration = Duration::from_secs(30);
@@ -67,16 +67,18 @@ fn demo(keep: bool) -> Result<(), String> {
     println!();
 
     let mut client = Client::new(format!("{relay_url}/v1/mcp/{tunnel_id}"));
-    let example = converse(&mut client)
+    converse(&mut client)
         .map_err(|why| format!("{}\n{}", relay.explain(&why), tunnel.explain("")))?;
 
-    println!("\nThe same call with curl, while the demo runs (make demo KEEP=1):\n\n{example}\n");
-    println!("Health of the tunnel:  curl {health_url}/readyz?verbose");
+    println!("\nOne of these calls with curl, while the demo runs (make demo KEEP=1):\n");
+    println!("{}\n", client.curl(ADD));
+    println!("Health of the tunnel:  curl '{health_url}/readyz?verbose'");
     println!("Its numbers:           curl {health_url}/metrics\n");
-    println!("With a control plane of your own, or OpenAI's:\n");
+    println!("Next, with OpenAI's control plane or one of your own, and your MCP server:\n");
     println!("  export CONTROL_PLANE_TUNNEL_ID=tunnel_...   # the id of your tunnel");
     println!("  export CONTROL_PLANE_API_KEY=...            # a runtime key for it");
-    println!("  {} run --mcp.server-url {server_url}", programs.join("mcp-tunnel").display());
+    let program = programs.join("mcp-tunnel");
+    println!("  {} run --mcp.server-url http://127.0.0.1:3001/mcp", program.display());
     if keep {
         let mut signals = Signals::install().map_err(|e| format!("no signals: {e}"))?;
         println!("\nRunning until Ctrl-C.");
@@ -148,63 +150,40 @@ fn tunnel(
     Ok((tunnel, url))
 }
 
-/// The conversation; returns the curl line of one call.
-fn converse(client: &mut Client) -> Result<String, String> {
-    let initialize = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": { "name": "demo", "version": env!("CARGO_PKG_VERSION") },
-        },
-    });
-    let result = client.call("initialize", &initialize)?;
-    let server = &result["serverInfo"];
-    say(
-        client,
-        &format!(
-            "{} {} speaks MCP {}",
-            text(&server["name"]),
-            text(&server["version"]),
-            text(&result["protocolVersion"])
-        ),
-    );
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"demo","version":"1"}}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
+const ADD: &str = r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"add","arguments":{"a":19,"b":23}}}"#;
+const SLOW: &str = r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"slow","arguments":{"steps":4,"delay_ms":150},"_meta":{"progressToken":"demo"}}}"#;
 
-    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    client.notify("notifications/initialized", &initialized)?;
+/// The conversation.
+fn converse(client: &mut Client) -> Result<(), String> {
+    let result = client.call("initialize", INITIALIZE)?;
+    let server = &result["serverInfo"];
+    let (name, version) = (text(&server["name"]), text(&server["version"]));
+    say(client, &format!("{name} {version} speaks MCP {}", text(&result["protocolVersion"])));
+
+    client.send("notifications/initialized", INITIALIZED)?;
     say(client, "accepted");
 
-    let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
-    let result = client.call("tools/list", &list)?;
+    let result = client.call("tools/list", LIST)?;
     let tools = result["tools"].as_array().ok_or("the list of tools is no list")?;
     let names: Vec<&str> = tools.iter().filter_map(|tool| tool["name"].as_str()).collect();
     say(client, &names.join(", "));
 
-    let add = json!({
-        "jsonrpc": "2.0", "id": 3, "method": "tools/call",
-        "params": { "name": "add", "arguments": { "a": 19, "b": 23 } },
-    });
-    let result = client.call("tools/call add 19 23", &add)?;
+    let result = client.call("tools/call add 19 23", ADD)?;
     let sum = text(&result["content"][0]["text"]);
     say(client, sum);
     if sum != "42" {
         return Err(format!("19 and 23 are not {sum}"));
     }
 
-    let slow = json!({
-        "jsonrpc": "2.0", "id": 4, "method": "tools/call",
-        "params": {
-            "name": "slow",
-            "arguments": { "steps": 4, "delay_ms": 150 },
-            "_meta": { "progressToken": "demo" },
-        },
-    });
-    let result = client.call("tools/call slow, with progress", &slow)?;
+    let result = client.call("tools/call slow, with a progress token", SLOW)?;
     say(client, text(&result["content"][0]["text"]));
-    if client.notifications != 4 {
-        return Err(format!("4 notifications of progress were due, {} came", client.notifications));
+    match client.notifications {
+        4 => Ok(()),
+        n => Err(format!("4 notifications of progress were due, {n} came")),
     }
-    Ok(client.curl(&add))
 }
 
 /// An MCP client over Streamable HTTP, as small as can be.
@@ -229,7 +208,7 @@ impl Client {
     fn send(
         &mut self,
         title: &str,
-        message: &Value,
+        message: &str,
     ) -> Result<ureq::http::Response<ureq::Body>, String> {
         println!("--> {title}");
         self.sent_at = Instant::now();
@@ -242,7 +221,7 @@ impl Client {
         if let Some(session) = &self.session {
             request = request.header("Mcp-Session-Id", session);
         }
-        let mut answer = request.send(message.to_string()).map_err(|e| format!("{title}: {e}"))?;
+        let mut answer = request.send(message).map_err(|e| format!("{title}: {e}"))?;
         if !answer.status().is_success() {
             let body = answer.body_mut().read_to_string().unwrap_or_default();
             return Err(format!("{title} was answered with {}: {body}", answer.status()));
@@ -253,12 +232,8 @@ impl Client {
         Ok(answer)
     }
 
-    fn notify(&mut self, title: &str, message: &Value) -> Result<(), String> {
-        self.send(title, message).map(drop)
-    }
-
     /// The `result` of a request. Notifications are printed as they come.
-    fn call(&mut self, title: &str, message: &Value) -> Result<Value, String> {
+    fn call(&mut self, title: &str, message: &str) -> Result<Value, String> {
         let mut answer = self.send(title, message)?;
         let events = answer
             .headers()
@@ -286,7 +261,7 @@ impl Client {
     }
 
     /// A line for the shell that sends the same message in the same session.
-    fn curl(&self, message: &Value) -> String {
+    fn curl(&self, message: &str) -> String {
         let session = match &self.session {
             Some(session) => format!("    -H 'Mcp-Session-Id: {session}' \\\n"),
             None => String::new(),
