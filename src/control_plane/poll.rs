@@ -18,11 +18,6 @@ use crate::wire::{ChannelName, Command, Envelope};
 /// Most commands asked for at once (W-38).
 const BATCH_MAX: usize = 25;
 
-/// What the first poll, and the first after a failure, ask the service to wait at most: they are
-/// answered soon even when there is nothing to do, so that readiness does not have to await the
-/// end of a long poll to know that all is well.
-const PROOF_WAIT: Duration = Duration::from_millis(250);
-
 /// Longest poll answer that is read, in bytes (W-22): far above 25 commands of full size.
 const BODY_MAX: usize = 256 * 1024 * 1024;
 
@@ -97,12 +92,6 @@ impl PollState {
     /// What is wrong, if the last poll failed.
     pub fn failing(&self) -> Option<Failing> {
         self.lock().failing.clone()
-    }
-
-    /// Whether the last poll that ended went well.
-    fn is_proven(&self) -> bool {
-        let inner = self.lock();
-        inner.last_success.is_some() && inner.failing.is_none()
     }
 
     /// Whether no poll is made because all room for commands is taken.
@@ -194,11 +183,7 @@ impl<S: Sink> Poller<S> {
         let mut query: Vec<String> = self.channels.iter().map(|c| format!("channel={c}")).collect();
         query.sort();
         query.push(format!("limit={limit}"));
-        let wait = match self.state.is_proven() {
-            true => self.access.poll_timeout,
-            false => self.access.poll_timeout.min(PROOF_WAIT),
-        };
-        let wait_ms = wait.as_millis().max(1);
+        let wait_ms = self.access.poll_timeout.as_millis().max(1);
         query.push(format!("timeout_ms={wait_ms}"));
         let url = self.access.url(&format!("/poll?{}", query.join("&")));
         let send =
