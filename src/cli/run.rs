@@ -77,6 +77,9 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
     let logger = start_log(config, &instance_id)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
     let trust = load_trust(config)?;
     let bindings = bindings(config, trust.as_ref())?;
     let access = access(config, instance_id, trust)?;
@@ -141,6 +144,7 @@ fn start(config: &Config) -> Result<Daemon, String> {
     threads.push(spawn("probe", move || probe::run(&http, &probe_stop, settled))?);
 
     let channels = config.control_plane.poll_channels.clone().unwrap_or_default();
+    let vouched = Arc::clone(&poll_state);
     let poller = Poller::new(Arc::clone(&access), channels, intake, poll_state, stop.clone());
     let startup_wait = config.mcp.startup_wait;
     threads.push(spawn("poll", move || {
@@ -152,7 +156,8 @@ fn start(config: &Config) -> Result<Daemon, String> {
     })?);
     let metadata_access = Arc::clone(&access);
     let metadata_stop = stop.clone();
-    threads.push(spawn("metadata", move || show_metadata(&metadata_access, metadata_stop))?);
+    threads
+        .push(spawn("metadata", move || show_metadata(&metadata_access, &vouched, metadata_stop))?);
 
     log::info!(
         version = CLIENT_VERSION,
@@ -360,9 +365,10 @@ fn listen(listener: &HealthListener) -> Listen {
     }
 }
 
-fn show_metadata(access: &Access, stop: Cancel) {
+fn show_metadata(access: &Access, poll: &PollState, stop: Cancel) {
     match metadata::fetch(access, stop.clone()) {
         Ok(tunnel) => {
+            poll.vouch();
             log::info!(name = tunnel.name, description = tunnel.description; "tunnel metadata fetched");
         }
         Err(_) if stop.is_cancelled() => {}

@@ -28,6 +28,13 @@ const LINGER: Duration = Duration::from_millis(250);
 /// How long the same failure is only counted before it is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
+/// How long the service must have held the first poll for it to count as accepted.
+const HELD: Duration = Duration::from_millis(500);
+
+/// The wait asked for by a poll that follows a failed one: its success is news that must not
+/// take a whole long poll to arrive.
+const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// Where commands go. `dispatch` has the one that counts.
 pub trait Sink: Send {
     /// How many commands fit; waits until one does. `None` once the process stops.
@@ -42,6 +49,7 @@ pub trait Sink: Send {
 pub struct PollState {
     inner: Mutex<Inner>,
     waiting_for_room: AtomicBool,
+    vouched: AtomicBool,
     /// Polls sent.
     pub cycles: Counter,
     /// Failed polls that timed out.
@@ -70,6 +78,7 @@ pub struct PollState {
 struct Inner {
     last_success: Option<(Instant, SystemTime)>,
     failing: Option<Failing>,
+    began: Option<Instant>,
 }
 
 /// Polls that fail, from the first one after a success.
@@ -92,6 +101,26 @@ impl PollState {
     /// What is wrong, if the last poll failed.
     pub fn failing(&self) -> Option<Failing> {
         self.lock().failing.clone()
+    }
+
+    /// The service has answered another request for this tunnel with this key.
+    pub fn vouch(&self) {
+        self.vouched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service holds the very first poll open, as it does while there is nothing to
+    /// do, and is known to accept key and tunnel: a poll that it refused would be back by now.
+    pub fn is_first_poll_held(&self) -> bool {
+        let inner = self.lock();
+        inner.last_success.is_none()
+            && inner.failing.is_none()
+            && inner.began.is_some_and(|began| began.elapsed() >= HELD)
+            && self.vouched.load(Ordering::Relaxed)
+    }
+
+    fn begins(&self) {
+        self.cycles.inc();
+        self.lock().began = Some(Instant::now());
     }
 
     /// Whether no poll is made because all room for commands is taken.
@@ -151,7 +180,7 @@ impl<S: Sink> Poller<S> {
     /// Polls until the process stops. Commands that were handed out by then are still taken.
     pub fn run(mut self) {
         while let Some(room) = self.wait_for_room() {
-            self.state.cycles.inc();
+            self.state.begins();
             let began = Instant::now();
             match self.poll(room.clamp(1, BATCH_MAX)) {
                 Ok(envelope) => {
@@ -183,7 +212,11 @@ impl<S: Sink> Poller<S> {
         let mut query: Vec<String> = self.channels.iter().map(|c| format!("channel={c}")).collect();
         query.sort();
         query.push(format!("limit={limit}"));
-        let wait_ms = self.access.poll_timeout.as_millis().max(1);
+        let wait = match self.state.failing() {
+            None => self.access.poll_timeout,
+            Some(_) => self.access.poll_timeout.min(WAIT_AFTER_FAILURE),
+        };
+        let wait_ms = wait.as_millis().max(1);
         query.push(format!("timeout_ms={wait_ms}"));
         let url = self.access.url(&format!("/poll?{}", query.join("&")));
         let send =

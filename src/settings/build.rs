@@ -1,6 +1,7 @@
 //! Puts the values together into a [`Config`], and checks what concerns several of them
 //! (section 9). Everything that is wrong is collected; the order is the specification's.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
@@ -48,14 +49,13 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
     refuse_cloudflared(r);
     let ca_bundle = ca_bundle(r);
     let global_proxy = r.proxy(Id::HttpProxy);
-    let control_plane = control_plane(r, global_proxy.as_ref());
-    let mcp = mcp(r, global_proxy.as_ref());
+    let poll_channels = poll_channels(r);
+    let control_plane = control_plane(r, poll_channels.clone(), global_proxy.as_ref());
+    let bindings = bindings(r, global_proxy.as_ref());
+    let mcp = mcp(r, bindings.clone());
     let log = log(r);
     let harpoon = harpoon(r, global_proxy.as_ref());
-    if let Some(mcp) = &mcp {
-        let channels = control_plane.as_ref().and_then(|c| c.poll_channels.as_deref());
-        check_coverage(r, &mcp.bindings, channels, harpoon.as_ref());
-    }
+    check_coverage(r, &bindings, poll_channels.as_deref(), harpoon.as_ref());
     let health = health(r);
     let process = process(r);
     let allow_remote_ui = r.boolean(Id::AllowRemoteUi);
@@ -81,11 +81,12 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
         proxy_check_interval: proxy_check_interval?.0,
         allow_remote_ui: allow_remote_ui?.0,
         ambient_proxy: ambient_proxy(r),
+        warnings: Vec::new(),
     })
 }
 
 fn check_version(r: &mut Resolver<'_>) {
-    if let Some((raw, source)) = r.from_file(Id::ConfigVersion) {
+    if let Some((raw, source)) = r.in_file(Id::ConfigVersion) {
         let version = match raw {
             Raw::Node(Node { value: Value::Scalar { text, plain: true }, .. }) => {
                 grammar::integer(text).ok()
@@ -104,8 +105,7 @@ fn check_version(r: &mut Resolver<'_>) {
 fn refuse_cloudflared(r: &mut Resolver<'_>) {
     for setting in TABLE.iter().filter(|s| s.kind == super::table::Kind::Refused) {
         let id = setting.id;
-        let found =
-            r.from_flag(id).or_else(|| r.from_env(setting.env[0])).or_else(|| r.from_file(id));
+        let found = r.in_flags(id).or_else(|| r.in_env(setting.env[0])).or_else(|| r.in_file(id));
         if let Some((_, source)) = found {
             let message = "there is no cloudflared companion: remove this setting, and run \
                            cloudflared as a service of its own";
@@ -161,8 +161,8 @@ fn identity(r: &mut Resolver<'_>, cert_id: Id, key_id: Id) -> Option<Identity> {
     let key = r.path_ref(key_id);
     match (cert, key) {
         (None, None) => None,
-        (Some((_, source)), None) => half_of_a_pair(r, cert_id, key_id, &source),
-        (None, Some((_, source))) => half_of_a_pair(r, key_id, cert_id, &source),
+        (Some((_, source)), None) => half_of_a_pair(r, key_id, &source),
+        (None, Some((_, source))) => half_of_a_pair(r, cert_id, &source),
         (Some((cert, cert_source)), Some((key, key_source))) => {
             check_certificates(r, cert_id, &cert, &cert_source);
             check_private_key(r, key_id, &key, &key_source);
@@ -171,12 +171,7 @@ fn identity(r: &mut Resolver<'_>, cert_id: Id, key_id: Id) -> Option<Identity> {
     }
 }
 
-fn half_of_a_pair(
-    r: &mut Resolver<'_>,
-    _here: Id,
-    missing: Id,
-    source: &Source,
-) -> Option<Identity> {
+fn half_of_a_pair(r: &mut Resolver<'_>, missing: Id, source: &Source) -> Option<Identity> {
     // A missing half that is wrong in itself has been reported already.
     if r.problems.iter().all(|p| p.id != Some(missing)) {
         let key = Setting::of(missing).key;
@@ -189,7 +184,11 @@ fn half_of_a_pair(
     None
 }
 
-fn control_plane(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<ControlPlane> {
+fn control_plane(
+    r: &mut Resolver<'_>,
+    poll_channels: Option<Vec<ChannelName>>,
+    global: Option<&ProxyUrl>,
+) -> Option<ControlPlane> {
     let identity = identity(r, Id::ControlPlaneClientCert, Id::ControlPlaneClientKey);
     let base_url = base_url(r, identity.is_some());
     let url_path = r.parsed(Id::UrlPath, grammar::url_path, String::clone);
@@ -199,7 +198,6 @@ fn control_plane(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Cont
     let poll_timeout = r.duration(Id::PollTimeout);
     let guardrail = r.duration(Id::PollDeadlineGuardrail);
     check_poll_timing(r, poll_timeout.as_ref(), guardrail.as_ref());
-    let poll_channels = poll_channels(r);
     let api_key = api_key(r);
     let http_proxy = r.proxy(Id::ControlPlaneHttpProxy).or_else(|| global.cloned());
     let extra_headers = r.headers(Id::ControlPlaneExtraHeaders, &RESERVED_HEADERS);
@@ -291,17 +289,17 @@ fn check_poll_timing(
     timeout: Option<&Sourced<std::time::Duration>>,
     guardrail: Option<&Sourced<std::time::Duration>>,
 ) {
-    if let Some((value, source)) = guardrail {
-        if value.as_nanos() >= GUARDRAIL_LIMIT_NS as u128 {
-            r.wrong(Id::PollDeadlineGuardrail, source, "the guardrail must be shorter than 1m");
-            return;
-        }
+    if let Some((value, source)) = guardrail
+        && value.as_nanos() >= GUARDRAIL_LIMIT_NS as u128
+    {
+        r.wrong(Id::PollDeadlineGuardrail, source, "the guardrail must be shorter than 1m");
+        return;
     }
-    if let (Some((timeout, source)), Some((guardrail, _))) = (timeout, guardrail) {
-        if timeout.as_nanos() + guardrail.as_nanos() > POLL_DEADLINE_MAX_NS as u128 {
-            let message = "poll timeout and guardrail together must be at most 10m";
-            r.wrong(Id::PollTimeout, source, message);
-        }
+    if let (Some((timeout, source)), Some((guardrail, _))) = (timeout, guardrail)
+        && timeout.as_nanos() + guardrail.as_nanos() > POLL_DEADLINE_MAX_NS as u128
+    {
+        let message = "poll timeout and guardrail together must be at most 10m";
+        r.wrong(Id::PollTimeout, source, message);
     }
 }
 
@@ -312,7 +310,7 @@ fn poll_channels(r: &mut Resolver<'_>) -> Option<Vec<ChannelName>> {
         return None;
     };
     if items.is_empty() {
-        let source = r.from_file(id).map_or(Source::Default, |(_, source)| source);
+        let source = r.in_file(id).map_or(Source::Default, |(_, source)| source);
         r.wrong(id, &source, "the list is empty: name a channel, or leave the setting out");
     }
     let mut channels: Vec<ChannelName> = Vec::new();
@@ -346,10 +344,10 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
     let id = Id::ApiKey;
     let names = Setting::of(id).env;
     let found = r
-        .from_flag(id)
-        .or_else(|| r.from_env(names[0]))
-        .or_else(|| r.from_file(id))
-        .or_else(|| r.from_env(names[1]));
+        .in_flags(id)
+        .or_else(|| r.in_env(names[0]))
+        .or_else(|| r.in_file(id))
+        .or_else(|| r.in_env(names[1]));
     let Some((raw, source)) = found else {
         let mut problem = missing(id, "no runtime API key");
         if r.env.non_blank("OPENAI_ADMIN_KEY").is_some() {
@@ -381,50 +379,12 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
     Some(key)
 }
 
-fn mcp(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Mcp> {
-    let servers = servers(r);
-    let commands = commands(r);
-    let shared_identity = identity(r, Id::McpClientCert, Id::McpClientKey);
+fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
     let connection_max_ttl = r.duration(Id::ConnectionMaxTtl);
     let startup_wait = r.duration(Id::StartupWaitTimeout);
     let workers = r.int(Id::MaxConcurrentRequests);
-    let proxy = r.proxy(Id::McpHttpProxy).or_else(|| global.cloned());
     let extra_headers = r.headers(Id::McpExtraHeaders, &[]);
     let discovery_extra_headers = r.headers(Id::DiscoveryExtraHeaders, &[]);
-    if shared_identity.is_some() && servers.is_empty() {
-        // V-7
-        let source =
-            r.effective.iter().find(|e| e.id == Id::McpClientCert).map(|e| e.source.clone());
-        r.problems.push(Problem {
-            id: Some(Id::McpClientCert),
-            source,
-            message: "a client certificate needs at least one Streamable HTTP server".to_owned(),
-        });
-    }
-    let mut bindings: Vec<Binding> = Vec::new();
-    for (id, binding, source) in servers.into_iter().chain(commands) {
-        let channel = &binding.channel;
-        if bindings.iter().any(|earlier| earlier.channel == *channel) {
-            // E-8
-            let message = format!(
-                "the channel `{channel}` has two servers; server URLs and commands do not \
-                 replace each other, so unset one"
-            );
-            r.wrong(id, &source, message);
-            continue;
-        }
-        bindings.push(binding);
-    }
-    for binding in &mut bindings {
-        if let Target::Http(http) = &mut binding.target {
-            if http.identity.is_none() {
-                http.identity.clone_from(&shared_identity);
-            }
-            if http.http_proxy.is_none() && http.unix_socket.is_none() {
-                http.http_proxy.clone_from(&proxy);
-            }
-        }
-    }
     let workers = workers.map(|(n, source)| {
         if n > MAX_WORKERS {
             r.warn(Id::MaxConcurrentRequests, &source, format!("{MAX_WORKERS} are used"));
@@ -439,6 +399,65 @@ fn mcp(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Mcp> {
         connection_max_ttl: connection_max_ttl?.0,
         max_concurrent_requests: usize::try_from(workers?).ok()?,
     })
+}
+
+/// The servers, each with the proxy and certificate that it inherits.
+fn bindings(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Vec<Binding> {
+    let servers = servers(r);
+    let commands = commands(r);
+    let identity = identity(r, Id::McpClientCert, Id::McpClientKey);
+    if identity.is_some() && servers.is_empty() {
+        // V-7
+        let source = r.source_of(Id::McpClientCert);
+        let message = "a client certificate needs at least one Streamable HTTP server";
+        r.wrong(Id::McpClientCert, &source, message);
+    }
+    let proxy = r.proxy(Id::McpHttpProxy).or_else(|| global.cloned());
+    let mut bindings = one_per_channel(r, servers, commands);
+    for binding in &mut bindings {
+        if let Target::Http(http) = &mut binding.target {
+            if http.identity.is_none() {
+                http.identity.clone_from(&identity);
+            }
+            if http.http_proxy.is_none() && http.unix_socket.is_none() {
+                http.http_proxy.clone_from(&proxy);
+            }
+        }
+    }
+    bindings
+}
+
+/// One server for each channel (E-8). Of a URL and a command from different layers the higher
+/// one wins; in the same layer both are a mistake.
+fn one_per_channel(
+    r: &mut Resolver<'_>,
+    servers: Vec<Bound>,
+    commands: Vec<Bound>,
+) -> Vec<Binding> {
+    let mut kept: Vec<Bound> = Vec::new();
+    for bound in servers.into_iter().chain(commands) {
+        let (id, binding, source) = &bound;
+        let channel = &binding.channel;
+        let Some(at) = kept.iter().position(|(_, earlier, _)| earlier.channel == *channel) else {
+            kept.push(bound);
+            continue;
+        };
+        let (earlier_id, _, earlier) = &kept[at];
+        let overridden =
+            |by: &Source| format!("not used: {by} sets another server for the channel `{channel}`");
+        match earlier.rank().cmp(&source.rank()) {
+            Ordering::Equal => {
+                let message = format!("the channel `{channel}` has two servers, also {earlier}");
+                r.wrong(*id, source, message);
+            }
+            Ordering::Greater => r.warn(*id, source, overridden(earlier)),
+            Ordering::Less => {
+                r.warn(*earlier_id, earlier, overridden(source));
+                kept[at] = bound;
+            }
+        }
+    }
+    kept.into_iter().map(|(_, binding, _)| binding).collect()
 }
 
 /// The fields of one entry: of a map of the file, or of a text by one of the entry grammars.
@@ -553,10 +572,10 @@ fn servers(r: &mut Resolver<'_>) -> Vec<Bound> {
     let items = entries(r, id);
     let mut bound = Vec::new();
     for item in items {
-        if let Some(mut fields) = fields_of(r, id, &item, &SERVER_FIELDS, entry::server) {
-            if let Some(binding) = server(r, id, &mut fields, &item.source) {
-                bound.push((id, binding, item.source));
-            }
+        if let Some(mut fields) = fields_of(r, id, &item, &SERVER_FIELDS, entry::server)
+            && let Some(binding) = server(r, id, &mut fields, &item.source)
+        {
+            bound.push((id, binding, item.source));
         }
     }
     record_bound(r, id, &bound);
@@ -598,7 +617,8 @@ fn server(
         }
     };
     let unix_socket = unix_socket.map(|(path, _)| path);
-    let target = Target::Http(HttpTarget { url: url?, unix_socket, http_proxy, identity });
+    let http = HttpTarget { url: url?, unix_socket, http_proxy, identity };
+    let target = Target::Http(Box::new(http));
     Some(Binding { channel: channel?, target })
 }
 
@@ -670,7 +690,7 @@ fn check_coverage(
         }
         return;
     };
-    let source = r.effective.iter().find(|e| e.id == Id::PollChannels).map(|e| e.source.clone());
+    let source = r.source_of(Id::PollChannels);
     for channel in channels {
         let served = if channel.as_str() == HARPOON {
             harpoon.is_none_or(|h| !h.targets.is_empty())
@@ -680,11 +700,8 @@ fn check_coverage(
         };
         if !served {
             let what = if channel.as_str() == HARPOON { "target" } else { "MCP server" };
-            r.problems.push(Problem {
-                id: Some(Id::PollChannels),
-                source: source.clone(),
-                message: format!("there is no {what} for the channel `{channel}`"),
-            });
+            let message = format!("there is no {what} for the channel `{channel}`");
+            r.wrong(Id::PollChannels, &source, message);
         }
     }
 }
@@ -764,7 +781,8 @@ fn targets(r: &mut Resolver<'_>, plaintext: bool) -> Vec<HarpoonTarget> {
             take(&mut fields, "description").map_or_else(String::new, |(text, _)| text);
         let (Some((label, label_source)), Some((url, url_source))) = (label, url) else { continue };
         if !grammar::is_harpoon_label(&label) {
-            let message = "a label is 1 to 64 characters of a-z, 0-9, `_` and `-`, and starts with a letter or digit";
+            let message = "a label is 1 to 64 characters of a-z, 0-9, `_` and `-`, and starts with \
+                           a letter or digit";
             r.wrong(id, &label_source, message);
             continue;
         }
@@ -818,10 +836,11 @@ fn compatibility(r: &mut Resolver<'_>) {
             r.warn(id, &source, "not supported, and ignored");
         }
     }
-    if let Some((n, source)) = r.int(Id::LogBufferEvents) {
-        if source != Source::Default && n.to_string() != Setting::of(Id::LogBufferEvents).default {
-            r.warn(Id::LogBufferEvents, &source, "not supported, and ignored");
-        }
+    if let Some((n, source)) = r.int(Id::LogBufferEvents)
+        && source != Source::Default
+        && n.to_string() != Setting::of(Id::LogBufferEvents).default
+    {
+        r.warn(Id::LogBufferEvents, &source, "not supported, and ignored");
     }
 }
 

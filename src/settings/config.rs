@@ -34,6 +34,8 @@ pub struct Config {
     pub allow_remote_ui: bool,
     /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for targets without a proxy of their own.
     pub ambient_proxy: AmbientProxy,
+    /// What is doubtful about it, one line each, to be logged at start.
+    pub warnings: Vec<String>,
 }
 
 /// How to reach the control plane and who we are there.
@@ -108,7 +110,7 @@ pub struct Binding {
 #[derive(Debug, Clone)]
 pub enum Target {
     /// Streamable HTTP.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// A child process that speaks on its standard streams. Never empty.
     Stdio {
         /// Program and arguments.

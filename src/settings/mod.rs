@@ -79,9 +79,12 @@ fn load_with(flags: &Flags, env: &Env, file: Option<&File>, problems: Vec<Proble
         warnings: Vec::new(),
         effective: Vec::new(),
     };
-    let config = build::config(&mut resolver);
+    let mut config = build::config(&mut resolver);
     let Resolver { refs, problems, mut warnings, mut effective, .. } = resolver;
     warnings.extend(refs.warnings.into_iter().map(Problem::general));
+    if let Some(config) = &mut config {
+        config.warnings = warnings.iter().map(ToString::to_string).collect();
+    }
     effective.sort_by_key(|e| e.id);
     Loaded { config, selected: None, effective, problems, warnings }
 }

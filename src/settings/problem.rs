@@ -24,6 +24,18 @@ pub enum Source {
     Default,
 }
 
+impl Source {
+    /// Higher layers override lower ones.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Flag(_) => 3,
+            Self::Variable(_) => 2,
+            Self::File { .. } => 1,
+            Self::Default => 0,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,16 +85,28 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The known name that differs from a wrong one by a slip of the hand.
+/// The known name that differs from a wrong one by a slip of the hand, or whose first words do.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|name| (distance(wrong, name), name))
+        .map(|name| (distance(wrong, name).min(distance_to_start(wrong, name)), name))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
+
+/// The distance to the nearest run of whole words at the start of a name.
+fn distance_to_start(wrong: &str, name: &str) -> usize {
+    name.match_indices(['_', '-', '.'])
+        .filter(|(at, _)| *at >= SHORTEST_START)
+        .map(|(at, _)| 1 + distance(wrong, &name[..at]))
+        .min()
+        .unwrap_or(usize::MAX)
+}
+
+/// Shortest start of a name, in bytes, that says enough to offer the whole name.
+const SHORTEST_START: usize = 5;
 
 /// Letters to insert, delete, replace, or swap with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
@@ -115,6 +139,7 @@ mod tests {
         assert_eq!(nearest("base_ulr", known), Some("base_url"));
         assert_eq!(nearest("urlpath", known), Some("url_path"));
         assert_eq!(nearest("max_inflight_request", known), Some("max_inflight_requests"));
+        assert_eq!(nearest("max_inflght", known), Some("max_inflight_requests"));
         assert_eq!(nearest("frobnicate", known), None);
         assert_eq!(distance("ab", "ba"), 1);
         assert_eq!(distance("", "abc"), 3);

@@ -67,12 +67,12 @@ impl<'a> References<'a> {
 
     /// A bare name is looked for among the credentials of systemd first.
     fn locate(&self, path: &str) -> PathBuf {
-        if !path.contains('/') {
-            if let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY") {
-                let credential = Path::new(dir).join(path);
-                if credential.exists() {
-                    return credential;
-                }
+        if !path.contains('/')
+            && let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY")
+        {
+            let credential = Path::new(dir).join(path);
+            if credential.exists() {
+                return credential;
             }
         }
         PathBuf::from(path)
@@ -97,10 +97,10 @@ impl<'a> References<'a> {
 
     /// Warns if a file with a secret can be read by others.
     pub fn note_exposure(&mut self, path: &Path) {
-        if let Some(warning) = exposure(path) {
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
+        if let Some(warning) = exposure(path)
+            && !self.warnings.contains(&warning)
+        {
+            self.warnings.push(warning);
         }
     }
 

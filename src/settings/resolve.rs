@@ -79,12 +79,18 @@ impl<'a> Resolver<'a> {
         self.effective.push(Effective { id, value, source: source.clone() });
     }
 
+    /// Where the value of a recorded setting came from.
+    pub fn source_of(&self, id: Id) -> Source {
+        let found = self.effective.iter().find(|e| e.id == id);
+        found.map_or(Source::Default, |e| e.source.clone())
+    }
+
     /// `wrong` for an error, the value otherwise.
     pub fn checked<T>(&mut self, id: Id, source: &Source, result: Result<T, Wrong>) -> Option<T> {
         result.map_err(|message| self.wrong(id, source, message)).ok()
     }
 
-    pub fn from_flag(&self, id: Id) -> Option<Sourced<Raw<'a>>> {
+    pub fn in_flags(&self, id: Id) -> Option<Sourced<Raw<'a>>> {
         let setting = Setting::of(id);
         let (values, flag) = self.flags.all(id)?;
         let source = Source::Flag(flag.to_owned());
@@ -97,11 +103,11 @@ impl<'a> Resolver<'a> {
         (!absent).then_some((Raw::Text(value), source))
     }
 
-    pub fn from_env(&self, name: &'static str) -> Option<Sourced<Raw<'a>>> {
+    pub fn in_env(&self, name: &'static str) -> Option<Sourced<Raw<'a>>> {
         self.env.get(name).map(|value| (Raw::Text(value), Source::Variable(name)))
     }
 
-    pub fn from_file(&self, id: Id) -> Option<Sourced<Raw<'a>>> {
+    pub fn in_file(&self, id: Id) -> Option<Sourced<Raw<'a>>> {
         let file = self.file?;
         file.get(id).map(|node| (Raw::Node(node), file.source(node.mark)))
     }
@@ -109,13 +115,13 @@ impl<'a> Resolver<'a> {
     /// The layer that counts: flag, then environment, then file. An empty variable hides the
     /// file all the same (P-1).
     pub fn find(&mut self, id: Id) -> Option<Sourced<Raw<'a>>> {
-        if let Some(found) = self.from_flag(id) {
+        if let Some(found) = self.in_flags(id) {
             return Some(found);
         }
         let name = Setting::of(id).env.first();
-        match name.and_then(|name| self.from_env(name)) {
+        match name.and_then(|name| self.in_env(name)) {
             Some((Raw::Text(""), source)) if !EMPTY_IS_WRONG.contains(&id) => {
-                if let Some((_, hidden)) = self.from_file(id) {
+                if let Some((_, hidden)) = self.in_file(id) {
                     let message = format!(
                         "the variable is empty: it hides the value at {hidden}, and the default \
                          applies; unset it to use the file"
@@ -125,7 +131,7 @@ impl<'a> Resolver<'a> {
                 None
             }
             Some(found) => Some(found),
-            None => self.from_file(id),
+            None => self.in_file(id),
         }
     }
 
@@ -199,7 +205,7 @@ impl<'a> Resolver<'a> {
 
     /// A proxy (class D). An empty flag is an error (P-2), a blank variable or key is unset.
     pub fn proxy(&mut self, id: Id) -> Option<ProxyUrl> {
-        let found = match self.from_flag(id) {
+        let found = match self.in_flags(id) {
             Some((Raw::Text(text), source)) => Some((text.to_owned(), source)),
             _ => self.text(id),
         };
@@ -332,10 +338,10 @@ impl<'a> Resolver<'a> {
         };
         let mut texts = Vec::new();
         for item in items {
-            if let Some(text) = self.text_of(id, &item.raw, &item.source) {
-                if !text.trim().is_empty() {
-                    texts.push((text.trim().to_owned(), item.source));
-                }
+            if let Some(text) = self.text_of(id, &item.raw, &item.source)
+                && !text.trim().is_empty()
+            {
+                texts.push((text.trim().to_owned(), item.source));
             }
         }
         let source = texts.first().map_or(Source::Default, |(_, source)| source.clone());
@@ -407,10 +413,10 @@ impl<'a> Resolver<'a> {
 
     /// A literal secret makes the configuration file itself one (R-3).
     pub fn note_literal_secret(&mut self, value: &str) {
-        if !super::reference::is_reference(value) {
-            if let Some(file) = self.file {
-                self.refs.note_exposure(Path::new(&*file.path));
-            }
+        if !super::reference::is_reference(value)
+            && let Some(file) = self.file
+        {
+            self.refs.note_exposure(Path::new(&*file.path));
         }
     }
 }

@@ -1106,11 +1106,14 @@ mod tests {
     fn every_setting_is_documented_and_defined_once() {
         let mut ids = BTreeSet::new();
         let mut names = BTreeSet::new();
+        let mut keys = BTreeSet::new();
         for s in TABLE {
             assert!(ids.insert(s.id), "{:?} twice", s.id);
-            for name in [s.key, s.flag].into_iter().chain(s.env.iter().copied()) {
-                let kind = if name == s.key { "key" } else { "name" };
-                assert!(name.is_empty() || names.insert((kind, name)), "{name} twice");
+            for key in [s.key].into_iter().filter(|key| !key.is_empty()) {
+                assert!(keys.insert(key), "{key} twice");
+            }
+            for name in s.env.iter().copied().chain([s.flag]).filter(|name| !name.is_empty()) {
+                assert!(names.insert(name), "{name} twice");
             }
             assert!(!s.short.is_empty() && !s.short.ends_with('.'), "{:?}", s.id);
             assert!(s.short.len() <= 52, "{:?}: {}", s.id, s.short.len());

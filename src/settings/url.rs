@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ureq::http::Uri;
+
 use crate::secret::Secret;
 
 /// An `http` or `https` URL. It prints without user name, password and query.
@@ -62,7 +64,16 @@ impl HttpUrl {
             Some(b'/') => tail.to_owned(),
             Some(_) => format!("/{tail}"),
         };
-        Ok(Self { https, host: host.to_ascii_lowercase(), port, path_and_query, userinfo })
+        let url = Self { https, host: host.to_ascii_lowercase(), port, path_and_query, userinfo };
+        if !text.is_ascii() || url.full().parse::<Uri>().is_err() {
+            return Err("the URL has characters that must be percent-encoded");
+        }
+        Ok(url)
+    }
+
+    /// The URL to request, without user name and password.
+    pub fn uri(&self) -> Uri {
+        self.full().parse().expect("checked when it was parsed")
     }
 
     /// `http` or `https`.
@@ -150,10 +161,10 @@ pub(super) fn split_host_port(text: &str) -> Result<(&str, Option<&str>), &'stat
 }
 
 pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(port) = text.parse() {
-            return Ok(port);
-        }
+    if text.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(port) = text.parse()
+    {
+        return Ok(port);
     }
     Err("a port is a number from 0 to 65535")
 }
@@ -198,6 +209,8 @@ mod tests {
             "http://[::1",
             "http://a b/",
             "http://h/\n",
+            "http://h/{x}\u{e9}",
+            "http://h<>/",
         ] {
             assert!(HttpUrl::parse(bad).is_err(), "{bad:?}");
         }

@@ -50,6 +50,7 @@ pub(super) fn conditions(
 fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
     let last_success = poll.last_success().map(|(at, _)| at.elapsed());
     match (last_success, poll.failing()) {
+        (None, None) if poll.is_first_poll_held() => Verdict::Ready,
         (None, None) => Verdict::NotReady("no poll of the control plane has ended yet".to_owned()),
         (age, Some(failing))
             if age.is_none() || failing.refused || failing.since.elapsed() > POLL_TOLERANCE =>
