@@ -27,7 +27,6 @@ mod stdin;
 mod supervisor;
 mod throttle;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -443,16 +442,6 @@ impl StdioChannel {
         }
     }
 
-    /// The channel's name.
-    pub fn name(&self) -> &ChannelName {
-        &self.shared.config.channel
-    }
-
-    /// `Ok` while the channel serves, else the reason in one line.
-    pub fn check(&self) -> Result<(), String> {
-        self.status().state.complaint().map_or(Ok(()), Err)
-    }
-
     /// What happened so far.
     pub fn stats(&self) -> &StdioStats {
         &self.shared.stats
@@ -571,12 +560,6 @@ impl StdioChannel {
         }
         drop(state);
         stdin.pump();
-    }
-}
-
-impl fmt::Debug for StdioChannel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StdioChannel({})", self.name())
     }
 }
 
