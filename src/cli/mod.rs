@@ -1,1 +1,91 @@
-//! Placeholder.
+//! The command line: which command, what it was given, what it prints, how it exits.
+//!
+//! One file for each command; [`command`] has the table of them. `main` alone calls it, and it
+//! may call every other room.
+
+mod command;
+mod config;
+pub mod docs;
+mod help;
+pub mod run;
+pub mod stub;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::settings::{Env, Loaded, Problem};
+
+use command::{Invocation, Parsed};
+
+/// Exit code of anything that went wrong: flags, configuration, start (section 13).
+const FAILURE: u8 = 1;
+
+/// What the exit codes mean, for the manual.
+const EXIT_CODES: [(u8, &str); 3] = [
+    (0, "Success, help, or a stop by a signal."),
+    (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
+    (2, "A check was completed and its result is negative: `doctor`, `health`."),
+];
+
+/// Runs the command that the arguments, without the program's name, ask for.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match command::parse(args) {
+        Ok(Parsed::Help { path, long }) => {
+            say(&help::of(&path, long));
+            ExitCode::SUCCESS
+        }
+        Ok(Parsed::Welcome) => {
+            say(help::WELCOME);
+            ExitCode::SUCCESS
+        }
+        Ok(Parsed::Version) => {
+            say(&format!("mcp-tunnel {}\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Ok(Parsed::Stub(args)) => stub::main(args),
+        Ok(Parsed::Run(invocation)) => (invocation.command.run)(&invocation),
+        Err(usage) => fail(&usage),
+    }
+}
+
+/// Prints to stdout. A reader that has gone away (`mcp-tunnel help | head`) is no error.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Prints one line to stderr with the program's name before it.
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "mcp-tunnel: {message}");
+}
+
+/// Says what is wrong and gives the exit code for it.
+fn fail(message: &str) -> ExitCode {
+    complain(message);
+    ExitCode::from(FAILURE)
+}
+
+/// Prints every problem of a configuration, in the order in which they were found.
+fn complain_about(problems: &[Problem]) {
+    for problem in problems {
+        complain(&problem.to_string());
+    }
+}
+
+/// The configuration that the command was given.
+fn load(invocation: &Invocation) -> Loaded {
+    crate::settings::load(&invocation.settings, &Env::of_process())
+}
+
+/// `run`: the checked configuration goes to the daemon.
+fn run_command(invocation: &Invocation) -> ExitCode {
+    let loaded = load(invocation);
+    match loaded.config {
+        Some(config) => run::run(&config),
+        None => {
+            complain_about(&loaded.problems);
+            ExitCode::from(FAILURE)
+        }
+    }
+}

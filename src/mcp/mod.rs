@@ -1,1 +1,105 @@
-//! Placeholder.
+//! The private hop: one message to the MCP server, its answer back.
+//!
+//! `dispatch` calls it, with a command's payload and headers and a limit in time; it calls `wire`
+//! and `net`. It never retries a message (F-43, M-6) and never lets one channel stand in for
+//! another.
+
+pub mod classify;
+pub mod headers;
+pub mod http;
+pub mod probe;
+pub mod sse;
+pub mod state;
+pub mod stdio;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::net::Cancel;
+use crate::wire::{Failure, Headers};
+
+pub use http::{HttpBinding, HttpHop};
+pub use state::ServerState;
+pub use stdio::StdioChannel;
+
+/// Who serves a channel.
+#[derive(Clone)]
+pub enum Binding {
+    /// A server behind Streamable HTTP.
+    Http(Arc<HttpBinding>),
+    /// A child process.
+    Stdio(Arc<StdioChannel>),
+}
+
+impl Binding {
+    /// One line for the operator if the server does not answer.
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Http(http) => http.state().check().err(),
+            Self::Stdio(stdio) => stdio.status().state.complaint(),
+        }
+    }
+}
+
+/// Largest message that is taken from an MCP server, in bytes: four times the 16 MiB that must
+/// pass, so that escaping and an envelope fit. It bounds what one worker can hold.
+pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+
+/// One answer of an MCP server, or one notification before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status; over stdio the one that stands for the message (M-53).
+    pub status: u16,
+    /// Headers, unfiltered; none over stdio.
+    pub headers: Headers,
+    /// The JSON-RPC message as text.
+    pub json: String,
+}
+
+/// A delivered notification, or an ended session: a status and headers, no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The HTTP status; 200 over stdio.
+    pub status: u16,
+    /// Headers, unfiltered.
+    pub headers: Headers,
+}
+
+/// Until when a call may go on, and who may end it.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The earlier of the command's deadline and the connection's time to live.
+    pub limit: Instant,
+    /// Ends the call in any phase.
+    pub cancel: Cancel,
+}
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// The limit passed; the caller knows which one.
+    TimedOut,
+    /// The process ends.
+    Cancelled,
+    /// It failed. Headers are those of the answer that was no MCP answer, if there was one.
+    Failed(Failure, Headers),
+    /// A request of the stateless protocol for a server that keeps sessions (M-20).
+    OlderServer,
+}
+
+impl From<stdio::CallError> for CallError {
+    fn from(error: stdio::CallError) -> Self {
+        match error {
+            stdio::CallError::TimedOut => Self::TimedOut,
+            stdio::CallError::Cancelled => Self::Cancelled,
+            stdio::CallError::Failed(failure) => failure.into(),
+            stdio::CallError::LegacyServer => Self::OlderServer,
+        }
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure, Headers::new())
+    }
+}

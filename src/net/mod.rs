@@ -1,7 +1,19 @@
 //! Sockets with deadlines that can be cancelled from another thread, and HTTP on top of them.
 //!
-//! `control_plane` and `mcp` call it. It knows nothing of tunnels or MCP.
+//! `control_plane` and `mcp` call it, each thread with a [`Client`] of its own. It knows nothing
+//! of tunnels or MCP, never retries and never follows a redirect to another origin. ureq does
+//! the HTTP; every byte goes through [`stream::Stream`], the one place that waits on a socket.
 
 pub mod cancel;
+pub mod client;
+mod dial;
+pub mod error;
+mod lookup;
+mod stream;
+pub mod tls;
+mod transport;
 
 pub use cancel::Cancel;
+pub use client::{Client, Outgoing, Reply};
+pub use error::{NetError, NetErrorKind};
+pub use tls::Trust;

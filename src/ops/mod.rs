@@ -1,1 +1,12 @@
-//! Placeholder.
+//! What the operator sees: logs, readiness, metrics, the health listener, signals.
+//!
+//! `cli` sets it up. It learns of the other rooms through conditions and sources that `cli` hands
+//! it; nobody waits for it, and nothing here can stop the tunnel.
+
+pub mod files;
+pub mod listener;
+pub mod log;
+pub mod metrics;
+mod process;
+pub mod readiness;
+pub mod signals;

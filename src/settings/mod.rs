@@ -1,1 +1,93 @@
-//! Placeholder.
+//! Every setting, defined once in [`table`], filled from flags, environment and file, checked,
+//! and handed to the daemon as a [`Config`].
+//!
+//! `cli` alone calls it. It opens the configuration file and the files that references name, and
+//! nothing else; it never prints or logs. What is wrong comes back as a list of [`Problem`]s, all
+//! of them at once.
+
+mod build;
+pub mod config;
+pub mod entry;
+pub mod file;
+pub mod flags;
+pub mod grammar;
+pub mod problem;
+pub mod reference;
+mod resolve;
+pub mod source;
+pub mod table;
+pub mod url;
+pub mod yaml;
+
+pub use config::Config;
+pub use flags::Flags;
+pub use problem::{Problem, Source};
+pub use resolve::Effective;
+pub use source::{Env, Selected};
+pub use table::{Id, Setting, TABLE};
+
+use file::File;
+use reference::References;
+use resolve::Resolver;
+
+/// What came of loading a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration; `None` if there are problems.
+    pub config: Option<Config>,
+    /// The file that was read, if one was chosen.
+    pub selected: Option<Selected>,
+    /// Every setting that could be understood, with its source, in the order of the table.
+    pub effective: Vec<Effective>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+    /// What is doubtful and does not stop a start.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads the configuration from flags, environment and the file that they choose.
+pub fn load(flags: &Flags, env: &Env) -> Loaded {
+    let mut problems = Vec::new();
+    let selected = source::select(flags, env).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let file = selected.as_ref().and_then(|s| File::read(&s.path, &mut problems));
+    // Without its file a configuration has no sense: what it would lack is only noise.
+    let unreadable = !problems.is_empty() && file.is_none();
+    if unreadable {
+        return Loaded {
+            config: None,
+            selected,
+            effective: Vec::new(),
+            problems,
+            warnings: Vec::new(),
+        };
+    }
+    let mut loaded = load_with(flags, env, file.as_ref(), problems);
+    loaded.selected = selected;
+    loaded
+}
+
+fn load_with(flags: &Flags, env: &Env, file: Option<&File>, problems: Vec<Problem>) -> Loaded {
+    let mut resolver = Resolver {
+        flags,
+        env,
+        file,
+        refs: References::new(env),
+        problems,
+        warnings: Vec::new(),
+        effective: Vec::new(),
+    };
+    let mut config = build::config(&mut resolver);
+    let Resolver { refs, problems, mut warnings, mut effective, .. } = resolver;
+    warnings.extend(refs.warnings.into_iter().map(Problem::general));
+    if let Some(config) = &mut config {
+        config.warnings = warnings.iter().map(ToString::to_string).collect();
+    }
+    effective.sort_by_key(|e| e.id);
+    Loaded { config, selected: None, effective, problems, warnings }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,3 +19,8 @@ pub use headers::Headers;
 pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
 pub use message::{Message, MessageKind, RpcId};
 pub use response::{Response, ResponseType};
+
+/// The name that the daemon gives itself on both hops (W-5).
+pub const CLIENT_NAME: &str = env!("CARGO_PKG_NAME");
+/// The version that the daemon gives itself on both hops (W-5).
+pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,260 @@
+//! What the tunnel costs, measured beside the floor: a bare loop of the same exchanges.
+//!
+//! `make bench` builds and runs it. Both parts get the same commands from the same control plane
+//! and talk to the same MCP server, in turns, so that what else the machine does meets both.
+//! Latency counts from the writing of the poll answer to the last byte of the response POST.
+
+#[path = "../support/part.rs"]
+mod part;
+
+mod control_plane;
+mod floor;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use control_plane::ControlPlane;
+use part::Part;
+use report::{Binding, Measured, Row};
+
+/// Calls per row and part, unless `--calls` says otherwise. CPU time comes in steps of 10 ms, so
+/// fewer would not tell much about it.
+const CALLS: usize = 4_000;
+
+/// Calls in flight in the second half of the rows: the tunnel's default number of workers.
+const CONCURRENCY: usize = 10;
+
+/// Turns between the two parts within one row.
+const TURNS: usize = 4;
+
+/// How long a part may take to send its first poll.
+const START: Duration = Duration::from_secs(20);
+
+const KEY: &str = "bench-key";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["floor", base, tunnel, key, ..] => {
+            floor::run(base, tunnel, key, &args[4..]).map_err(|e| e.to_string())
+        }
+        [] => bench(CALLS),
+        ["--calls", calls] => {
+            calls.parse().map_err(|_| "--calls wants a number".to_owned()).and_then(bench)
+        }
+        _ => Err("usage: bench [--calls N]".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(calls: usize) -> Result<(), String> {
+    let programs = part::programs()?;
+    let tunnel = programs.join("mcp-tunnel");
+    let size = fs::metadata(&tunnel).map_err(|e| format!("{}: {e}", tunnel.display()))?.len();
+    let dir = programs.parent().unwrap_or(&programs).join("bench");
+    fs::create_dir_all(&dir).map_err(|e| format!("can not make {dir:?}: {e}"))?;
+    let bench = Bench { tunnel, dir: dir.clone(), plane: ControlPlane::start()?, calls };
+    print!("{}", report::head(calls));
+    let mut rows = Vec::new();
+    let mut first_poll = Vec::new();
+    for (binding, events) in [
+        (Binding::Http, false),
+        (Binding::Http, true),
+        (Binding::Stdio, false),
+        (Binding::Stdio, true),
+    ] {
+        let (mut pair, started) = bench.binding(binding, events)?;
+        first_poll.push(started);
+        rows.append(&mut pair);
+    }
+    let report = report::Report { rows, binary_bytes: size, first_poll, calls };
+    print!("{}", report.end());
+    let path = dir.with_extension("json");
+    fs::write(&path, report.json()).map_err(|e| format!("can not write {path:?}: {e}"))?;
+    println!("\nThe same as JSON: {}", path.display());
+    Ok(())
+}
+
+struct Bench {
+    tunnel: PathBuf,
+    dir: PathBuf,
+    plane: ControlPlane,
+    calls: usize,
+}
+
+/// One of the two that are compared.
+struct Subject {
+    part: Part,
+    tunnel_id: String,
+    session: Option<String>,
+    started: Duration,
+}
+
+impl Bench {
+    /// Both rows of one binding: one call at a time, and many.
+    fn binding(&self, binding: Binding, events: bool) -> Result<(Vec<Row>, Duration), String> {
+        let program = self.tunnel.display().to_string();
+        let url_file = self.dir.join("stub.url");
+        let _ = fs::remove_file(&url_file);
+        let mut _server = None;
+        let target = match binding {
+            Binding::Stdio => vec![program, "mcp-stub".to_owned()],
+            Binding::Http => {
+                let path = url_file.display().to_string();
+                let args = ["mcp-stub", "--listen", "127.0.0.1:0", "--url-file", &path];
+                let mut stub = Part::start("stub", &self.tunnel, &args, &[], &self.dir)?;
+                let url = stub.wait_for("its URL file", START, || read(&url_file))?;
+                _server = Some(stub);
+                vec![url]
+            }
+        };
+        let mut floor = self.subject(|id| self.start_floor(id, &target))?;
+        let mut tunnel = self.subject(|id| self.start_tunnel(id, binding, &target))?;
+        let mut rows = Vec::new();
+        for in_flight in [1, CONCURRENCY] {
+            let mut row = Row {
+                binding,
+                events,
+                in_flight,
+                floor: Measured::default(),
+                tunnel: Measured::default(),
+            };
+            // The first calls warm connections and caches and are not counted.
+            for subject in [&mut floor, &mut tunnel] {
+                self.run(subject, 100, in_flight, events, &mut Measured::default())?;
+            }
+            for _ in 0..TURNS {
+                let count = self.calls / TURNS;
+                self.run(&mut floor, count, in_flight, events, &mut row.floor)?;
+                self.run(&mut tunnel, count, in_flight, events, &mut row.tunnel)?;
+            }
+            row.floor.peak_kib = peak_kib(floor.part.id());
+            row.tunnel.peak_kib = peak_kib(tunnel.part.id());
+            print!("{}", row.lines());
+            rows.push(row);
+        }
+        Ok((rows, tunnel.started))
+    }
+
+    fn start_floor(&self, id: &str, target: &[String]) -> Result<Part, String> {
+        let me = std::env::current_exe().map_err(|e| e.to_string())?;
+        let base = self.plane.url();
+        let mut args = vec!["floor", &base, id, KEY];
+        args.extend(target.iter().map(String::as_str));
+        Part::start("floor", &me, &args, &[], &self.dir)
+    }
+
+    fn start_tunnel(&self, id: &str, binding: Binding, target: &[String]) -> Result<Part, String> {
+        let base = self.plane.url();
+        let target = target.join(" ");
+        let workers = CONCURRENCY.to_string();
+        let variables = [
+            ("CONTROL_PLANE_BASE_URL", base.as_str()),
+            ("CONTROL_PLANE_TUNNEL_ID", id),
+            ("CONTROL_PLANE_API_KEY", KEY),
+            ("HEALTH_LISTEN_ADDR", "127.0.0.1:0"),
+            ("MCP_MAX_CONCURRENT_REQUESTS", workers.as_str()),
+            match binding {
+                Binding::Http => ("MCP_SERVER_URL", target.as_str()),
+                Binding::Stdio => ("MCP_COMMAND", target.as_str()),
+            },
+        ];
+        Part::start("tunnel", &self.tunnel, &["run"], &variables, &self.dir)
+    }
+
+    /// Starts one part, waits for its first poll, and opens an MCP session through it.
+    fn subject(&self, start: impl Fn(&str) -> Result<Part, String>) -> Result<Subject, String> {
+        let tunnel_id = format!("tunnel_{}", part::random_text(32));
+        let begun = Instant::now();
+        let mut part = start(&tunnel_id)?;
+        let polled = || (self.plane.polls(&tunnel_id) > 0).then(|| begun.elapsed());
+        let started = part.wait_for("its first poll", START, polled)?;
+        let mut subject = Subject { part, tunnel_id, session: None, started };
+        let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+        self.plane.hand_out(&subject.tunnel_id, "initialize", None, initialize);
+        let answer = self.answer(&subject)?;
+        if !answer.message.contains("serverInfo") {
+            return Err(subject.part.explain(&format!("initialize got {}", answer.message)));
+        }
+        subject.session = answer.session;
+        Ok(subject)
+    }
+
+    fn answer(&self, subject: &Subject) -> Result<control_plane::Answered, String> {
+        self.plane.next_answer().map_err(|e| subject.part.explain(&e))
+    }
+
+    /// Makes `count` calls, `in_flight` at a time, and adds what they took.
+    fn run(
+        &self,
+        subject: &mut Subject,
+        count: usize,
+        in_flight: usize,
+        events: bool,
+        measured: &mut Measured,
+    ) -> Result<(), String> {
+        let send = |number: usize| {
+            let message = if events {
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"slow","arguments":{{"steps":1,"delay_ms":0}},"_meta":{{"progressToken":{number}}}}}}}"#
+                )
+            } else {
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"add","arguments":{{"a":{number},"b":1}}}}}}"#
+                )
+            };
+            let id = format!("r{number}");
+            self.plane.hand_out(&subject.tunnel_id, &id, subject.session.as_deref(), &message);
+        };
+        let cpu = cpu_time(subject.part.id());
+        let begun = Instant::now();
+        let mut sent = 0;
+        for _ in 0..in_flight.min(count) {
+            sent += 1;
+            send(sent);
+        }
+        for _ in 0..count {
+            let answer = self.answer(subject)?;
+            if !answer.message.contains("\"result\"") {
+                return Err(subject.part.explain(&format!("a call got {}", answer.message)));
+            }
+            measured.latencies.push(answer.latency);
+            if sent < count {
+                sent += 1;
+                send(sent);
+            }
+        }
+        measured.wall += begun.elapsed();
+        measured.cpu += cpu_time(subject.part.id()).saturating_sub(cpu);
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+}
+
+/// CPU time of a process, user and system.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    // Fields 14 and 15, in ticks of 10 ms; the split begins at field 3.
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The most resident memory that a process ever had, in KiB.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,171 @@
+//! What was measured, as a table and as JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// How the MCP server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    Http,
+    Stdio,
+}
+
+/// What one part took for the calls of one row.
+#[derive(Default)]
+pub struct Measured {
+    pub latencies: Vec<Duration>,
+    pub wall: Duration,
+    pub cpu: Duration,
+    pub peak_kib: u64,
+}
+
+/// One binding, one kind of answer, one number of calls in flight.
+pub struct Row {
+    pub binding: Binding,
+    /// Whether each answer is a notification and a response, or a response alone.
+    pub events: bool,
+    pub in_flight: usize,
+    pub floor: Measured,
+    pub tunnel: Measured,
+}
+
+pub struct Report {
+    pub rows: Vec<Row>,
+    pub binary_bytes: u64,
+    /// From the start of the tunnel to its first poll, for each start.
+    pub first_poll: Vec<Duration>,
+    pub calls: usize,
+}
+
+/// The numbers of one part in one row.
+struct Numbers {
+    p50_us: f64,
+    p99_us: f64,
+    per_second: f64,
+    cpu_us: f64,
+    peak_kib: f64,
+}
+
+impl Measured {
+    fn numbers(&self) -> Numbers {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        let at = |share: f64| {
+            let index = (sorted.len() as f64 * share) as usize;
+            sorted.get(index.min(sorted.len().saturating_sub(1))).map_or(0.0, micros)
+        };
+        let calls = sorted.len().max(1) as f64;
+        Numbers {
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            per_second: calls / self.wall.as_secs_f64().max(1e-9),
+            cpu_us: micros(&self.cpu) / calls,
+            peak_kib: self.peak_kib as f64,
+        }
+    }
+}
+
+fn micros(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+impl Row {
+    /// Four lines of the table.
+    pub fn lines(&self) -> String {
+        let (floor, tunnel) = (self.floor.numbers(), self.tunnel.numbers());
+        let mut out = format!("{}\n", self.name());
+        for (name, n) in [("floor", &floor), ("tunnel", &tunnel)] {
+            let _ = writeln!(
+                out,
+                "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9.0}",
+                n.p50_us, n.p99_us, n.per_second, n.cpu_us, n.peak_kib
+            );
+        }
+        let _ = writeln!(
+            out,
+            "  {:<14}{:>+9.0}{:>+9.0}{:>9}{:>13}{:>9}\n",
+            "added / times",
+            tunnel.p50_us - floor.p50_us,
+            tunnel.p99_us - floor.p99_us,
+            times(tunnel.per_second, floor.per_second),
+            times(tunnel.cpu_us, floor.cpu_us),
+            times(tunnel.peak_kib, floor.peak_kib),
+        );
+        out
+    }
+
+    fn name(&self) -> String {
+        let binding = match (self.binding, self.events) {
+            (Binding::Http, false) => "http, JSON",
+            (Binding::Http, true) => "http, SSE",
+            (Binding::Stdio, false) => "stdio",
+            (Binding::Stdio, true) => "stdio, progress",
+        };
+        format!("{binding}, {} at a time", self.in_flight)
+    }
+}
+
+/// What stands above the rows, which are at most 80 columns wide.
+pub fn head(calls: usize) -> String {
+    format!(
+        "Each row: {calls} calls. Latency from the poll answer to the end of the response POST.\n\
+         floor: the same exchanges in a bare loop of one thread, with the same library.\n\
+         SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
+         {:<16}{:>9}{:>9}{:>9}{:>13}{:>9}\n",
+        "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
+    )
+}
+
+impl Report {
+    /// What does not belong to one row.
+    pub fn end(&self) -> String {
+        let starts: Vec<String> =
+            self.first_poll.iter().map(|time| format!("{:.1}", micros(time) / 1e3)).collect();
+        format!(
+            "Start to first poll, in ms: {}\nSize of mcp-tunnel, in bytes: {}\n",
+            starts.join(", "),
+            self.binary_bytes
+        )
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> String {
+        let numbers = |measured: &Measured| {
+            let n = measured.numbers();
+            json!({
+                "p50_us": n.p50_us,
+                "p99_us": n.p99_us,
+                "calls_per_second": n.per_second,
+                "cpu_us_per_call": n.cpu_us,
+                "peak_rss_kib": n.peak_kib,
+            })
+        };
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "row": row.name(),
+                    "in_flight": row.in_flight,
+                    "floor": numbers(&row.floor),
+                    "tunnel": numbers(&row.tunnel),
+                })
+            })
+            .collect();
+        let starts: Vec<f64> = self.first_poll.iter().map(|t| micros(t) / 1e3).collect();
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "calls_per_row": self.calls,
+            "rows": rows,
+            "start_to_first_poll_ms": starts,
+            "binary_bytes": self.binary_bytes,
+        });
+        format!("{report:#}\n")
+    }
+}
+
+fn times(value: f64, floor: f64) -> String {
+    if floor > 0.0 { format!("x{:.2}", value / floor) } else { "-".to_owned() }
+}

@@ -1,0 +1,216 @@
+//! Help texts, made from the tables of commands and settings.
+
+use std::fmt::Write;
+
+use super::command::{Command, spelled};
+use crate::settings::TABLE;
+use crate::settings::table::{Kind, Section, Setting};
+
+/// Width of help in columns.
+const WIDTH: usize = 80;
+
+/// What `mcp-tunnel` alone prints.
+pub const WELCOME: &str = "\
+A tunnel from a private MCP server to a control plane, by outbound HTTPS only.
+
+Three commands to a running tunnel:
+
+  export CONTROL_PLANE_TUNNEL_ID=tunnel_...   # from your control plane
+  export CONTROL_PLANE_API_KEY=...            # a runtime key, not an admin key
+  mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp
+
+For a server on standard streams: --mcp.command 'my-server --stdio'
+Without a server at hand:         --mcp.command 'mcp-tunnel mcp-stub'
+
+`mcp-tunnel -h` lists the commands, `mcp-tunnel run -h` the settings.
+";
+
+/// Help on the command at the end of a path.
+pub fn of(path: &[&'static Command], long: bool) -> String {
+    let command = path.last().expect("a path begins at the root");
+    let mut out = format!("{}.\n", command.short);
+    if long && !command.long.is_empty() {
+        out.push('\n');
+        wrap(&mut out, &plain(command.long), "", WIDTH);
+    }
+    let mut usage = spelled(path);
+    if !command.children.is_empty() {
+        usage.push_str(" COMMAND");
+    }
+    if command.takes_settings || !command.flags.is_empty() {
+        usage.push_str(" [FLAGS]");
+    }
+    for word in command.words {
+        let _ = write!(usage, " {word}");
+    }
+    let _ = write!(out, "\nUsage: {usage}\n");
+    if !command.children.is_empty() {
+        out.push_str("\nCommands:\n");
+        for child in command.children {
+            row(&mut out, child.name, child.short, 14);
+        }
+    }
+    if !command.flags.is_empty() {
+        out.push_str("\nFlags:\n");
+        for flag in command.flags {
+            let name = match flag.metavar {
+                "" => format!("--{}", flag.name),
+                metavar => format!("--{} {metavar}", flag.name),
+            };
+            row(&mut out, &name, flag.short, 28);
+        }
+    }
+    if command.takes_settings {
+        settings(&mut out, long);
+    }
+    let _ = write!(out, "\nExample:\n  {}\n", command.example);
+    if path.len() == 1 {
+        out.push_str("\n`mcp-tunnel COMMAND --help` explains a command in full.\n");
+    } else if !long && command.takes_settings {
+        out.push_str("\n--help explains each setting, with its variable and file key.\n");
+    }
+    out
+}
+
+fn settings(out: &mut String, long: bool) {
+    for section in Section::ALL {
+        let rows = || TABLE.iter().filter(move |s| s.section == section && !s.flag.is_empty());
+        if !long && section == Section::Compatibility {
+            continue;
+        }
+        let _ = write!(out, "\n{}:\n", section.title());
+        for s in rows() {
+            if long {
+                entry(out, s);
+            } else {
+                let short = match s.default {
+                    "" | "false" => s.short.to_owned(),
+                    default => format!("{} [{default}]", s.short),
+                };
+                row(out, &flag_of(s), &short, 38);
+            }
+        }
+    }
+    if long {
+        out.push_str("\nEnvironment variables:\n");
+        for s in TABLE.iter().filter(|s| s.kind != Kind::Refused) {
+            for name in s.env {
+                row(out, name, s.short, 40);
+            }
+        }
+        out.push('\n');
+        wrap(
+            out,
+            "A flag wins over the environment, the environment over the file, the file over the \
+             default. A variable that is set but empty hides the file.",
+            "",
+            WIDTH,
+        );
+    }
+}
+
+/// A flag with what stands for its value.
+pub fn flag_of(s: &Setting) -> String {
+    match s.kind {
+        Kind::Bool => format!("--{}", s.flag),
+        _ => format!("--{} {}", s.flag, s.metavar()),
+    }
+}
+
+/// One setting in full.
+fn entry(out: &mut String, s: &Setting) {
+    let _ = writeln!(out, "  {}", flag_of(s));
+    wrap(out, &plain(s.long), "      ", WIDTH);
+    let mut facts = Vec::new();
+    if !s.default.is_empty() {
+        facts.push(format!("default {}", s.default));
+    }
+    if s.is_list() {
+        facts.push("may be repeated".to_owned());
+    }
+    if !s.env.is_empty() {
+        facts.push(format!("variable {}", s.env.join(", ")));
+    }
+    if !s.key.is_empty() {
+        facts.push(format!("file {}", s.key));
+    }
+    wrap(out, &format!("[{}]", facts.join("; ")), "      ", WIDTH);
+}
+
+/// Two columns; the second begins in a line of its own if the first is too wide.
+fn row(out: &mut String, left: &str, right: &str, column: usize) {
+    let _ = write!(out, "  {left}");
+    let used = 2 + left.chars().count();
+    if used + 2 > column {
+        out.push('\n');
+        out.push_str(&" ".repeat(column));
+    } else {
+        out.push_str(&" ".repeat(column - used));
+    }
+    let mut wrapped = String::new();
+    wrap(&mut wrapped, right, &" ".repeat(column), WIDTH);
+    out.push_str(wrapped.trim_start());
+}
+
+/// The marks of the texts mean little on a terminal.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
+}
+
+/// Breaks a text into lines.
+pub fn wrap(out: &mut String, text: &str, indent: &str, width: usize) {
+    let mut line = indent.to_owned();
+    for word in text.split_whitespace() {
+        if line.len() > indent.len() && line.chars().count() + 1 + word.chars().count() > width {
+            out.push_str(&line);
+            out.push('\n');
+            line = indent.to_owned();
+        }
+        if line.len() > indent.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    out.push_str(&line);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::command::ROOT;
+
+    fn every(path: &mut Vec<&'static Command>, check: &mut impl FnMut(&[&'static Command])) {
+        check(path);
+        for child in path.last().unwrap().children {
+            path.push(child);
+            every(path, check);
+            path.pop();
+        }
+    }
+
+    #[test]
+    fn help_fits_into_80_columns_and_shows_an_example() {
+        every(&mut vec![&ROOT], &mut |path| {
+            for long in [false, true] {
+                let text = of(path, long);
+                for line in text.lines() {
+                    let name = spelled(path);
+                    assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+                    assert!(!line.ends_with(' '), "{name}: {line:?}");
+                }
+                assert!(text.contains("Example:"));
+            }
+        });
+        assert!(WELCOME.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test] // cfg C-7
+    fn long_help_names_every_flag_and_variable() {
+        let run = of(&[&ROOT, &ROOT.children[0]], true);
+        for s in TABLE {
+            assert!(s.flag.is_empty() || run.contains(&format!("--{}", s.flag)), "{}", s.flag);
+            assert!(s.env.iter().all(|name| run.contains(name)), "{:?}", s.env);
+        }
+    }
+}

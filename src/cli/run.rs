@@ -1,0 +1,431 @@
+//! `mcp-tunnel run`: builds the daemon from its configuration, waits for signals, takes it down.
+//!
+//! The order is that of one start: everything that can fail without the network fails first, with
+//! one line and exit code 1; then the listener; then the threads. The way down is in
+//! [`take_down`].
+
+mod instruments;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use ureq::http::{HeaderName, HeaderValue, Uri};
+
+use crate::control_plane::respond::RespondStats;
+use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
+use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
+use crate::mcp::stdio::{Limits, StdioConfig};
+use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
+use crate::net::client::header_value;
+use crate::net::{Cancel, Trust};
+use crate::ops::files::PidFile;
+use crate::ops::listener::{Bound, Listen, Listener};
+use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::readiness::Readiness;
+use crate::ops::signals::{Closer, Event, Signals};
+use crate::settings::Config;
+use crate::settings::config::{HeaderMap, HealthListener, LogFormat, Target};
+use crate::settings::url::bracketed;
+use crate::wire::server_info::ServerInfo;
+use crate::wire::{CLIENT_VERSION, ChannelName};
+
+/// How long the last answers may take to be posted once the grace period is over.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+/// How long threads that were told to end may take to do so.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+/// How long children have to end once nothing is in flight: their input is closed, then they are
+/// told to, then they are killed.
+const CHILD_GRACE: Duration = Duration::from_secs(5);
+/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
+/// belongs to them too.
+const SECRET_VARIABLES: [&str; 6] = [
+    "CONTROL_PLANE_API_KEY",
+    "CONTROL_PLANE_EXTRA_HEADERS",
+    "MCP_EXTRA_HEADERS",
+    "MCP_DISCOVERY_EXTRA_HEADERS",
+    "OPENAI_ADMIN_KEY",
+    "CLOUDFLARED_TUNNEL_TOKEN",
+];
+/// Stack of the threads made here, in bytes; none of them recurses over input.
+const STACK: usize = 512 * 1024;
+
+/// Runs the daemon until a signal ends it.
+pub fn run(config: &Config) -> ExitCode {
+    match start(config) {
+        Ok(daemon) => daemon.serve(),
+        Err(line) => {
+            eprintln!("mcp-tunnel: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The running daemon.
+struct Daemon {
+    signals: Signals,
+    logger: &'static Logger,
+    readiness: Arc<Readiness>,
+    parts: Parts,
+    // Dropped last, in this order: whoever sees the files gone may start the next daemon.
+    _listener: Listener,
+    _pid_file: Option<PidFile>,
+}
+
+/// What [`take_down`] takes down.
+struct Parts {
+    stop: Cancel,
+    abandon: Cancel,
+    end: Cancel,
+    pool: Pool,
+    threads: Vec<JoinHandle<()>>,
+    children: Vec<Arc<StdioChannel>>,
+    grace: Duration,
+}
+
+fn start(config: &Config) -> Result<Daemon, String> {
+    refuse_unsupported(config)?;
+    // Before any thread, so that no signal finds its default action.
+    let signals = Signals::install().map_err(line("signals can not be handled"))?;
+    let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+    let logger = start_log(config, &instance_id)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let trust = load_trust(config)?;
+    let access = access(config, instance_id, trust.clone())?;
+    let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
+        .map_err(|e| e.to_string())?;
+    let bindings = bindings(config, trust.as_ref())?;
+
+    let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
+    let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
+    let poll_state = Arc::new(PollState::default());
+    let respond_stats = Arc::new(RespondStats::default());
+    let stats = Arc::new(DispatchStats::default());
+    let (intake, outlet) = queue(config.control_plane.max_inflight, end.clone());
+
+    let readiness = Arc::new(Readiness::new(instruments::conditions(
+        &poll_state,
+        access.attempt_limit,
+        &bindings,
+    )));
+    let sources = instruments::sources(instruments::Seen {
+        poll: Arc::clone(&poll_state),
+        respond: Arc::clone(&respond_stats),
+        dispatch: Arc::clone(&stats),
+        outlet: outlet.clone(),
+        queue_capacity: config.control_plane.max_inflight,
+        workers: config.mcp.max_concurrent_requests,
+        bindings: bindings.clone(),
+        logger,
+    });
+    let listener =
+        bound.serve(Arc::clone(&readiness), sources).map_err(line("the health listener"))?;
+    let pid_file = config
+        .process
+        .pid_file
+        .as_deref()
+        .map(PidFile::create)
+        .transpose()
+        .map_err(|e| format!("the PID file can not be written: {e}"))?;
+
+    let pool_config = PoolConfig {
+        workers: config.mcp.max_concurrent_requests,
+        connection_max_ttl: config.mcp.connection_max_ttl,
+        access: Arc::clone(&access),
+        bindings: bindings.clone(),
+        stats,
+        respond_stats,
+    };
+    let pool = Pool::start(&pool_config, &outlet, &abandon, &end)
+        .map_err(line("the forwarding threads can not be started"))?;
+    drop(outlet);
+
+    let mut threads = Vec::new();
+    let (settled, all_settled) = bounded::<()>(0);
+    let mut http = Vec::new();
+    let mut children = Vec::new();
+    for (_, binding) in &bindings {
+        match binding {
+            Binding::Http(binding) => http.push(Arc::clone(binding)),
+            Binding::Stdio(channel) => children.push(Arc::clone(channel)),
+        }
+    }
+    let probe_stop = stop.clone();
+    threads.push(spawn("probe", move || probe::run(&http, &probe_stop, settled))?);
+
+    let channels = config.control_plane.poll_channels.clone().unwrap_or_default();
+    let vouched = Arc::clone(&poll_state);
+    let poller = Poller::new(Arc::clone(&access), channels, intake, poll_state, stop.clone());
+    let startup_wait = config.mcp.startup_wait;
+    threads.push(spawn("poll", move || {
+        if !startup_wait.is_zero() {
+            // Settled or not, polling begins (F-83).
+            let _ = all_settled.recv_timeout(startup_wait);
+        }
+        poller.run();
+    })?);
+    let metadata_access = Arc::clone(&access);
+    let metadata_stop = stop.clone();
+    threads
+        .push(spawn("metadata", move || show_metadata(&metadata_access, &vouched, metadata_stop))?);
+
+    log::info!(
+        version = CLIENT_VERSION,
+        control_plane = access.origin(),
+        health_url = listener.url(),
+        workers = config.mcp.max_concurrent_requests;
+        "mcp-tunnel started"
+    );
+    let grace = config.process.shutdown_grace;
+    let parts = Parts { stop, abandon, end, pool, threads, children, grace };
+    Ok(Daemon { signals, logger, readiness, parts, _listener: listener, _pid_file: pid_file })
+}
+
+impl Daemon {
+    fn serve(self) -> ExitCode {
+        let Self { mut signals, logger, readiness, parts, _listener, _pid_file } = self;
+        let children = parts.children.clone();
+        let mut parts = Some(parts);
+        loop {
+            match signals.wait() {
+                Event::Reload => match logger.reopen() {
+                    Ok(()) => log::info!("log file opened anew"),
+                    Err(error) => log::error!("the log file can not be opened anew: {error}"),
+                },
+                Event::Stop => {
+                    readiness.drain();
+                    let Some(parts) = parts.take() else { continue };
+                    log::info!(
+                        grace_ms = parts.grace.as_millis() as u64;
+                        "stopping: no more polls; calls in flight may finish"
+                    );
+                    // In a thread, so that a second signal is still heard.
+                    let closer = signals.closer();
+                    if let Err(line) = spawn("stop", move || take_down(parts, &closer)) {
+                        log::error!("{line}");
+                        return ExitCode::FAILURE;
+                    }
+                }
+                Event::StopNow(code) => {
+                    log::warn!("second signal: ending at once");
+                    for child in &children {
+                        child.stop(Duration::ZERO);
+                    }
+                    return ExitCode::from(code);
+                }
+                Event::Closed => {
+                    log::info!("stopped");
+                    return ExitCode::SUCCESS;
+                }
+            }
+        }
+    }
+}
+
+/// The way down: no more polls, then what is in hand finishes or is answered with a failure,
+/// then the threads end.
+fn take_down(parts: Parts, closer: &Closer) {
+    let Parts { stop, abandon, end, pool, threads, children, grace } = parts;
+    stop.cancel();
+    if !pool.wait_until(Instant::now() + grace) {
+        log::warn!("the grace period is over: calls in flight are answered with a failure");
+        abandon.cancel();
+        if !pool.wait_until(Instant::now() + LAST_ANSWERS) {
+            end.cancel();
+        }
+    }
+    abandon.cancel();
+    for child in &children {
+        child.stop(CHILD_GRACE);
+    }
+    if pool.wait_until(Instant::now() + LAST_THREADS) {
+        end.cancel();
+        pool.join();
+        for thread in threads {
+            // They end by `stop`; one that panicked has ended the process with it.
+            let _ = thread.join();
+        }
+    } else {
+        end.cancel();
+        log::warn!("some threads have not ended in time");
+    }
+    closer.close();
+}
+
+/// Settings of the reference that this version does not act on must not pass for working.
+fn refuse_unsupported(config: &Config) -> Result<(), String> {
+    let http = |target: &Target| match target {
+        Target::Http(http) => (http.http_proxy.is_some(), http.identity.is_some()),
+        Target::Stdio { .. } => (false, false),
+    };
+    let targets = || config.mcp.bindings.iter().map(|binding| http(&binding.target));
+    let control_plane = &config.control_plane;
+    let unsupported = [
+        (control_plane.http_proxy.is_some(), "a proxy for the control plane"),
+        (control_plane.identity.is_some(), "a client certificate for the control plane"),
+        (targets().any(|(proxy, _)| proxy), "a proxy for an MCP server"),
+        (targets().any(|(_, identity)| identity), "a client certificate for an MCP server"),
+        (!config.harpoon.targets.is_empty(), "Harpoon targets"),
+        (config.log.http_raw_unsafe, "raw HTTP logging"),
+    ];
+    match unsupported.iter().find(|(configured, _)| *configured) {
+        Some((_, what)) => Err(format!("{what} can not be used yet: remove the setting")),
+        None => Ok(()),
+    }
+}
+
+fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
+    let format = match config.log.format {
+        LogFormat::Plain => None,
+        LogFormat::StructText => Some(Format::StructText),
+        LogFormat::Json => Some(Format::Json),
+    };
+    ops_log::init(LogSettings {
+        format,
+        file: config.log.file.clone(),
+        level: config.log.level,
+        client_instance_id: instance_id.to_owned(),
+        tunnel_id: Some(config.control_plane.tunnel_id.to_string()),
+    })
+    .map_err(|e| match &config.log.file {
+        Some(path) => format!("the log file {} can not be opened: {e}", path.display()),
+        None => format!("the log can not be started: {e}"),
+    })
+}
+
+/// Certificates are only read if a hop needs them.
+fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
+    let mcp_https = config
+        .mcp
+        .bindings
+        .iter()
+        .any(|binding| matches!(&binding.target, Target::Http(http) if http.url.https));
+    if !config.control_plane.base_url.https && !mcp_https {
+        return Ok(None);
+    }
+    Trust::load(config.ca_bundle.as_deref()).map(Some).map_err(|e| e.to_string())
+}
+
+fn access(
+    config: &Config,
+    instance_id: String,
+    trust: Option<Trust>,
+) -> Result<Arc<Access>, String> {
+    let control_plane = &config.control_plane;
+    let server_info = ServerInfo::new(
+        config
+            .mcp
+            .bindings
+            .iter()
+            .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
+    );
+    Access::new(AccessConfig {
+        base_url: uri(&control_plane.base_url.origin())?,
+        url_path: control_plane.url_path.clone(),
+        tunnel_id: control_plane.tunnel_id.clone(),
+        instance_id,
+        api_key: control_plane.api_key.clone(),
+        organization_id: control_plane.organization_id.clone(),
+        extra_headers: control_plane.extra_headers.clone(),
+        server_info,
+        poll_timeout: control_plane.poll_timeout,
+        guardrail: control_plane.poll_deadline_guardrail,
+        trust,
+    })
+    .map_err(|e| e.to_string())
+}
+
+fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, Binding)>, String> {
+    let fixed = fixed_headers(&config.mcp.extra_headers)?;
+    config
+        .mcp
+        .bindings
+        .iter()
+        .map(|binding| {
+            let channel = binding.channel.clone();
+            let made = match &binding.target {
+                Target::Http(http) => Binding::Http(HttpBinding::new(
+                    channel.clone(),
+                    uri(&http.url.full())?,
+                    http.unix_socket.clone(),
+                    trust.cloned(),
+                    fixed.clone(),
+                )),
+                Target::Stdio { argv } => Binding::Stdio(
+                    StdioChannel::start(StdioConfig {
+                        channel: channel.clone(),
+                        argv: argv.clone(),
+                        remove_env: secret_variables(config),
+                        limits: Limits::default(),
+                    })
+                    .map_err(|e| e.to_string())?,
+                ),
+            };
+            Ok((channel, made))
+        })
+        .collect()
+}
+
+/// Variables of our own environment that hold our secrets: no business of a child (B-18).
+fn secret_variables(config: &Config) -> Vec<String> {
+    let key = config.control_plane.api_key.expose();
+    std::env::vars_os()
+        .filter(|(name, value)| {
+            SECRET_VARIABLES.iter().any(|secret| name == secret) || value == key
+        })
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect()
+}
+
+fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let key = HeaderName::from_bytes(name.as_bytes()).ok();
+            let value = header_value(value.expose()).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+            key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
+        })
+        .collect()
+}
+
+fn uri(text: &str) -> Result<Uri, String> {
+    text.parse().map_err(|_| format!("{text} can not be used as a URL"))
+}
+
+fn listen(listener: &HealthListener) -> Listen {
+    match listener {
+        HealthListener::Tcp { host, port } => Listen::Tcp(format!("{}:{port}", bracketed(host))),
+        HealthListener::Unix(path) => Listen::Unix(path.clone()),
+    }
+}
+
+fn show_metadata(access: &Access, poll: &PollState, stop: Cancel) {
+    match metadata::fetch(access, stop.clone()) {
+        Ok(tunnel) => {
+            poll.vouch();
+            log::info!(name = tunnel.name, description = tunnel.description; "tunnel metadata fetched");
+        }
+        Err(_) if stop.is_cancelled() => {}
+        Err(line) => log::warn!("tunnel metadata fetch failed: {line}"),
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK)
+        .spawn(work)
+        .map_err(|e| format!("the thread `{name}` can not be started: {e}"))
+}
+
+fn line<E: Display>(what: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("{what}: {error}")
+}

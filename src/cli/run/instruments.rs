@@ -1,0 +1,291 @@
+//! The names under which the daemon's cells are seen outside: conditions of readiness, metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::control_plane::PollState;
+use crate::control_plane::respond::RespondStats;
+use crate::dispatch::DispatchStats;
+use crate::dispatch::queue::Outlet;
+use crate::dispatch::stats::Dropped;
+use crate::mcp::{Binding, StdioChannel};
+use crate::ops::log::Logger;
+use crate::ops::metrics::{Exposition, Source, Unit};
+use crate::ops::readiness::{Condition, Verdict};
+use crate::wire::ChannelName;
+
+/// How long polls may fail before the daemon says that it is not ready: one dropped connection
+/// is no outage.
+const POLL_TOLERANCE: Duration = Duration::from_secs(5);
+/// How much later than its deadline a poll's end may be noticed.
+const POLL_SLACK: Duration = Duration::from_secs(10);
+
+/// What must hold for commands to be served.
+pub(super) fn conditions(
+    poll: &Arc<PollState>,
+    attempt_limit: Duration,
+    bindings: &[(ChannelName, Binding)],
+) -> Vec<Condition> {
+    let poll = Arc::clone(poll);
+    let mut conditions =
+        vec![Condition::new("control_plane", move || control_plane(&poll, attempt_limit))];
+    let bindings = bindings.to_vec();
+    conditions.push(Condition::new("mcp", move || {
+        let down = bindings.iter().find_map(|(name, binding)| Some((name, binding.complaint()?)));
+        match down {
+            None => Verdict::Ready,
+            Some((name, reason)) => {
+                Verdict::NotReady(format!("MCP server of channel {name}: {reason}"))
+            }
+        }
+    }));
+    conditions
+}
+
+fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
+    let last_success = poll.last_success().map(|(at, _)| at.elapsed());
+    match (last_success, poll.failing()) {
+        (None, None) if poll.is_first_poll_held() => Verdict::Ready,
+        (None, None) => Verdict::NotReady("no poll of the control plane has ended yet".to_owned()),
+        (age, Some(failing))
+            if age.is_none() || failing.refused || failing.since.elapsed() > POLL_TOLERANCE =>
+        {
+            Verdict::NotReady(format!("control plane: {}", failing.line))
+        }
+        _ if poll.is_waiting_for_room() => {
+            Verdict::ReadyBut("all room for commands is taken".to_owned())
+        }
+        (Some(age), _) if age > attempt_limit + POLL_SLACK => {
+            Verdict::NotReady(format!("control plane: no poll has ended for {} s", age.as_secs()))
+        }
+        _ => Verdict::Ready,
+    }
+}
+
+/// The cells that metrics are read from.
+pub(super) struct Seen {
+    pub(super) poll: Arc<PollState>,
+    pub(super) respond: Arc<RespondStats>,
+    pub(super) dispatch: Arc<DispatchStats>,
+    pub(super) outlet: Outlet,
+    pub(super) queue_capacity: usize,
+    pub(super) workers: usize,
+    pub(super) bindings: Vec<(ChannelName, Binding)>,
+    pub(super) logger: &'static Logger,
+}
+
+/// What goes onto the metrics page (operations.md, section 4).
+pub(super) fn sources(seen: Seen) -> Vec<Source> {
+    let logger = seen.logger;
+    let stdio: Vec<_> = seen.bindings.iter().filter_map(stdio_channel).collect();
+    vec![
+        Box::new(move |out| {
+            for (name, channel) in &stdio {
+                child_metrics(name, channel, out);
+            }
+        }),
+        Box::new(move |out| {
+            poll_metrics(&seen.poll, out);
+            queue_metrics(&seen, out);
+            dispatch_metrics(&seen.dispatch, &seen.respond, out);
+        }),
+        Box::new(move |out| logger.write_metrics(out)),
+    ]
+}
+
+fn stdio_channel(
+    (name, binding): &(ChannelName, Binding),
+) -> Option<(ChannelName, Arc<StdioChannel>)> {
+    match binding {
+        Binding::Stdio(channel) => Some((name.clone(), Arc::clone(channel))),
+        Binding::Http(_) => None,
+    }
+}
+
+fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Exposition) {
+    let stats = channel.stats();
+    let labels = [("channel", name.as_str())];
+    let in_flight = stats.in_flight.get() as f64;
+    out.gauge("mcp_tunnel_child_in_flight", "Calls at the child.", &labels, in_flight);
+    let restarts = channel.status().restarts;
+    let counters = [
+        ("mcp_tunnel_child_restarts_total", "Children started after the first.", restarts),
+        (
+            "mcp_tunnel_child_start_failures_total",
+            "Starts of a child that failed.",
+            stats.start_failures.get(),
+        ),
+        (
+            "mcp_tunnel_child_lost_calls_total",
+            "Calls that a child's end left without an answer.",
+            stats.lost_calls.get(),
+        ),
+        (
+            "mcp_tunnel_child_stalls_total",
+            "Times that a child stopped reading.",
+            stats.stalls.get(),
+        ),
+        (
+            "mcp_tunnel_child_late_responses_total",
+            "Answers that nobody waited for any more.",
+            stats.late_responses.get(),
+        ),
+        (
+            "mcp_tunnel_child_requests_total",
+            "Requests of the child, all answered by the tunnel.",
+            stats.server_requests.get(),
+        ),
+        (
+            "mcp_tunnel_child_stderr_held_back_total",
+            "Lines on the child's stderr that were too many for the log.",
+            stats.stderr_held_back.get(),
+        ),
+    ];
+    for (metric, help, value) in counters {
+        out.counter(metric, help, &labels, value);
+    }
+    for (reason, counter) in [
+        ("no_message", &stats.stray_lines),
+        ("oversized", &stats.oversized_lines),
+        ("stranger", &stats.dropped_stranger),
+        ("unattributable", &stats.dropped_unattributable),
+        ("overflow", &stats.dropped_overflow),
+        ("urgent", &stats.dropped_urgent),
+        ("swallowed", &stats.swallowed),
+    ] {
+        let help = "Lines and messages of or for a child that went no further.";
+        let labels = [("channel", name.as_str()), ("reason", reason)];
+        out.counter("mcp_tunnel_child_dropped_total", help, &labels, counter.get());
+    }
+}
+
+fn poll_metrics(poll: &PollState, out: &mut Exposition) {
+    out.counter("commands_poll_cycles_total", "Polls sent.", &[], poll.cycles.get());
+    for (kind, counter) in [
+        ("timeout", &poll.errors_timeout),
+        ("context_canceled", &poll.errors_cancelled),
+        ("other", &poll.errors_other),
+    ] {
+        let labels = [("error_kind", kind)];
+        out.counter("commands_poll_errors_total", "Polls that failed.", &labels, counter.get());
+    }
+    for (error, times) in [("false", &poll.latency_ok), ("true", &poll.latency_error)] {
+        let help = "Time of a poll, the wait at the control plane included.";
+        let labels = [("error", error)];
+        out.histogram("commands_poll_latency_seconds", help, &labels, Unit::Seconds, times);
+    }
+    let last = poll
+        .last_success()
+        .and_then(|(_, at)| at.duration_since(UNIX_EPOCH).ok())
+        .map_or(0.0, |at| at.as_secs_f64());
+    let help = "When the last good poll ended; 0 before the first.";
+    out.gauge("commands_poll_last_successful_timestamp_seconds", help, &[], last);
+    out.counter("commands_polled_total", "Commands in poll answers.", &[], poll.polled.get());
+    let help = "Commands handed to the workers.";
+    out.counter("commands_enqueued_total", help, &[], poll.enqueued.get());
+    for (reason, counter) in [
+        ("invalid_command_type", &poll.dropped_invalid),
+        ("context_canceled", &poll.dropped_stopping),
+    ] {
+        let help = "Commands that were polled and not handed to the workers.";
+        let labels = [("drop_reason", reason)];
+        out.counter("commands_queue_drops_total", help, &labels, counter.get());
+    }
+    let help = "From the control plane's acceptance of a command to its receipt here.";
+    out.histogram("commands_age_seconds", help, &[], Unit::Seconds, &poll.age);
+}
+
+fn queue_metrics(seen: &Seen, out: &mut Exposition) {
+    let gauges = [
+        ("commands_queue_capacity", "Commands that may wait.", seen.queue_capacity as f64),
+        ("commands_queue_length", "Commands that wait for a worker.", seen.outlet.len() as f64),
+        ("dispatcher_worker_pool_capacity", "Workers.", seen.workers as f64),
+        (
+            "dispatcher_worker_pool_occupancy",
+            "Workers with a command in hand.",
+            seen.dispatch.busy.get() as f64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help, &[], value);
+    }
+}
+
+fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut Exposition) {
+    for (labels, times) in dispatch.latency() {
+        let status = labels.status.to_string();
+        let mut shown = vec![
+            ("request_kind", labels.kind),
+            ("channel", labels.channel.as_str()),
+            ("tunnel_service_status", status.as_str()),
+            ("latency_type", labels.latency_type),
+        ];
+        if let Some(method) = labels.method {
+            shown.insert(1, ("request_method", method));
+        }
+        let help = "From the poll, or from the control plane's acceptance, to the posted answer.";
+        let name = "command_end_to_end_latency_milliseconds";
+        out.histogram(name, help, &shown, Unit::Milliseconds, &times);
+    }
+    let help = "Time of a command by phase.";
+    for (phase, times) in
+        [("queued", &dispatch.queued), ("mcp", &dispatch.server), ("response", &respond.latency)]
+    {
+        let labels = [("phase", phase)];
+        out.histogram("mcp_tunnel_command_phase_seconds", help, &labels, Unit::Seconds, times);
+    }
+    for (kind, counter) in ["jsonrpc", "session_termination", "oauth_discovery"]
+        .iter()
+        .zip(&dispatch.unsupported_channel)
+    {
+        let help = "Commands for a channel that is not served here.";
+        let labels = [("command_type", *kind)];
+        out.counter("command_unsupported_channel_total", help, &labels, counter.get());
+    }
+    for reason in Dropped::ALL {
+        let help = "Commands without a delivered final answer.";
+        let labels = [("reason", reason.as_str())];
+        let count = dispatch.dropped(reason);
+        out.counter("mcp_tunnel_commands_unanswered_total", help, &labels, count);
+    }
+    for (source, kind, count) in dispatch.failures() {
+        let help = "Calls without an answer of the MCP server.";
+        let labels = [("source", source), ("kind", kind)];
+        out.counter("mcp_tunnel_mcp_failures_total", help, &labels, count);
+    }
+    let counters = [
+        (
+            "mcp_tunnel_commands_answered_total",
+            "Final answers that the control plane took.",
+            dispatch.answered.get(),
+        ),
+        (
+            "mcp_tunnel_ttl_expired_total",
+            "Calls that outlived mcp.connection_max_ttl.",
+            dispatch.ttl_expired.get(),
+        ),
+        (
+            "mcp_tunnel_response_retries_total",
+            "Response POSTs after the first attempt.",
+            respond.retries.get(),
+        ),
+        (
+            "mcp_tunnel_responses_delivered_total",
+            "Response POSTs that the control plane took, notifications included.",
+            respond.delivered.get(),
+        ),
+        (
+            "mcp_tunnel_responses_failed_total",
+            "Responses that could not be delivered.",
+            respond.failed.get(),
+        ),
+        (
+            "mcp_tunnel_responses_gone_total",
+            "Responses that the control plane no longer waited for.",
+            respond.gone.get(),
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help, &[], value);
+    }
+}

@@ -1,0 +1,335 @@
+//! What every request to the control plane has in common: where it goes, what it carries
+//! (W-6 to W-9, W-12, W-17).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use crate::net::client::{ClientConfig, header_value};
+use crate::net::{Cancel, Client, NetError, Outgoing, Reply, Trust};
+use crate::secret::Secret;
+use crate::wire::server_info::ServerInfo;
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, TunnelId};
+
+/// How long a connection to the control plane may lie idle and still be trusted: below the
+/// 60 s after which load balancers usually close, with room for clocks that differ.
+const IDLE: Duration = Duration::from_secs(45);
+
+/// Headers that extra headers can not replace: identity, and what ties an answer to its command
+/// (W-8, W-9), and what belongs to the transport.
+pub const RESERVED_HEADERS: [&str; 14] = [
+    "authorization",
+    "accept",
+    "user-agent",
+    "x-tunnel-client-name",
+    "x-tunnel-client-version",
+    "x-tunnel-client-instance-id",
+    "x-tunnel-mcp-server-info",
+    "content-type",
+    "x-tunnel-shard-token",
+    "x-client-request-id",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "trailer",
+];
+
+/// What is needed to speak with the control plane.
+pub struct AccessConfig {
+    /// Scheme, host and port; path and query are ignored (W-6).
+    pub base_url: Uri,
+    /// Inserted before `/v1`, empty or beginning with `/`.
+    pub url_path: String,
+    /// Which tunnel.
+    pub tunnel_id: TunnelId,
+    /// This process, from [`new_instance_id`].
+    pub instance_id: String,
+    /// The runtime key.
+    pub api_key: Secret,
+    /// Sent as `OpenAI-Organization`.
+    pub organization_id: Option<String>,
+    /// Headers of the operator's.
+    pub extra_headers: Vec<(String, Secret)>,
+    /// What `X-Tunnel-MCP-Server-Info` says.
+    pub server_info: ServerInfo,
+    /// How long the service may hold a poll.
+    pub poll_timeout: Duration,
+    /// How much longer a request may take in all.
+    pub guardrail: Duration,
+    /// Whom to believe; `None` for plain HTTP.
+    pub trust: Option<Trust>,
+}
+
+/// The common part of all requests, shared by the threads that make them.
+pub struct Access {
+    origin: String,
+    prefix: String,
+    headers: HeaderMap,
+    tunnel_id: TunnelId,
+    instance_id: String,
+    /// How long the service may hold a poll.
+    pub poll_timeout: Duration,
+    /// Limit of every single attempt (W-17).
+    pub attempt_limit: Duration,
+    trust: Option<Trust>,
+}
+
+/// A setting that can not be put into a request. The text names it and never shows its value.
+#[derive(Debug)]
+pub struct AccessError(pub String);
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({} {})", self.origin, self.tunnel_id)
+    }
+}
+
+impl Access {
+    /// Prepares URLs and headers.
+    ///
+    /// # Errors
+    /// If a value can not be a header, or the channels are too many (W-14).
+    pub fn new(config: AccessConfig) -> Result<Arc<Self>, AccessError> {
+        let scheme = config.base_url.scheme_str().unwrap_or("https");
+        let authority = config
+            .base_url
+            .authority()
+            .ok_or_else(|| AccessError("the base URL has no host".to_owned()))?;
+        // User info has no effect on the wire (W-6).
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
+
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.extra_headers {
+            if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+                log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
+                continue;
+            }
+            let what = || AccessError(format!("the extra header `{name}` can not be sent"));
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?;
+            headers.append(key, sensitive(header_value(value.expose()).ok_or_else(what)?));
+        }
+        let mut put = |name: &'static str, value: &str, what: &str| {
+            let value = header_value(value)
+                .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
+            headers.insert(name, value);
+            Ok(())
+        };
+        put("accept", "application/json", "the media type")?;
+        put("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}"), "the user agent")?;
+        put("x-tunnel-client-name", CLIENT_NAME, "the client name")?;
+        put("x-tunnel-client-version", CLIENT_VERSION, "the client version")?;
+        put("x-tunnel-client-instance-id", &config.instance_id, "the instance id")?;
+        put("x-tunnel-mcp-server-info", &server_info, "the server info")?;
+        if let Some(id) = &config.organization_id {
+            put("openai-organization", id.trim(), "the organization id")?;
+        }
+        let bearer = header_value(&format!("Bearer {}", config.api_key.expose()))
+            .ok_or_else(|| AccessError("the API key can not be sent as a header".to_owned()))?;
+        headers.insert("authorization", sensitive(bearer));
+
+        Ok(Arc::new(Self {
+            origin: format!("{scheme}://{host}"),
+            prefix: clean_path(&config.url_path),
+            headers,
+            tunnel_id: config.tunnel_id,
+            instance_id: config.instance_id,
+            poll_timeout: config.poll_timeout,
+            attempt_limit: config.poll_timeout + config.guardrail,
+            trust: config.trust,
+        }))
+    }
+
+    /// This process, as the control plane sees it (W-4).
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// The tunnel that this daemon serves.
+    pub fn tunnel_id(&self) -> &TunnelId {
+        &self.tunnel_id
+    }
+
+    /// Scheme, host and port, for log lines.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// A client for one thread; `linger` as in [`ClientConfig`].
+    pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
+        let config =
+            ClientConfig { trust: self.trust.clone(), unix_socket: None, idle: IDLE, linger };
+        Client::new(config, cancel)
+    }
+
+    /// The URL of a route below this tunnel, for instance `/poll?limit=1` (W-6).
+    pub(super) fn url(&self, route: &str) -> Uri {
+        format!("{}{}/v1/tunnels/{}{route}", self.origin, self.prefix, self.tunnel_id)
+            .parse()
+            .expect("an origin, a clean path and a tunnel id make a URL")
+    }
+
+    /// Sends one attempt, with the common headers and limit.
+    pub(super) fn send(
+        &self,
+        client: &Client,
+        method: Method,
+        uri: &Uri,
+        extra: HeaderMap,
+        body: Option<&[u8]>,
+        deadline: Option<Instant>,
+    ) -> Result<Reply, NetError> {
+        let mut headers = self.headers.clone();
+        headers.extend(extra);
+        let own = Instant::now() + self.attempt_limit;
+        let limit = deadline.map_or(own, |deadline| deadline.min(own));
+        client.send(&Outgoing { method, uri, headers, body, limit })
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// A name for this process: 16 random bytes as 32 hex digits, made once (W-4).
+///
+/// # Errors
+/// If the system gives no random bytes.
+pub fn new_instance_id() -> Result<String, AccessError> {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| AccessError("the system gives no random bytes".to_owned()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
+/// where it must be; empty for none.
+fn clean_path(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.trim().split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    segments.iter().map(|segment| format!("/{}", encode_segment(segment))).collect()
+}
+
+/// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
+fn encode_segment(segment: &str) -> String {
+    let bytes = segment.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
+        match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(value) if bytes[at] == b'%' => {
+                decoded.push(value);
+                at += 3;
+            }
+            _ => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    let mut out = String::with_capacity(decoded.len());
+    for byte in decoded {
+        match byte {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b','
+            | b';'
+            | b'='
+            | b':'
+            | b'@' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ChannelName;
+
+    fn access(base_url: &str, url_path: &str) -> Arc<Access> {
+        Access::new(AccessConfig {
+            base_url: base_url.parse().unwrap(),
+            url_path: url_path.to_owned(),
+            tunnel_id: format!("tunnel_{}", "a".repeat(32)).parse().unwrap(),
+            instance_id: new_instance_id().unwrap(),
+            api_key: Secret::new("k1".to_owned()),
+            organization_id: None,
+            extra_headers: vec![("X-Team".to_owned(), Secret::new("eu".to_owned()))],
+            server_info: ServerInfo::new([(&ChannelName::main(), false)]),
+            poll_timeout: Duration::from_secs(30),
+            guardrail: Duration::from_secs(5),
+            trust: None,
+        })
+        .unwrap()
+    }
+
+    #[test] // W-6
+    fn the_path_of_the_base_url_is_replaced() {
+        let id = format!("tunnel_{}", "a".repeat(32));
+        for (base, path, expected) in [
+            ("https://gw.example", "/team/eu", "https://gw.example/team/eu/v1/tunnels/"),
+            ("https://h/v1/tunnel?x=1", "", "https://h/v1/tunnels/"),
+            ("http://u:p@h:8080/", "/", "http://h:8080/v1/tunnels/"),
+            ("http://h", "//a/./b/../c d/", "http://h/a/c%20d/v1/tunnels/"),
+            ("http://h", "/a%20b/%2F", "http://h/a%20b/%2F/v1/tunnels/"),
+        ] {
+            let url = access(base, path).url("/poll?limit=1");
+            assert_eq!(url.to_string(), format!("{expected}{id}/poll?limit=1"));
+        }
+    }
+
+    #[test] // W-4
+    fn an_instance_id_is_new_for_each_process() {
+        let (a, b) = (access("http://h", ""), access("http://h", ""));
+        assert_eq!(a.instance_id().len(), 32);
+        assert!(a.instance_id().bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
+        assert_ne!(a.instance_id(), b.instance_id());
+    }
+
+    #[test] // W-7
+    fn the_key_is_marked_as_not_to_be_shown() {
+        let access = access("http://h", "");
+        assert!(access.headers["authorization"].is_sensitive());
+        assert!(access.headers["x-team"].is_sensitive());
+        assert!(!format!("{access:?} {:?}", access.headers).contains("k1"));
+    }
+}

@@ -1,0 +1,216 @@
+//! What a failed request says of itself (W-74 to W-77), made into one line for an operator.
+
+use std::fmt;
+
+use crate::net::Reply;
+use crate::net::client::BodyError;
+use crate::wire::json::{self, Members};
+
+/// Bytes of an error body that are kept (W-74).
+const KEPT: usize = 64 * 1024;
+/// Bytes of an unstructured text that are shown (W-75).
+const SHOWN: usize = 1024;
+
+/// A status that is no success, with what its body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusError {
+    /// The status.
+    pub status: u16,
+    /// The service's code for it.
+    pub code: Option<String>,
+    /// The service's text, or the raw body.
+    pub message: Option<String>,
+    /// `X-Request-Id` of the answer (W-10).
+    pub request_id: Option<String>,
+}
+
+impl StatusError {
+    /// Reads the body of a reply. Its connection is given up if the body is long.
+    pub fn read(reply: Reply) -> Self {
+        let status = reply.status.as_u16();
+        let request_id = reply.header("x-request-id").map(str::to_owned);
+        let (code, message) = match reply.bytes(KEPT) {
+            Ok(body) => details(&String::from_utf8_lossy(&body)),
+            Err(BodyError::TooLarge) => (None, Some("the error body is too long".to_owned())),
+            Err(BodyError::Net(error)) => (None, Some(format!("read error body: {error}"))),
+        };
+        Self { status, code, message, request_id }
+    }
+
+    /// What an operator can do about it.
+    pub fn mitigation(&self) -> Option<&'static str> {
+        self.code.as_deref().and_then(hint).or(match self.status {
+            401 => Some(
+                "the key is not accepted: check the API key; its principal needs the Tunnels \
+                 Read and Use permissions",
+            ),
+            403 => Some(
+                "the key is known but may not use this tunnel: its principal needs the Tunnels \
+                 Read and Use permissions, in the workspace of the tunnel",
+            ),
+            404 => Some("check the base URL, the URL path and the tunnel id"),
+            _ => None,
+        })
+    }
+
+    /// Whether only an operator can mend it (W-73).
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.status, 401 | 403)
+    }
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.status)?;
+        for part in [&self.code, &self.message].into_iter().flatten() {
+            write!(f, ": {part}")?;
+        }
+        if let Some(mitigation) = self.mitigation() {
+            write!(f, " mitigation: {mitigation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Code and message of a body (W-75).
+fn details(body: &str) -> (Option<String>, Option<String>) {
+    let body = body.trim();
+    if body.is_empty() {
+        return (None, None);
+    }
+    structured(body).unwrap_or_else(|| (None, Some(shortened(body))))
+}
+
+fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
+    let document = Members::of(body).ok()?;
+    let inner = match document.get("error") {
+        Some("null") | None => None,
+        Some(error) => Some(Members::of(error).ok()?),
+    };
+    let source = inner.as_ref().unwrap_or(&document);
+    let text = |name| match source.get(name) {
+        Some("null") | None => Some(None),
+        Some(value) => json::string(value).map(|text| Some(text.into_owned())),
+    };
+    let (code, _type, mut message) = (text("code")?, text("type")?, text("message")?);
+    if message.is_none() && inner.is_none() {
+        message = document.get("detail").filter(|detail| *detail != "null").map(|detail| {
+            json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
+        });
+    }
+    Some((code, message.map(|text| shortened(&text))))
+}
+
+/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut.
+fn shortened(text: &str) -> String {
+    match text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= SHOWN)
+        .last()
+    {
+        Some(end) if end < text.len() => format!("{}...", &text[..end]),
+        _ => text.to_owned(),
+    }
+}
+
+/// What to do about a known code (W-77).
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "invalid_channel_format" => "use channel names of a-z, 0-9, `_` and `-`",
+        "invalid_json_payload" => "the service did not accept the JSON; report it with the id",
+        "invalid_tunnel_id_format" => "copy the tunnel id again: `tunnel_` and 32 characters",
+        "missing_mcp_session_id" => "the client must send its Mcp-Session-Id",
+        "oauth_shim_harpoon_call_failed" => "check that the daemon reaches the OAuth server",
+        "oauth_shim_invalid_target_uri" => "correct the URL of the OAuth endpoint",
+        "oauth_shim_target_not_found" => "configure the OAuth server as a Harpoon target",
+        "oauth_shim_unshimmable_endpoint" => "this OAuth endpoint must be public",
+        "oauth_shim_upstream_timeout" => "check that the OAuth server answers in time",
+        "oauth_shim_audience_unavailable" => "the OAuth server names no audience",
+        "pending_request_not_found" => "the request was answered or has expired",
+        "rate_limit_exceeded" => {
+            "fewer daemons or a later attempt; retries slow down by themselves"
+        }
+        "request_body_too_large" => "the MCP server's answer is larger than the service takes",
+        "rfc9728_www_authenticate_unsupported" => {
+            "serve the protected resource metadata at its well-known URL"
+        }
+        "tunnel_active_organization_context_required" | "tunnel_active_organization_required" => {
+            "set control_plane.organization_id to the organization of the tunnel"
+        }
+        "tunnel_client_not_connected" | "tunnel_client_not_seen" => "start the daemon",
+        "tunnel_management_permission_required" => {
+            "use a key whose principal may manage tunnels (Tunnels Read and Manage)"
+        }
+        "tunnel_missing_principals" => "give the tunnel an organization or a workspace",
+        "tunnel_principal_association_unverified" => {
+            "check that the key belongs to the tunnel's organization or workspace"
+        }
+        "tunnel_principal_limit_exceeded" => "name fewer organizations or workspaces",
+        "tunnel_principal_validation_override_automatically_derivable" => "leave the override out",
+        "tunnel_principal_validation_override_management_permission_required" => {
+            "the override needs a key that may manage tunnels"
+        }
+        "tunnel_queue_full" => "the daemon does not keep up: raise its limits or add another",
+        "tunnel_request_mismatch" => "two tunnels are mixed up: check the tunnel id of each daemon",
+        "tunnel_transport_unavailable" => "the service is being repaired; wait",
+        "tunnel_use_forbidden" => {
+            "the key may not use this tunnel: its principal needs the Tunnels Read and Use \
+             permissions, and the tunnel must be of the same workspace"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: &str) -> (Option<String>, Option<String>) {
+        details(body)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test] // W-75
+    fn bodies_are_read_in_all_their_forms() {
+        assert_eq!(of("  "), (None, None));
+        assert_eq!(of("plain"), (None, some("plain")));
+        assert_eq!(of(r#"["x"]"#), (None, some(r#"["x"]"#)));
+        assert_eq!(of(r#"{"error":"text"}"#), (None, some(r#"{"error":"text"}"#)));
+        let numeric = r#"{"error":{"code":5}}"#;
+        assert_eq!(of(numeric), (None, some(numeric)));
+        assert_eq!(
+            of(r#"{"error":{"code":"c","type":"t","message":"m","param":null}}"#),
+            (some("c"), some("m"))
+        );
+        assert_eq!(of(r#"{"error":{"code":null,"message":"m"}}"#), (None, some("m")));
+        assert_eq!(of(r#"{"code":"c","message":"m"}"#), (some("c"), some("m")));
+        assert_eq!(of(r#"{"detail":"d"}"#), (None, some("d")));
+        assert_eq!(of("{\"detail\":[{\n\"a\": 1}]}"), (None, some(r#"[{"a":1}]"#)));
+    }
+
+    #[test] // W-75
+    fn a_long_text_is_cut_on_a_character() {
+        let text = "é".repeat(600);
+        let shown = shortened(&text);
+        assert_eq!(shown.len(), 1024 + 3);
+        assert!(shown.ends_with("é..."));
+        assert_eq!(shortened("short"), "short");
+    }
+
+    #[test] // W-76
+    fn the_line_ends_with_what_to_do() {
+        let error = StatusError {
+            status: 401,
+            code: some("tunnel_use_forbidden"),
+            message: some("no"),
+            request_id: None,
+        };
+        let line = error.to_string();
+        assert!(line.starts_with("status 401: tunnel_use_forbidden: no mitigation: "), "{line}");
+        assert!(line.contains("Tunnels Read and Use"));
+    }
+}

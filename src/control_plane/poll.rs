@@ -1,0 +1,345 @@
+//! The poll loop (W-38 to W-46): one long poll at a time, for ever, until the process stops.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::{HeaderMap, Method};
+
+use super::access::Access;
+use super::error_body::StatusError;
+use super::retry::{Backoff, CAP, retry_after};
+use crate::net::client::BodyError;
+use crate::net::{Cancel, Client, NetError, NetErrorKind};
+use crate::stats::{Counter, TimeHistogram};
+use crate::wire::{ChannelName, Command, Envelope};
+
+/// Most commands asked for at once (W-38).
+const BATCH_MAX: usize = 25;
+
+/// Longest poll answer that is read, in bytes (W-22): far above 25 commands of full size.
+const BODY_MAX: usize = 256 * 1024 * 1024;
+
+/// How long a poll that is given up listens on for an answer that is on its way: what was handed
+/// out must not be lost.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// How long the same failure is only counted before it is logged again.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long the service must have held the first poll for it to count as accepted.
+const HELD: Duration = Duration::from_millis(500);
+
+/// The wait asked for by a poll that follows a failed one: its success is news that must not
+/// take a whole long poll to arrive.
+const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Where commands go. `dispatch` has the one that counts.
+pub trait Sink: Send {
+    /// How many commands fit; waits until one does. `None` once the process stops.
+    fn wait_for_room(&mut self, stop: &Cancel) -> Option<usize>;
+    /// Takes a command, waiting for room if the service sent more than was asked for.
+    /// Returns `false` if the process ended first.
+    fn take(&mut self, command: Command) -> bool;
+}
+
+/// What the poll loop has seen; `ops` reads it.
+#[derive(Debug, Default)]
+pub struct PollState {
+    inner: Mutex<Inner>,
+    waiting_for_room: AtomicBool,
+    vouched: AtomicBool,
+    /// Polls sent.
+    pub cycles: Counter,
+    /// Failed polls that timed out.
+    pub errors_timeout: Counter,
+    /// Failed polls that were given up.
+    pub errors_cancelled: Counter,
+    /// All other failed polls.
+    pub errors_other: Counter,
+    /// Commands in poll answers, unusable ones included.
+    pub polled: Counter,
+    /// Commands handed to the workers.
+    pub enqueued: Counter,
+    /// Commands that could not be used.
+    pub dropped_invalid: Counter,
+    /// Commands still in hand when the process ended.
+    pub dropped_stopping: Counter,
+    /// Time of successful polls, the wait at the service included.
+    pub latency_ok: TimeHistogram,
+    /// Time of failed polls.
+    pub latency_error: TimeHistogram,
+    /// From the service's `created_at` to the receipt.
+    pub age: TimeHistogram,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_success: Option<(Instant, SystemTime)>,
+    failing: Option<Failing>,
+    began: Option<Instant>,
+}
+
+/// Polls that fail, from the first one after a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Instant,
+    /// The latest error, in one line.
+    pub line: String,
+    /// The service refuses the key: only an operator can mend it.
+    pub refused: bool,
+}
+
+impl PollState {
+    /// When the last good poll ended, on both clocks.
+    pub fn last_success(&self) -> Option<(Instant, SystemTime)> {
+        self.lock().last_success
+    }
+
+    /// What is wrong, if the last poll failed.
+    pub fn failing(&self) -> Option<Failing> {
+        self.lock().failing.clone()
+    }
+
+    /// The service has answered another request for this tunnel with this key.
+    pub fn vouch(&self) {
+        self.vouched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service holds the very first poll open, as it does while there is nothing to
+    /// do, and is known to accept key and tunnel: a poll that it refused would be back by now.
+    pub fn is_first_poll_held(&self) -> bool {
+        let inner = self.lock();
+        inner.last_success.is_none()
+            && inner.failing.is_none()
+            && inner.began.is_some_and(|began| began.elapsed() >= HELD)
+            && self.vouched.load(Ordering::Relaxed)
+    }
+
+    fn begins(&self) {
+        self.cycles.inc();
+        self.lock().began = Some(Instant::now());
+    }
+
+    /// Whether no poll is made because all room for commands is taken.
+    pub fn is_waiting_for_room(&self) -> bool {
+        self.waiting_for_room.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn succeeded(&self) {
+        let mut inner = self.lock();
+        inner.last_success = Some((Instant::now(), SystemTime::now()));
+        inner.failing = None;
+    }
+
+    fn failed(&self, line: &str, refused: bool) {
+        let mut inner = self.lock();
+        let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
+        inner.failing = Some(Failing { since, line: line.to_owned(), refused });
+    }
+}
+
+/// Runs the poll loop; one per process.
+pub struct Poller<S> {
+    access: Arc<Access>,
+    client: Client,
+    stop: Cancel,
+    sink: S,
+    channels: Vec<ChannelName>,
+    state: Arc<PollState>,
+    backoff: Backoff,
+    logged: Option<(String, Instant, u64)>,
+}
+
+enum PollError {
+    Net(NetError),
+    Status(StatusError, Option<Duration>),
+    Body(String),
+}
+
+impl<S: Sink> Poller<S> {
+    /// `channels` are the poll channels, empty for "no filter" (W-40). `stop` ends the loop.
+    pub fn new(
+        access: Arc<Access>,
+        channels: Vec<ChannelName>,
+        sink: S,
+        state: Arc<PollState>,
+        stop: Cancel,
+    ) -> Self {
+        let client = access.client(stop.clone(), Some(LINGER));
+        let backoff = Backoff::default();
+        Self { access, client, stop, sink, channels, state, backoff, logged: None }
+    }
+
+    /// Polls until the process stops. Commands that were handed out by then are still taken.
+    pub fn run(mut self) {
+        while let Some(room) = self.wait_for_room() {
+            self.state.begins();
+            let began = Instant::now();
+            match self.poll(room.clamp(1, BATCH_MAX)) {
+                Ok(envelope) => {
+                    self.state.latency_ok.observe(began.elapsed());
+                    self.state.succeeded();
+                    self.recovered();
+                    self.backoff.reset();
+                    self.hand_over(envelope, room.clamp(1, BATCH_MAX));
+                }
+                Err(_) if self.stop.is_cancelled() => return,
+                Err(error) => {
+                    self.state.latency_error.observe(began.elapsed());
+                    let wait = self.failed(error);
+                    // Woken early only by the stop, which the loop's head sees.
+                    let _ = self.stop.channel().recv_timeout(wait);
+                }
+            }
+        }
+    }
+
+    fn wait_for_room(&mut self) -> Option<usize> {
+        self.state.waiting_for_room.store(true, Ordering::Relaxed);
+        let room = self.sink.wait_for_room(&self.stop);
+        self.state.waiting_for_room.store(false, Ordering::Relaxed);
+        room
+    }
+
+    fn poll(&self, limit: usize) -> Result<Envelope, PollError> {
+        let mut query: Vec<String> = self.channels.iter().map(|c| format!("channel={c}")).collect();
+        query.sort();
+        query.push(format!("limit={limit}"));
+        let wait = match self.state.failing() {
+            None => self.access.poll_timeout,
+            Some(_) => self.access.poll_timeout.min(WAIT_AFTER_FAILURE),
+        };
+        let wait_ms = wait.as_millis().max(1);
+        query.push(format!("timeout_ms={wait_ms}"));
+        let url = self.access.url(&format!("/poll?{}", query.join("&")));
+        let send =
+            || self.access.send(&self.client, Method::GET, &url, HeaderMap::new(), None, None);
+        let reply = match send() {
+            // The pooled connection was dead before the service could see the request (W-19).
+            Err(error)
+                if error.reused
+                    && matches!(
+                        error.kind,
+                        NetErrorKind::Eof | NetErrorKind::Reset | NetErrorKind::BrokenPipe
+                    ) =>
+            {
+                send()
+            }
+            other => other,
+        }
+        .map_err(PollError::Net)?;
+        match reply.status.as_u16() {
+            204 => {
+                reply.drain();
+                Ok(Envelope::default())
+            }
+            200 => {
+                let received_at = reply.received_at;
+                let body = reply.bytes(BODY_MAX).map_err(|error| match error {
+                    BodyError::Net(error) => PollError::Net(error),
+                    BodyError::TooLarge => {
+                        PollError::Body(format!("the poll answer is over {BODY_MAX} bytes"))
+                    }
+                })?;
+                let text = String::from_utf8(body)
+                    .map_err(|_| PollError::Body("the poll answer is not UTF-8".to_owned()))?;
+                // serde_json's text may quote the payload; where it stands is enough.
+                Envelope::parse(&text, received_at).map_err(|error| {
+                    PollError::Body(format!(
+                        "the poll answer is no command envelope (line {} column {})",
+                        error.line(),
+                        error.column()
+                    ))
+                })
+            }
+            _ => {
+                let asked =
+                    reply.header("retry-after").and_then(|v| retry_after(v, SystemTime::now()));
+                Err(PollError::Status(StatusError::read(reply), asked))
+            }
+        }
+    }
+
+    fn hand_over(&mut self, envelope: Envelope, limit: usize) {
+        let total = envelope.commands.len() + envelope.rejected.len();
+        self.state.polled.add(total as u64);
+        if total > limit {
+            log::error!(limit, total; "the service sent more commands than asked for");
+        }
+        for rejected in &envelope.rejected {
+            self.state.dropped_invalid.inc();
+            let id = rejected.request_id.as_deref().unwrap_or("-");
+            log::warn!(request_id = id; "control-plane command dropped: {rejected}");
+        }
+        for command in envelope.commands {
+            if let Some(age) =
+                command.created_at.and_then(|at| SystemTime::now().duration_since(at).ok())
+            {
+                self.state.age.observe(age);
+            }
+            if self.sink.take(command) {
+                self.state.enqueued.inc();
+            } else {
+                self.state.dropped_stopping.inc();
+            }
+        }
+    }
+
+    /// Counts and logs a failed poll; returns how long to wait.
+    fn failed(&mut self, error: PollError) -> Duration {
+        let (line, mut asked) = match &error {
+            PollError::Net(error) => (format!("{}: {error}", self.access.origin()), None),
+            PollError::Status(error, asked) => (error.to_string(), *asked),
+            PollError::Body(line) => (line.clone(), None),
+        };
+        match &error {
+            PollError::Net(error) if error.kind == NetErrorKind::TimedOut => {
+                self.state.errors_timeout.inc();
+            }
+            PollError::Net(error) if error.kind == NetErrorKind::Cancelled => {
+                self.state.errors_cancelled.inc();
+            }
+            _ => self.state.errors_other.inc(),
+        }
+        let refused = matches!(&error, PollError::Status(error, _) if error.is_refusal());
+        if refused {
+            // Only an operator can mend this: knock as seldom as the backoff ever does (D-9).
+            asked = Some(asked.map_or(CAP, |asked| asked.max(CAP)));
+        }
+        self.state.failed(&line, refused);
+        let wait = self.backoff.next(asked);
+        let request_id = match &error {
+            PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),
+            _ => "missing_request_id",
+        };
+        let (quiet, repeated) = match &mut self.logged {
+            Some((known, at, repeated)) if *known == line && at.elapsed() < LOG_AGAIN => {
+                *repeated += 1;
+                (true, 0)
+            }
+            Some((known, _, repeated)) if *known == line => (false, *repeated),
+            _ => (false, 0),
+        };
+        if !quiet {
+            log::warn!(
+                retry_in_ms = wait.as_millis() as u64, repeated, tunnel_request_id = request_id;
+                "poll failed; backing off: {line}"
+            );
+            self.logged = Some((line, Instant::now(), 0));
+        }
+        wait
+    }
+
+    fn recovered(&mut self) {
+        if self.logged.take().is_some() {
+            log::info!("poller recovered; polling operational");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Response POSTs (W-59 to W-73): each answer with its shard token, retried within the deadline
+//! as far as that can not do harm.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
+
+use super::access::Access;
+use super::error_body::StatusError;
+use super::retry::{Backoff, retry_after};
+use crate::net::client::header_value;
+use crate::net::{Cancel, Client, NetError, NetErrorKind};
+use crate::stats::{Counter, TimeHistogram};
+use crate::wire::{Command, Response};
+
+/// Attempts for one answer, in all (W-69).
+const ATTEMPTS: u32 = 3;
+
+/// What became of an answer.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The service has it.
+    Delivered,
+    /// The service no longer waits for it: answered already, or gone. Nothing more is to be done
+    /// (W-64).
+    Gone,
+    /// It was not delivered, and no attempt is left. The text is for the log.
+    Failed(String),
+    /// The command's deadline passed first (W-57).
+    DeadlinePassed,
+    /// The process ends.
+    Cancelled,
+}
+
+/// Counts of all responders; `ops` reads it.
+#[derive(Debug, Default)]
+pub struct RespondStats {
+    /// Answers that the service took.
+    pub delivered: Counter,
+    /// Answers that nobody waited for any more.
+    pub gone: Counter,
+    /// Answers that could not be delivered.
+    pub failed: Counter,
+    /// Attempts after the first.
+    pub retries: Counter,
+    /// From the first attempt of a final answer to its delivery.
+    pub latency: TimeHistogram,
+}
+
+/// Posts answers; one for each worker.
+pub struct Responder {
+    access: Arc<Access>,
+    client: Client,
+    cancel: Cancel,
+    url: Uri,
+    stats: Arc<RespondStats>,
+}
+
+enum Attempt {
+    Done(Delivery),
+    Again(String, Option<Duration>),
+}
+
+impl Responder {
+    /// `cancel` ends a post in any phase.
+    pub fn new(access: Arc<Access>, stats: Arc<RespondStats>, cancel: Cancel) -> Self {
+        let client = access.client(cancel.clone(), None);
+        let url = access.url("/response");
+        Self { access, client, cancel, url, stats }
+    }
+
+    /// Posts one answer to a command.
+    pub fn post(&self, command: &Command, response: &Response) -> Delivery {
+        let began = Instant::now();
+        let is_final = response.resp_type.is_final();
+        let delivery = self.attempts(command, response);
+        match &delivery {
+            Delivery::Delivered => self.stats.delivered.inc(),
+            Delivery::Gone => self.stats.gone.inc(),
+            Delivery::Failed(_) => self.stats.failed.inc(),
+            Delivery::DeadlinePassed | Delivery::Cancelled => {}
+        }
+        if is_final && matches!(delivery, Delivery::Delivered) {
+            self.stats.latency.observe(began.elapsed());
+        }
+        delivery
+    }
+
+    fn attempts(&self, command: &Command, response: &Response) -> Delivery {
+        let body = response.to_body(command.request_id.as_str(), command.channel.as_str());
+        let Some(headers) = step_one_headers(command) else {
+            return Delivery::Failed("the shard token can not be sent as a header".to_owned());
+        };
+        let mut backoff = Backoff::default();
+        let mut attempt = 1;
+        loop {
+            if command.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Delivery::DeadlinePassed;
+            }
+            let sent = self.access.send(
+                &self.client,
+                Method::POST,
+                &self.url,
+                headers.clone(),
+                Some(body.as_bytes()),
+                command.deadline,
+            );
+            let outcome = match sent {
+                Ok(reply) => judge_status(reply, response.resp_type.is_final()),
+                Err(error) => judge_error(error, response.resp_type.is_final()),
+            };
+            let (line, asked) = match outcome {
+                Attempt::Done(delivery) => return delivery,
+                Attempt::Again(line, asked) => (line, asked),
+            };
+            if attempt == ATTEMPTS {
+                return Delivery::Failed(line);
+            }
+            attempt += 1;
+            let wait = backoff.next(asked);
+            if command.deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
+                // No attempt could follow the wait (W-72).
+                return Delivery::DeadlinePassed;
+            }
+            log::info!(
+                request_id:% = command.request_id, retry_in_ms = wait.as_millis() as u64;
+                "response POST failed; trying again: {line}"
+            );
+            let _ = self.cancel.channel().recv_timeout(wait);
+            if self.cancel.is_cancelled() {
+                return Delivery::Cancelled;
+            }
+            self.stats.retries.inc();
+        }
+    }
+}
+
+/// The headers that depend on the command (W-7, step 1).
+fn step_one_headers(command: &Command) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    if let Some(id) = command.client_request_id().and_then(header_value) {
+        headers.insert("x-client-request-id", id);
+    }
+    let mut token = header_value(command.shard_token.as_str())?;
+    token.set_sensitive(true);
+    headers.insert("x-tunnel-shard-token", token);
+    Some(headers)
+}
+
+/// The table of W-68 for a status.
+fn judge_status(reply: crate::net::Reply, is_final: bool) -> Attempt {
+    let status = reply.status.as_u16();
+    match status {
+        200 => {
+            reply.drain();
+            return Attempt::Done(Delivery::Delivered);
+        }
+        404 => {
+            reply.drain();
+            return Attempt::Done(Delivery::Gone);
+        }
+        _ => {}
+    }
+    let asked = reply.header("retry-after").and_then(|v| retry_after(v, SystemTime::now()));
+    let line = StatusError::read(reply).to_string();
+    // A notification may have been passed on although the status says otherwise.
+    let again = if is_final { matches!(status, 408 | 429 | 502..=504) } else { status == 429 };
+    if again { Attempt::Again(line, asked) } else { Attempt::Done(Delivery::Failed(line)) }
+}
+
+/// The table of W-68 for a failed exchange.
+fn judge_error(error: NetError, is_final: bool) -> Attempt {
+    if error.kind == NetErrorKind::Cancelled {
+        return Attempt::Done(Delivery::Cancelled);
+    }
+    let line = error.to_string();
+    if is_final || !error.wrote {
+        Attempt::Again(line, None)
+    } else {
+        Attempt::Done(Delivery::Failed(line))
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Responder({:?})", self.access)
+    }
+}

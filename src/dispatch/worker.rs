@@ -1,0 +1,443 @@
+//! One forwarding thread: it owns a command from the lane to the last posted answer
+//! (forwarding.md, sections 3 to 11).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::queue::{Outlet, Queued};
+use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
+use crate::control_plane::{Delivery, Responder};
+use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
+use crate::net::Cancel;
+use crate::stats::Held;
+use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::wire::{
+    ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource, Headers, Message,
+    MessageKind, Response, ResponseType, RpcId, json,
+};
+
+/// Posted when the process ends before the server has answered (B-16).
+const STOPPING: Failure =
+    Failure::new(FailureSource::ClientInternal, FailureKind::ConnectionClosed);
+/// Posted when the connection's time to live passes (B-14).
+const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Timeout);
+
+/// One thread's way to a server.
+pub(super) enum Hop {
+    Http(Box<HttpHop>),
+    Stdio(Arc<StdioChannel>),
+}
+
+impl Hop {
+    pub(super) fn new(binding: &Binding, abandon: &Cancel) -> Self {
+        match binding {
+            Binding::Http(binding) => Self::Http(Box::new(binding.hop(abandon.clone()))),
+            Binding::Stdio(channel) => Self::Stdio(Arc::clone(channel)),
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) hops: HashMap<ChannelName, Hop>,
+    pub(super) responder: Responder,
+    pub(super) stats: Arc<DispatchStats>,
+    pub(super) ttl: Duration,
+    pub(super) abandon: Cancel,
+}
+
+impl Worker {
+    /// Works until the intake is gone and the lanes are empty.
+    pub(super) fn run(&self, outlet: &Outlet, express_only: bool) {
+        let next = || if express_only { outlet.next_express() } else { outlet.next() };
+        while let Some(queued) = next() {
+            let _busy: Option<Held<'_>> = (!express_only).then(|| self.stats.busy.hold());
+            self.process(&queued);
+        }
+    }
+
+    fn process(&self, queued: &Queued) {
+        let command = &queued.command;
+        self.stats.queued.observe(command.received_at.elapsed());
+        if passed(command.deadline) {
+            return self.dropped(command, Dropped::DeadlineQueued);
+        }
+        let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
+        let response = match (self.hops.get(&command.channel), &command.kind) {
+            (None, _) => Some(self.unsupported_channel(command)),
+            (Some(hop), CommandKind::JsonRpc(message)) => {
+                self.json_rpc(hop, queued, message, &bounds)
+            }
+            (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, queued, &bounds),
+            (Some(_), CommandKind::OauthDiscovery) if command.channel.is_main() => {
+                Some(discovery_failure(
+                    502,
+                    "this tunnel client can not read OAuth metadata from its MCP server",
+                    "server_error",
+                    "oauth_discovery_failed",
+                ))
+            }
+            (Some(_), CommandKind::OauthDiscovery) => Some(self.unsupported_channel(command)),
+        };
+        if let Some(response) = response {
+            self.post_final(command, &response);
+        }
+        if let Some(Hop::Http(hop)) = self.hops.get(&command.channel) {
+            hop.settle();
+        }
+    }
+
+    /// The earlier of the command's deadline and the connection's time to live (F-9, F-26).
+    fn limit(&self, command: &Command) -> Instant {
+        let ttl = Instant::now() + self.ttl;
+        command.deadline.map_or(ttl, |deadline| deadline.min(ttl))
+    }
+
+    fn json_rpc(
+        &self,
+        hop: &Hop,
+        queued: &Queued,
+        message: &Message,
+        bounds: &Bounds,
+    ) -> Option<Response> {
+        let command = &queued.command;
+        match message.kind() {
+            MessageKind::Request { id, .. } => {
+                let answered = self
+                    .in_order(queued, bounds)
+                    .and_then(|()| self.request(hop, command, message, bounds));
+                self.request_response(command, id, answered)
+            }
+            MessageKind::Notification { .. } => {
+                let delivered = self.in_order(queued, bounds).and_then(|()| {
+                    self.timed(|| match hop {
+                        Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
+                        Hop::Stdio(channel) => channel
+                            .notify(message, command.session_id(), bounds.limit, &bounds.cancel)
+                            .map(|()| Receipt { status: 200, headers: Headers::new() })
+                            .map_err(CallError::from),
+                    })
+                });
+                self.receipt_response(command, ResponseType::NotifyAck, delivered)
+            }
+            // Every request of the server was answered on the spot: nobody waits for this one,
+            // but the remote client waits for a word that it arrived (B-4).
+            MessageKind::Response { .. } => Some(Response {
+                resp_type: ResponseType::NotifyAck,
+                resp_code: 202,
+                resp_headers: Headers::new(),
+                resp_json: None,
+            }),
+        }
+    }
+
+    /// Waits until the notification before this command has been delivered (B-33).
+    fn in_order(&self, queued: &Queued, bounds: &Bounds) -> Result<(), CallError> {
+        if bounds.cancel.is_cancelled() {
+            return Err(CallError::Cancelled);
+        }
+        let Some(gate) = &queued.after else { return Ok(()) };
+        crossbeam_channel::select! {
+            recv(gate) -> _ => Ok(()),
+            recv(bounds.cancel.channel()) -> _ => Err(CallError::Cancelled),
+            recv(crossbeam_channel::at(bounds.limit)) -> _ => Err(CallError::TimedOut),
+        }
+    }
+
+    fn timed<T>(&self, exchange: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let outcome = exchange();
+        self.stats.server.observe(began.elapsed());
+        outcome
+    }
+
+    fn request(
+        &self,
+        hop: &Hop,
+        command: &Command,
+        message: &Message,
+        bounds: &Bounds,
+    ) -> Result<Answer, CallError> {
+        let mut lost = false;
+        let mut on_notification = |answer: Answer| {
+            // After one lost notification the later ones would tell a story with a gap (W-65).
+            if !lost {
+                lost = !self.post_notification(command, answer);
+            }
+        };
+        self.timed(|| match hop {
+            Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
+            Hop::Stdio(channel) => channel
+                .request(message, command.session_id(), bounds.limit, &bounds.cancel, &mut |json| {
+                    on_notification(Answer { status: 200, headers: Headers::new(), json });
+                })
+                .map(|answer| Answer {
+                    status: answer.status,
+                    headers: Headers::new(),
+                    json: answer.json,
+                })
+                .map_err(CallError::from),
+        })
+    }
+
+    fn request_response(
+        &self,
+        command: &Command,
+        id: &RpcId,
+        answered: Result<Answer, CallError>,
+    ) -> Option<Response> {
+        let (failure, mut headers) = match answered {
+            Ok(answer) => {
+                let mut resp_headers = answer.headers;
+                let streamed =
+                    resp_headers.get("Content-Type").is_some_and(starts_with_event_stream);
+                if !streamed {
+                    resp_headers.set("Content-Type", "application/json");
+                }
+                return Some(Response {
+                    resp_type: ResponseType::JsonRpcResponse,
+                    resp_code: answer.status,
+                    resp_headers,
+                    resp_json: Some(answer.json),
+                });
+            }
+            Err(CallError::OlderServer) => {
+                // A code of the stateless era here would be taken for the server's own (M-52).
+                let text = "this MCP server speaks a protocol revision with sessions: initialize";
+                return Some(Response {
+                    resp_type: ResponseType::JsonRpcResponse,
+                    resp_code: 400,
+                    resp_headers: json_headers(),
+                    resp_json: Some(error_json(Some(id), -32600, text, None)),
+                });
+            }
+            Err(error) => self.failure(command, error)?,
+        };
+        headers.set("Content-Type", "application/json");
+        Some(Response {
+            resp_type: ResponseType::JsonRpcResponse,
+            resp_code: failure.resp_code(),
+            resp_headers: headers,
+            resp_json: Some(failure.to_json(Some(id))),
+        })
+    }
+
+    /// The final word for a notification or a session's end: a status (F-20, B-24).
+    fn receipt_response(
+        &self,
+        command: &Command,
+        resp_type: ResponseType,
+        outcome: Result<Receipt, CallError>,
+    ) -> Option<Response> {
+        let (resp_code, resp_headers) = match outcome {
+            Ok(receipt) => (receipt.status, receipt.headers),
+            Err(CallError::OlderServer) => (400, Headers::new()),
+            Err(error) => {
+                let (failure, headers) = self.failure(command, error)?;
+                (failure.resp_code(), headers)
+            }
+        };
+        Some(Response { resp_type, resp_code, resp_headers, resp_json: None })
+    }
+
+    fn terminate(&self, hop: &Hop, queued: &Queued, bounds: &Bounds) -> Option<Response> {
+        let command = &queued.command;
+        let ended = self.in_order(queued, bounds).and_then(|()| {
+            self.timed(|| match hop {
+                Hop::Http(hop) => hop.terminate(&command.headers, bounds),
+                // A child has no sessions to end (F-56).
+                Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
+            })
+        });
+        self.receipt_response(command, ResponseType::SessionTermination, ended)
+    }
+
+    /// What to report for a call without an answer; nothing if its deadline has passed, after
+    /// which no answer may be posted (W-57, F-10).
+    fn failure(&self, command: &Command, error: CallError) -> Option<(Failure, Headers)> {
+        let (failure, headers) = match error {
+            CallError::TimedOut if passed(command.deadline) => {
+                self.dropped(command, Dropped::DeadlineServer);
+                return None;
+            }
+            CallError::TimedOut => {
+                self.stats.ttl_expired.inc();
+                (TTL_PASSED, Headers::new())
+            }
+            CallError::Failed(failure, headers) => (failure, headers),
+            CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
+        };
+        self.stats.fail(failure.source.as_str(), failure.kind.as_str());
+        log::info!(
+            request_id:% = command.request_id,
+            channel:% = command.channel,
+            failure_source = failure.source.as_str(),
+            transport_error_kind = failure.kind.as_str(),
+            upstream_response_received = failure.upstream_response_received(),
+            upstream_status = failure.upstream_status.unwrap_or(0);
+            "no answer of the MCP server"
+        );
+        Some((failure, headers))
+    }
+
+    /// A command for a channel that is not served here; never one for another (F-14, W-54).
+    fn unsupported_channel(&self, command: &Command) -> Response {
+        let shown = json::quote(command.channel.as_str());
+        log::error!(channel:% = command.channel, request_id:% = command.request_id;
+            "command for a channel that is not served here");
+        let index = match command.kind {
+            CommandKind::JsonRpc(_) => 0,
+            CommandKind::SessionTermination => 1,
+            CommandKind::OauthDiscovery => 2,
+        };
+        self.stats.unsupported_channel[index].inc();
+        let text = format!("Bad Request: unsupported channel {shown}");
+        match &command.kind {
+            CommandKind::JsonRpc(message) if message.method().is_some() => Response {
+                resp_type: ResponseType::JsonRpcResponse,
+                resp_code: 400,
+                resp_headers: Headers::new(),
+                resp_json: Some(error_json(message.id(), INTERNAL_ERROR, &text, None)),
+            },
+            CommandKind::JsonRpc(_) => Response {
+                resp_type: ResponseType::NotifyAck,
+                resp_code: 400,
+                resp_headers: Headers::new(),
+                resp_json: None,
+            },
+            CommandKind::SessionTermination => Response {
+                resp_type: ResponseType::SessionTermination,
+                resp_code: 400,
+                resp_headers: Headers::new(),
+                resp_json: None,
+            },
+            CommandKind::OauthDiscovery => discovery_failure(
+                400,
+                &format!("unsupported channel {shown}"),
+                "invalid_request_error",
+                "unsupported_channel",
+            ),
+        }
+    }
+
+    /// Posts a notification before the answer; `false` if it was lost.
+    fn post_notification(&self, command: &Command, answer: Answer) -> bool {
+        let mut resp_headers = answer.headers;
+        if !resp_headers.has("Content-Type") {
+            resp_headers.set("Content-Type", "text/event-stream");
+        }
+        let response = Response {
+            resp_type: ResponseType::JsonRpcNotify,
+            resp_code: answer.status,
+            resp_headers,
+            resp_json: Some(answer.json),
+        };
+        match self.responder.post(command, &response) {
+            Delivery::Delivered => true,
+            Delivery::Failed(line) => {
+                log::info!(request_id:% = command.request_id;
+                    "a notification was not delivered; later ones of this call are left out: {line}");
+                false
+            }
+            Delivery::Gone | Delivery::DeadlinePassed | Delivery::Cancelled => false,
+        }
+    }
+
+    fn post_final(&self, command: &Command, response: &Response) {
+        match self.responder.post(command, response) {
+            Delivery::Delivered => {
+                self.stats.answered.inc();
+                self.observe(command, response);
+                log::debug!(
+                    request_id:% = command.request_id,
+                    channel:% = command.channel,
+                    resp_type = response.resp_type.as_str(),
+                    resp_code = response.resp_code,
+                    took_ms = command.received_at.elapsed().as_millis() as u64;
+                    "command answered"
+                );
+            }
+            Delivery::Gone => {
+                self.stats.drop_for(Dropped::Gone);
+                log::warn!(request_id:% = command.request_id;
+                    "the control plane no longer waited for this answer");
+            }
+            Delivery::Failed(line) => {
+                self.stats.drop_for(Dropped::PostFailed);
+                log::warn!(request_id:% = command.request_id;
+                    "an answer could not be delivered: {line}");
+            }
+            Delivery::DeadlinePassed => self.dropped(command, Dropped::DeadlinePost),
+            Delivery::Cancelled => self.dropped(command, Dropped::Stopping),
+        }
+    }
+
+    fn dropped(&self, command: &Command, reason: Dropped) {
+        self.stats.drop_for(reason);
+        log::info!(
+            request_id:% = command.request_id,
+            channel:% = command.channel,
+            reason = reason.as_str();
+            "dropping command whose response deadline has passed"
+        );
+    }
+
+    fn observe(&self, command: &Command, response: &Response) {
+        let (kind, method) = match &command.kind {
+            CommandKind::JsonRpc(message) => match message.kind() {
+                MessageKind::Request { method, .. } => ("call", Some(method_label(method))),
+                MessageKind::Notification { method } => {
+                    ("notification", Some(method_label(method)))
+                }
+                MessageKind::Response { .. } => ("notification", Some("other")),
+            },
+            CommandKind::SessionTermination => ("session_termination", None),
+            CommandKind::OauthDiscovery => ("oauth_discovery", None),
+        };
+        let labels = |latency_type| LatencyLabels {
+            kind,
+            method,
+            // An unserved channel's name is the remote side's text (B-30).
+            channel: match self.hops.contains_key(&command.channel) {
+                true => command.channel.to_string(),
+                false => "other".to_owned(),
+            },
+            status: response.resp_code,
+            latency_type,
+        };
+        self.stats.observe_latency(labels("poll_to_response"), command.received_at.elapsed());
+        let age = command.created_at.and_then(|at| SystemTime::now().duration_since(at).ok());
+        if let Some(age) = age {
+            self.stats.observe_latency(labels("enqueue_to_response"), age);
+        }
+    }
+}
+
+fn passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
+fn starts_with_event_stream(value: &str) -> bool {
+    let prefix = "text/event-stream";
+    value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+}
+
+fn json_headers() -> Headers {
+    let mut headers = Headers::new();
+    headers.set("Content-Type", "application/json");
+    headers
+}
+
+/// The answer to an OAuth discovery that found nothing (F-14, B-15).
+fn discovery_failure(status: u16, message: &str, kind: &str, code: &str) -> Response {
+    let body = format!(
+        "{{\"error\":{{\"message\":{},\"type\":\"{kind}\",\"code\":\"{code}\"}}}}",
+        json::quote(message)
+    );
+    Response {
+        resp_type: ResponseType::OauthDiscovery,
+        resp_code: status,
+        resp_headers: json_headers(),
+        resp_json: Some(body),
+    }
+}

@@ -1,0 +1,241 @@
+//! Which headers go to a private server over HTTP (F-34, F-46, B-26, M-28 to M-32, M-40).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::net::client::header_value;
+use crate::wire::json::{self, Members};
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+
+const BOTH_TYPES: &str = "application/json, text/event-stream";
+
+/// Headers of a remote client that end at this hop: they belong to its connection, to its
+/// browser, or to the transport (F-51, first column of B-26, M-40).
+const NOT_FORWARDED: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "keep-alive",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+/// The protocol revision that a message of the stateless era names (mcp.md, section 5).
+pub fn modern_version(message: &Message) -> Option<String> {
+    let members = Members::of(message.text()).ok()?;
+    let params = Members::of(members.get("params")?).ok()?;
+    let meta = Members::of(params.get("_meta")?).ok()?;
+    json::string(meta.get("io.modelcontextprotocol/protocolVersion")?).map(|v| v.into_owned())
+}
+
+/// The headers for one message: base, then `fixed` of the operator's, then those of the command.
+pub fn for_message(
+    message: &Message,
+    command: &Headers,
+    fixed: &[(HeaderName, HeaderValue)],
+) -> HeaderMap {
+    let mut headers = base(fixed);
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    forward(command, &mut headers);
+    if !accepts_both(command) {
+        headers.insert("accept", HeaderValue::from_static(BOTH_TYPES));
+    }
+    if let Some(version) = modern_version(message) {
+        make_modern(message, &version, &mut headers);
+    }
+    headers
+}
+
+/// The headers for ending a session: the command's, without a default `Accept` (F-54).
+pub fn for_termination(command: &Headers, fixed: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+    let mut headers = base(fixed);
+    forward(command, &mut headers);
+    headers
+}
+
+/// The headers for taking up a broken stream again (F-39).
+pub fn for_resumption(message: &HeaderMap, last_id: &str) -> Option<HeaderMap> {
+    let mut headers = message.clone();
+    headers.remove("content-type");
+    headers.insert("accept", HeaderValue::from_static("text/event-stream"));
+    headers.insert("last-event-id", header_value(last_id)?);
+    Some(headers)
+}
+
+fn base(fixed: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let agent = format!("{CLIENT_NAME}/{CLIENT_VERSION}");
+    headers.insert("user-agent", header_value(&agent).expect("our own name is a header value"));
+    for (name, value) in fixed {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}
+
+fn forward(command: &Headers, headers: &mut HeaderMap) {
+    let nominated = command.nominated_by_connection();
+    for (name, values) in command.iter() {
+        let lower = name.to_ascii_lowercase();
+        if NOT_FORWARDED.contains(&lower.as_str()) || nominated.contains(&lower) {
+            continue;
+        }
+        let Ok(name) = HeaderName::from_bytes(lower.as_bytes()) else { continue };
+        let mut values = values.iter().filter_map(|value| header_value(value)).peekable();
+        if values.peek().is_some() {
+            headers.remove(&name);
+        }
+        for value in values {
+            headers.append(name.clone(), value);
+        }
+    }
+}
+
+fn accepts_both(command: &Headers) -> bool {
+    let listed = command.values("accept").join(",").to_ascii_lowercase();
+    listed.contains("application/json") && listed.contains("text/event-stream")
+}
+
+/// What the stateless era demands of every POST, where the queue did not carry it (M-29), and
+/// what it forbids (M-32).
+fn make_modern(message: &Message, version: &str, headers: &mut HeaderMap) {
+    headers.remove("mcp-session-id");
+    headers.remove("last-event-id");
+    let mut derive = |name: &'static str, value: &str| {
+        if !headers.contains_key(name)
+            && let Some(value) = header_value(&plain_or_base64(value))
+        {
+            headers.insert(name, value);
+        }
+    };
+    derive("mcp-protocol-version", version);
+    let Some(method) = message.method() else { return };
+    derive("mcp-method", method);
+    let member = match method {
+        "tools/call" | "prompts/get" => "name",
+        "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
+        _ => return,
+    };
+    let name = Members::of(message.text())
+        .ok()
+        .and_then(|m| Members::of(m.get("params")?).ok())
+        .and_then(|params| json::string(params.get(member)?));
+    if let Some(name) = name {
+        derive("mcp-name", &name);
+    }
+}
+
+/// A value as a header carries it (mcp.md, section 4, Encoding).
+fn plain_or_base64(value: &str) -> String {
+    let visible = |b: u8| (0x21..=0x7e).contains(&b);
+    let bytes = value.as_bytes();
+    let plain = bytes.iter().all(|b| visible(*b) || matches!(b, b' ' | b'\t'))
+        && bytes.first().is_none_or(|b| visible(*b))
+        && bytes.last().is_none_or(|b| visible(*b))
+        && !(value.starts_with("=?base64?") && value.ends_with("?="));
+    if plain { value.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(value)) }
+}
+
+/// Headers of an answer, as the protocol carries them. Bytes that are no UTF-8 are replaced.
+pub fn received(headers: &HeaderMap) -> Headers {
+    let mut received = Headers::new();
+    for (name, value) in headers {
+        received.append(name.as_str(), String::from_utf8_lossy(value.as_bytes()));
+    }
+    received
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(text).unwrap()
+    }
+
+    fn legacy() -> Message {
+        message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
+    }
+
+    fn command(pairs: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in pairs {
+            headers.append(name, *value);
+        }
+        headers
+    }
+
+    fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test] // F-34
+    fn the_command_beats_the_operator_who_beats_the_base() {
+        let fixed = [
+            (HeaderName::from_static("authorization"), HeaderValue::from_static("fixed")),
+            (HeaderName::from_static("x-site"), HeaderValue::from_static("s")),
+        ];
+        let command = command(&[("Authorization", "a"), ("authorization", "b"), ("X-One", "1")]);
+        let headers = for_message(&legacy(), &command, &fixed);
+        assert_eq!(all(&headers, "authorization"), ["a", "b"]);
+        assert_eq!(all(&headers, "x-site"), ["s"]);
+        assert_eq!(all(&headers, "content-type"), ["application/json"]);
+        assert_eq!(all(&headers, "accept"), [BOTH_TYPES]);
+    }
+
+    #[test] // B-26, M-40, F-52
+    fn what_belongs_to_another_hop_stays_there() {
+        let mut pairs: Vec<(&str, &str)> = NOT_FORWARDED.iter().map(|name| (*name, "x")).collect();
+        pairs.push(("Connection", "X-Hop"));
+        pairs.push(("X-Hop", "1"));
+        pairs.push(("X-Kept", "1"));
+        let headers = for_message(&legacy(), &command(&pairs), &[]);
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort();
+        assert_eq!(names, ["accept", "content-type", "user-agent", "x-kept"]);
+    }
+
+    #[test] // M-28
+    fn both_answer_types_are_always_asked_for() {
+        let own = command(&[("Accept", "text/event-stream, application/json;q=0.5")]);
+        assert_eq!(
+            all(&for_message(&legacy(), &own, &[]), "accept"),
+            ["text/event-stream, application/json;q=0.5"]
+        );
+        let json = command(&[("Accept", "application/json")]);
+        assert_eq!(all(&for_message(&legacy(), &json, &[]), "accept"), [BOTH_TYPES]);
+    }
+
+    #[test] // M-29, M-32
+    fn a_stateless_request_gets_the_headers_it_must_have() {
+        let call = message(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+        );
+        let headers = for_message(&call, &command(&[("Mcp-Session-Id", "s")]), &[]);
+        assert_eq!(all(&headers, "mcp-protocol-version"), ["2026-07-28"]);
+        assert_eq!(all(&headers, "mcp-method"), ["tools/call"]);
+        assert_eq!(all(&headers, "mcp-name"), ["=?base64?w6k=?="]);
+        assert!(!headers.contains_key("mcp-session-id"));
+        let own = command(&[("Mcp-Name", "=?base64?w6k=?="), ("Mcp-Param-X", "=?base64?eA==?=")]);
+        let headers = for_message(&call, &own, &[]);
+        assert_eq!(all(&headers, "mcp-name"), ["=?base64?w6k=?="]);
+        assert_eq!(all(&headers, "mcp-param-x"), ["=?base64?eA==?="]);
+    }
+
+    #[test] // mcp.md section 4
+    fn a_name_that_is_no_header_value_is_encoded() {
+        assert_eq!(plain_or_base64("a b"), "a b");
+        assert_eq!(plain_or_base64(" a"), "=?base64?IGE=?=");
+        assert_eq!(plain_or_base64("=?base64?x?="), "=?base64?PT9iYXNlNjQ/eD89?=");
+    }
+}

@@ -1,0 +1,609 @@
+//! A private MCP server behind Streamable HTTP (forwarding.md, section 9; mcp.md, M-28 to M-41).
+//!
+//! Each message is one POST with its own answer: JSON, or a stream of events that ends with it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use super::classify::{of_net, protocol};
+use super::headers;
+use super::sse::Parser;
+use super::state::ServerState;
+use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
+use crate::net::client::{self, BodyError, ClientConfig};
+use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
+use crate::wire::failure::error_json;
+use crate::wire::{
+    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind, RpcId,
+};
+
+/// Bytes of a failed answer's body that are looked at (F-35).
+const ERROR_BODY_MAX: usize = 102_400;
+
+/// How long a connection to the server may lie idle and still be used: below the 5 s after
+/// which the usual servers (Node, uvicorn) close. A message must never meet a closing server,
+/// since it can not be sent again.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// Attempts in a row to take up a broken stream without any new event (F-39).
+const RESUMPTIONS_MAX: u32 = 5;
+/// The wait before the first of them, if the server asks for none; each next one is half as
+/// long again (F-39).
+const RESUMPTION_WAIT: Duration = Duration::from_secs(1);
+/// The longest of these waits.
+const RESUMPTION_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long an answer to a server's own request, or a late cancel, may take: they are courtesy,
+/// and a worker waits for them.
+const COURTESY_LIMIT: Duration = Duration::from_secs(2);
+
+/// One HTTP server and the channel that it serves; shared by all workers.
+pub struct HttpBinding {
+    url: Uri,
+    client: ClientConfig,
+    fixed: Vec<(HeaderName, HeaderValue)>,
+    state: Arc<ServerState>,
+}
+
+impl fmt::Debug for HttpBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpBinding({})", self.state.name())
+    }
+}
+
+impl HttpBinding {
+    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go with
+    /// every request to it (F-46).
+    pub fn new(
+        channel: ChannelName,
+        url: Uri,
+        unix_socket: Option<PathBuf>,
+        trust: Option<Trust>,
+        fixed: Vec<(HeaderName, HeaderValue)>,
+    ) -> Arc<Self> {
+        let client = ClientConfig { trust, unix_socket, idle: IDLE, linger: None };
+        Arc::new(Self { url, client, fixed, state: Arc::new(ServerState::new(channel)) })
+    }
+
+    /// Whether the server answers.
+    pub fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    /// Scheme, host and port, for log lines.
+    pub fn origin(&self) -> String {
+        let scheme = self.url.scheme_str().unwrap_or("http");
+        let host = self.url.host().unwrap_or_default();
+        match self.url.port_u16() {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
+    /// Connects and nothing more: a server that takes connections is taken to be there.
+    pub fn connect(&self, limit: Instant, cancel: &Cancel) {
+        match client::connect(&self.client, &self.url, limit, cancel) {
+            Ok(()) => self.state.answered(),
+            Err(error) if error.kind == NetErrorKind::Cancelled => {}
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&self, error: &NetError) {
+        self.state.failed(&format!("{}: {error}", self.origin()));
+    }
+
+    /// The way to this server for one thread; `cancel` ends its exchanges.
+    pub fn hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
+        let client = Client::new(self.client.clone(), cancel);
+        HttpHop { binding: Arc::clone(self), client, open: RefCell::new(None) }
+    }
+}
+
+/// One thread's way to an HTTP server.
+pub struct HttpHop {
+    binding: Arc<HttpBinding>,
+    client: Client,
+    /// The stream of the last answer, whose end may not have arrived yet.
+    open: RefCell<Option<Reply>>,
+}
+
+/// What an exchange with the server is for: the id that is waited for, and what all its
+/// requests share.
+struct Exchange<'a> {
+    id: &'a RpcId,
+    headers: HeaderMap,
+    bounds: &'a Bounds,
+    modern: bool,
+}
+
+impl HttpHop {
+    /// The server's state cell.
+    pub fn state(&self) -> &ServerState {
+        &self.binding.state
+    }
+
+    /// Sends a request and waits for its answer. Notifications before it are given away in
+    /// order.
+    pub fn request(
+        &self,
+        message: &Message,
+        command: &Headers,
+        bounds: &Bounds,
+        on_notification: &mut dyn FnMut(Answer),
+    ) -> Result<Answer, CallError> {
+        let Some(id) = message.id() else {
+            return Err(protocol(Kind::InvalidProtocolResponse).into());
+        };
+        let exchange = Exchange {
+            id,
+            headers: headers::for_message(message, command, &self.binding.fixed),
+            bounds,
+            modern: headers::modern_version(message).is_some(),
+        };
+        let answered = self
+            .post(message.text(), exchange.headers.clone(), bounds.limit)
+            .and_then(|reply| self.answer(&exchange, reply, on_notification));
+        if matches!(answered, Err(CallError::TimedOut)) {
+            self.cancel_late(message, &exchange);
+        }
+        answered
+    }
+
+    /// Gives the connection of the last answer back to the pool if its stream has ended by now,
+    /// and closes it otherwise. To be called once the answer is on its way: the end of a stream
+    /// comes a moment after the answer.
+    pub fn settle(&self) {
+        self.open.take();
+    }
+
+    /// Delivers a notification.
+    pub fn notify(
+        &self,
+        message: &Message,
+        command: &Headers,
+        bounds: &Bounds,
+    ) -> Result<Receipt, CallError> {
+        let headers = headers::for_message(message, command, &self.binding.fixed);
+        let reply = self.post(message.text(), headers, bounds.limit)?;
+        let status = reply.status.as_u16();
+        let received = headers::received(&reply.headers);
+        reply.drain();
+        if (200..300).contains(&status) {
+            Ok(Receipt { status, headers: received })
+        } else {
+            Err(CallError::Failed(Failure::of_answer(status, Kind::InvalidMcpError), received))
+        }
+    }
+
+    /// Ends the session that the command's headers name (F-54). Any status is an answer.
+    pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
+        let headers = headers::for_termination(command, &self.binding.fixed);
+        let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
+        let receipt =
+            Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
+        reply.drain();
+        Ok(receipt)
+    }
+
+    fn post(&self, text: &str, headers: HeaderMap, limit: Instant) -> Result<Reply, CallError> {
+        self.send(Method::POST, headers, Some(text.as_bytes()), limit)
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Option<&[u8]>,
+        limit: Instant,
+    ) -> Result<Reply, CallError> {
+        let sent =
+            self.client.send(&Outgoing { method, uri: &self.binding.url, headers, body, limit });
+        match sent {
+            Ok(reply) if reply.status.is_server_error() => {
+                let status = reply.status.as_u16();
+                let origin = self.binding.origin();
+                self.binding.state.failed(&format!("{origin} answers with status {status}"));
+                Ok(reply)
+            }
+            Ok(reply) => {
+                self.binding.state.answered();
+                Ok(reply)
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &NetError) -> CallError {
+        let report = of_net(error);
+        if matches!(report, CallError::Failed(..)) {
+            self.binding.failed(error);
+        }
+        report
+    }
+
+    fn answer(
+        &self,
+        exchange: &Exchange<'_>,
+        reply: Reply,
+        on_notification: &mut dyn FnMut(Answer),
+    ) -> Result<Answer, CallError> {
+        let status = reply.status.as_u16();
+        let received = headers::received(&reply.headers);
+        if !(200..300).contains(&status) {
+            let refused = refusal(exchange.id, status, received, reply);
+            if refused.is_ok() {
+                // An MCP error is the server's own word, whatever its status.
+                self.binding.state.answered();
+            }
+            return refused;
+        }
+        match media_type(&received).as_str() {
+            "text/event-stream" => self.stream(exchange, status, received, reply, on_notification),
+            media if is_json(media) => {
+                let body = reply.bytes(MESSAGE_MAX).map_err(|error| match error {
+                    BodyError::TooLarge => protocol(Kind::ResponseBodyTooLarge).into(),
+                    BodyError::Net(error) => self.failed(&error),
+                })?;
+                let json = terminal(exchange.id, &body).map_err(CallError::from)?;
+                Ok(Answer { status, headers: received, json })
+            }
+            _ => {
+                reply.drain();
+                Err(Failure::of_answer(status, Kind::NonProtocolResponse).into())
+            }
+        }
+    }
+
+    /// Reads events until the answer. A stream that breaks off is taken up again if the server
+    /// gave its events ids (F-39, M-37).
+    fn stream(
+        &self,
+        exchange: &Exchange<'_>,
+        status: u16,
+        received: Headers,
+        mut reply: Reply,
+        on_notification: &mut dyn FnMut(Answer),
+    ) -> Result<Answer, CallError> {
+        let mut parser = Parser::new(MESSAGE_MAX);
+        let mut fruitless = 0;
+        loop {
+            let mut got_event = false;
+            let ended = loop {
+                match self.next_event(&mut parser, &mut reply) {
+                    Ok(None) => break None,
+                    Ok(Some(data)) => {
+                        got_event = true;
+                        if let Some(json) = self.event(exchange, &data, &mut |json| {
+                            on_notification(Answer { status, headers: received.clone(), json });
+                        })? {
+                            self.open.replace(Some(reply));
+                            return Ok(Answer { status, headers: received, json });
+                        }
+                    }
+                    Err(CallError::Failed(failure, _))
+                        if failure.source == FailureSource::TransportClosed =>
+                    {
+                        break Some(failure);
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            fruitless = if got_event { 0 } else { fruitless + 1 };
+            let broken =
+                ended.unwrap_or(Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof));
+            let Some(last_id) = parser.last_id().filter(|_| !exchange.modern) else {
+                return Err(broken.into());
+            };
+            if fruitless > RESUMPTIONS_MAX {
+                return Err(broken.into());
+            }
+            let last_id = last_id.to_owned();
+            let asked = parser.retry_ms().map(Duration::from_millis);
+            self.wait_to_resume(asked, fruitless, exchange.bounds)?;
+            reply = self.resume(exchange, &last_id, broken)?;
+            parser = Parser::resumed(MESSAGE_MAX, Some(last_id), parser.retry_ms());
+        }
+    }
+
+    fn next_event(
+        &self,
+        parser: &mut Parser,
+        reply: &mut Reply,
+    ) -> Result<Option<String>, CallError> {
+        let mut buf = [0; 16 * 1024];
+        loop {
+            let event = parser
+                .next_event()
+                .map_err(|_| CallError::from(protocol(Kind::ResponseBodyTooLarge)))?;
+            if let Some(event) = event {
+                if event.foreign || event.data.is_empty() {
+                    continue;
+                }
+                return Ok(Some(event.data));
+            }
+            match reply.read(&mut buf) {
+                Ok(0) => {
+                    let last = parser.finish();
+                    return Ok(last.filter(|e| !e.foreign && !e.data.is_empty()).map(|e| e.data));
+                }
+                Ok(read) => parser.push(&buf[..read]),
+                Err(error) => return Err(of_net(&error)),
+            }
+        }
+    }
+
+    /// Handles one message of a stream; the answer's text if it is that.
+    fn event(
+        &self,
+        exchange: &Exchange<'_>,
+        data: &str,
+        on_notification: &mut dyn FnMut(String),
+    ) -> Result<Option<String>, CallError> {
+        let message = Message::parse(data)
+            .map_err(|_| CallError::from(protocol(Kind::InvalidProtocolResponse)))?;
+        match message.kind() {
+            MessageKind::Notification { .. } => {
+                on_notification(message.into_text());
+                Ok(None)
+            }
+            MessageKind::Request { id, method } => {
+                self.answer_server(exchange, id, method);
+                Ok(None)
+            }
+            MessageKind::Response { .. } => {
+                restored(exchange.id, message).map(Some).map_err(CallError::from)
+            }
+        }
+    }
+
+    /// Answers a request of the server's: nothing of this protocol could carry it to the remote
+    /// client (B-3, M-10). The call goes on whatever becomes of the answer.
+    fn answer_server(&self, exchange: &Exchange<'_>, id: &RpcId, method: &str) {
+        if exchange.modern {
+            // A stateless server sends no requests, and no response may be posted to it (M-32).
+            log::warn!(channel:% = self.state().name(); "request from a stateless MCP server ignored");
+            return;
+        }
+        let text = match method {
+            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
+            _ => error_json(
+                Some(id),
+                -32601,
+                "not available: no client can be asked through this tunnel",
+                None,
+            ),
+        };
+        self.courtesy(&text, exchange);
+    }
+
+    /// Tells the server that nobody waits any more (B-11, M-38). A stateless server sees the
+    /// closed stream instead.
+    fn cancel_late(&self, message: &Message, exchange: &Exchange<'_>) {
+        if exchange.modern || message.method() == Some("initialize") {
+            return;
+        }
+        self.courtesy(
+            &format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
+                 {{\"requestId\":{},\"reason\":\"the response deadline has passed\"}}}}",
+                exchange.id
+            ),
+            exchange,
+        );
+    }
+
+    fn courtesy(&self, text: &str, exchange: &Exchange<'_>) {
+        let limit = Instant::now() + COURTESY_LIMIT;
+        match self.post(text, exchange.headers.clone(), limit) {
+            Ok(reply) => reply.drain(),
+            Err(error) => log::debug!(
+                channel:% = self.state().name();
+                "a message of the tunnel's own did not reach the MCP server: {error:?}"
+            ),
+        }
+    }
+
+    fn wait_to_resume(
+        &self,
+        asked: Option<Duration>,
+        fruitless: u32,
+        bounds: &Bounds,
+    ) -> Result<(), CallError> {
+        let grown = RESUMPTION_WAIT.mul_f64(1.5_f64.powi(fruitless.saturating_sub(1) as i32));
+        let wait = asked.filter(|_| fruitless <= 1).unwrap_or(grown).min(RESUMPTION_WAIT_MAX);
+        let until = Instant::now() + wait;
+        if until >= bounds.limit {
+            let _ = bounds.cancel.channel().recv_deadline(bounds.limit);
+            return Err(if bounds.cancel.is_cancelled() {
+                CallError::Cancelled
+            } else {
+                CallError::TimedOut
+            });
+        }
+        let _ = bounds.cancel.channel().recv_deadline(until);
+        if bounds.cancel.is_cancelled() { Err(CallError::Cancelled) } else { Ok(()) }
+    }
+
+    fn resume(
+        &self,
+        exchange: &Exchange<'_>,
+        last_id: &str,
+        broken: Failure,
+    ) -> Result<Reply, CallError> {
+        let headers =
+            headers::for_resumption(&exchange.headers, last_id).ok_or(CallError::from(broken))?;
+        let reply = self.send(Method::GET, headers, None, exchange.bounds.limit)?;
+        let is_stream = reply.status.is_success()
+            && media_type(&headers::received(&reply.headers)) == "text/event-stream";
+        if is_stream {
+            Ok(reply)
+        } else {
+            reply.drain();
+            Err(broken.into())
+        }
+    }
+}
+
+/// The answer to a request that the server refused: its own MCP error, or a report (F-35, F-36).
+fn refusal(
+    id: &RpcId,
+    status: u16,
+    mut received: Headers,
+    reply: Reply,
+) -> Result<Answer, CallError> {
+    let kind = match reply.bytes(ERROR_BODY_MAX) {
+        Err(BodyError::TooLarge) => Kind::ResponseBodyTooLarge,
+        Err(BodyError::Net(_)) => Kind::ResponseBodyUnreadable,
+        Ok(body) => match mcp_error(id, &body) {
+            Ok(json) => {
+                received.set("Content-Type", "application/json");
+                return Ok(Answer { status, headers: received, json });
+            }
+            Err(kind) => kind,
+        },
+    };
+    Err(CallError::Failed(Failure::of_answer(status, kind), received))
+}
+
+/// A body that is a valid MCP error for `id` (F-35), as text with the id restored.
+fn mcp_error(id: &RpcId, body: &[u8]) -> Result<String, Kind> {
+    use crate::wire::json::Members;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Kind::ResponseBodyMissing);
+    }
+    let text = std::str::from_utf8(body).map_err(|_| Kind::MalformedJson)?;
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return Err(Kind::MalformedJson);
+    }
+    let message = Message::parse(text).map_err(|_| Kind::InvalidMcpError)?;
+    let members = Members::of(text).map_err(|_| Kind::InvalidMcpError)?;
+    let error = members.get("error").and_then(|error| Members::of(error).ok());
+    let complete = error.is_some_and(|error| {
+        error.get("code").is_some_and(|code| code.parse::<i64>().is_ok())
+            && error.get("message").is_some_and(|text| text.starts_with('"'))
+    });
+    let pure = !members.has("method") && !members.has("result");
+    let same = message.id().is_some_and(|theirs| theirs.same_as(id));
+    if complete && pure && same { Ok(with_id(id, message)) } else { Err(Kind::InvalidMcpError) }
+}
+
+/// The answer to `id` in a JSON body.
+fn terminal(id: &RpcId, body: &[u8]) -> Result<String, Failure> {
+    let text = std::str::from_utf8(body).map_err(|_| protocol(Kind::MalformedJson))?;
+    if text.trim().is_empty() {
+        return Err(protocol(Kind::ResponseBodyMissing));
+    }
+    let message = Message::parse(text.trim()).map_err(|error| match error {
+        crate::wire::message::NotAMessage::NotJson => protocol(Kind::MalformedJson),
+        _ => protocol(Kind::InvalidProtocolResponse),
+    })?;
+    restored(id, message)
+}
+
+/// The text of a response to `id`, with the id as the remote client spelt it (M-1).
+fn restored(id: &RpcId, message: Message) -> Result<String, Failure> {
+    match message.kind() {
+        MessageKind::Response { id: Some(theirs), .. } if theirs.same_as(id) => {
+            Ok(with_id(id, message))
+        }
+        _ => Err(protocol(Kind::InvalidProtocolResponse)),
+    }
+}
+
+fn with_id(id: &RpcId, message: Message) -> String {
+    if message.id() == Some(id) { message.into_text() } else { message.text_with_id(id.as_json()) }
+}
+
+/// The media type in lower case, without parameters.
+fn media_type(headers: &Headers) -> String {
+    let value = headers.get("Content-Type").unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// `application/json` and its kin (B-23).
+fn is_json(media: &str) -> bool {
+    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> RpcId {
+        RpcId::from_json(text).unwrap()
+    }
+
+    #[test] // F-35
+    fn an_error_body_is_an_mcp_error_or_says_why_not() {
+        let judge = |body: &str| mcp_error(&id("7"), body.as_bytes());
+        let good =
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32003,"message":"m","x":1e400},"y":2}"#;
+        assert_eq!(judge(good).as_deref(), Ok(good));
+        for (body, kind) in [
+            ("", Kind::ResponseBodyMissing),
+            (" \n", Kind::ResponseBodyMissing),
+            ("<html>", Kind::MalformedJson),
+            ("data: {}", Kind::MalformedJson),
+            ("{}", Kind::InvalidMcpError),
+            ("[]", Kind::InvalidMcpError),
+            (r#"{"jsonrpc":"2.0","id":8,"error":{"code":1,"message":"m"}}"#, Kind::InvalidMcpError),
+            (
+                r#"{"jsonrpc":"2.0","id":"7","error":{"code":1,"message":"m"}}"#,
+                Kind::InvalidMcpError,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"error":{"code":1.5,"message":"m"}}"#,
+                Kind::InvalidMcpError,
+            ),
+            (r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#, Kind::InvalidMcpError),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":null,"error":{"code":1,"message":"m"}}"#,
+                Kind::InvalidMcpError,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"method":"x","error":{"code":1,"message":"m"}}"#,
+                Kind::InvalidMcpError,
+            ),
+        ] {
+            assert_eq!(judge(body), Err(kind), "{body}");
+        }
+    }
+
+    #[test] // M-1
+    fn the_id_goes_back_as_the_client_spelt_it() {
+        let answer = terminal(&id("1.0"), br#"{"jsonrpc":"2.0","id":1,"result":{"n":1e400}}"#);
+        assert_eq!(answer.unwrap(), r#"{"jsonrpc":"2.0","id":1.0,"result":{"n":1e400}}"#);
+    }
+
+    #[test] // F-21, F-32
+    fn a_body_that_is_no_answer_to_this_request_is_a_protocol_failure() {
+        for (body, kind) in [
+            ("", Kind::ResponseBodyMissing),
+            ("{", Kind::MalformedJson),
+            ("[]", Kind::InvalidProtocolResponse),
+            (r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, Kind::InvalidProtocolResponse),
+            (r#"{"jsonrpc":"2.0","method":"n"}"#, Kind::InvalidProtocolResponse),
+        ] {
+            let failure = terminal(&id("1"), body.as_bytes()).unwrap_err();
+            assert_eq!((failure.kind, failure.resp_code()), (kind, 502), "{body}");
+        }
+    }
+
+    #[test] // B-23
+    fn json_has_many_spellings() {
+        let media = |value: &str| {
+            let mut headers = Headers::new();
+            headers.append("content-type", value);
+            media_type(&headers)
+        };
+        assert!(is_json(&media("Application/JSON; charset=utf-8")));
+        assert!(is_json(&media("application/problem+json")));
+        assert!(!is_json(&media("text/html")));
+    }
+}

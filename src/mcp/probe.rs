@@ -1,0 +1,115 @@
+//! Asking HTTP servers whether they are there, as long as nothing else tells (F-81, B-28, B-29).
+//!
+//! One thread for all channels. A server that has not answered, or failed last, is asked by a
+//! real `initialize` with growing pauses; one that answers but has had no traffic for a while is
+//! only connected to, so that quiet servers do not collect sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::http::{HttpBinding, HttpHop};
+use super::{Bounds, CallError};
+use crate::net::Cancel;
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+
+/// How long one probe may take (F-81).
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+/// The pause after the first failed probe; doubled each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause between failed probes: how late a returning server can be noticed.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a server that answers may be quiet before it is looked at.
+const QUIET: Duration = Duration::from_secs(15);
+
+struct Watched {
+    binding: Arc<HttpBinding>,
+    hop: HttpHop,
+    next_at: Instant,
+    pause: Duration,
+}
+
+/// Probes until `stop`. `settled` is dropped once every server has answered for the first time
+/// (F-83).
+pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
+    let mut settled = Some(settled);
+    let mut watched: Vec<Watched> = bindings
+        .iter()
+        .map(|binding| Watched {
+            binding: Arc::clone(binding),
+            hop: binding.hop(stop.clone()),
+            next_at: Instant::now(),
+            pause: PAUSE_FIRST,
+        })
+        .collect();
+    loop {
+        for server in &mut watched {
+            if server.next_at <= Instant::now() {
+                server.look(stop);
+            }
+        }
+        if watched.iter().all(|server| server.binding.state().seen_at().is_some()) {
+            settled.take();
+        }
+        let Some(next_at) = watched.iter().map(|server| server.next_at).min() else { return };
+        let _ = stop.channel().recv_deadline(next_at);
+        if stop.is_cancelled() {
+            return;
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, stop: &Cancel) {
+        let state = self.binding.state();
+        let answering = state.check().is_ok();
+        let quiet_at = state.seen_at().map_or_else(Instant::now, |seen| seen + QUIET);
+        if answering && quiet_at > Instant::now() {
+            // Real traffic has told enough.
+            self.next_at = quiet_at.min(Instant::now() + PAUSE_MAX);
+            return;
+        }
+        if answering {
+            self.binding.connect(Instant::now() + PROBE_LIMIT, stop);
+        } else {
+            self.initialize(stop);
+        }
+        if self.binding.state().check().is_ok() {
+            self.pause = PAUSE_FIRST;
+            self.next_at = Instant::now() + PAUSE_MAX;
+        } else {
+            self.next_at = Instant::now() + self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// A session of the tunnel's own, ended at once.
+    fn initialize(&self, stop: &Cancel) {
+        let text = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":\"{CLIENT_NAME}-probe\",\"method\":\"initialize\",\
+             \"params\":{{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{{}},\
+             \"clientInfo\":{{\"name\":\"{CLIENT_NAME}\",\"version\":\"{CLIENT_VERSION}\"}}}}}}"
+        );
+        let message = Message::parse(text).expect("the probe is a message");
+        let bounds = || Bounds { limit: Instant::now() + PROBE_LIMIT, cancel: stop.clone() };
+        let answered = self.hop.request(&message, &Headers::new(), &bounds(), &mut |_| {});
+        self.hop.settle();
+        match answered {
+            Ok(answer) => {
+                if let Some(session) = answer.headers.session_id() {
+                    let mut headers = Headers::new();
+                    headers.set("Mcp-Session-Id", session);
+                    // A server that refuses to end sessions is no less alive.
+                    let _ = self.hop.terminate(&headers, &bounds());
+                }
+            }
+            Err(CallError::TimedOut) => self.binding.state().failed(&format!(
+                "{} has not answered `initialize` within {} s",
+                self.binding.origin(),
+                PROBE_LIMIT.as_secs()
+            )),
+            Err(_) => {}
+        }
+    }
+}

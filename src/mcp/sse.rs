@@ -1,0 +1,211 @@
+//! Server-sent events, as far as MCP uses them (F-38, M-35, M-36). Pure: bytes in, events out.
+
+/// One event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Event {
+    /// The `data` lines, joined by line feeds.
+    pub data: String,
+    /// Whether it is named neither nothing nor `message`: then MCP has no use for it.
+    pub foreign: bool,
+}
+
+/// The stream holds an event over the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Cuts a stream of bytes into events.
+#[derive(Debug)]
+pub struct Parser {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that hold no complete line.
+    scanned: usize,
+    consumed: usize,
+    /// The last line ended in CR: a LF that follows belongs to it.
+    after_cr: bool,
+    started: bool,
+    data: Option<String>,
+    name: String,
+    max: usize,
+    last_id: Option<String>,
+    retry_ms: Option<u64>,
+}
+
+impl Parser {
+    /// A parser that refuses events of more than `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            scanned: 0,
+            consumed: 0,
+            after_cr: false,
+            started: false,
+            data: None,
+            name: String::new(),
+            max,
+            last_id: None,
+            retry_ms: None,
+        }
+    }
+
+    /// A parser for a stream that is taken up again: cursor and wait stay in force.
+    pub fn resumed(max: usize, last_id: Option<String>, retry_ms: Option<u64>) -> Self {
+        Self { last_id, retry_ms, ..Self::new(max) }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.consumed > 0 {
+            self.buffer.drain(..self.consumed);
+            self.scanned -= self.consumed;
+            self.consumed = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next complete event, if the bytes so far hold one.
+    ///
+    /// # Errors
+    /// If an event is over the limit; the stream is of no use then.
+    pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
+        while let Some(line) = self.next_line() {
+            if let Some(event) = self.line(&line) {
+                return Ok(Some(event));
+            }
+            self.check_size()?;
+        }
+        self.check_size()?;
+        Ok(None)
+    }
+
+    /// The event that the end of the stream left without its blank line (F-38).
+    pub fn finish(&mut self) -> Option<Event> {
+        let rest = String::from_utf8_lossy(&self.buffer[self.consumed..]).into_owned();
+        self.consumed = self.buffer.len();
+        self.scanned = self.consumed;
+        if !rest.is_empty()
+            && let Some(event) = self.line(&rest)
+        {
+            return Some(event);
+        }
+        self.line("")
+    }
+
+    /// The cursor to resume at: the last `id` seen.
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
+    /// The wait before a resumption that the server asked for, in milliseconds.
+    pub fn retry_ms(&self) -> Option<u64> {
+        self.retry_ms
+    }
+
+    fn check_size(&self) -> Result<(), TooLarge> {
+        let held = self.data.as_ref().map_or(0, String::len) + self.buffer.len() - self.consumed;
+        if held > self.max { Err(TooLarge) } else { Ok(()) }
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        if self.after_cr && self.buffer.get(self.consumed) == Some(&b'\n') {
+            self.consumed += 1;
+            self.scanned = self.scanned.max(self.consumed);
+            self.after_cr = false;
+        }
+        let at = self.buffer[self.scanned..].iter().position(|b| matches!(b, b'\n' | b'\r'));
+        let Some(end) = at.map(|at| self.scanned + at) else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let line = String::from_utf8_lossy(&self.buffer[self.consumed..end]).into_owned();
+        self.after_cr = self.buffer[end] == b'\r';
+        self.consumed = end + 1;
+        self.scanned = self.consumed;
+        Some(line)
+    }
+
+    /// Takes one line; a blank one ends an event.
+    fn line(&mut self, line: &str) -> Option<Event> {
+        let line = if self.started { line } else { line.strip_prefix('\u{feff}').unwrap_or(line) };
+        self.started = true;
+        if line.is_empty() {
+            let name = std::mem::take(&mut self.name);
+            let data = self.data.take()?;
+            return Some(Event { data, foreign: !matches!(name.as_str(), "" | "message") });
+        }
+        // A comment has an empty field name; a line without a colon is a field without a value.
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.trim();
+        match field.trim() {
+            "data" => match &mut self.data {
+                None => self.data = Some(value.to_owned()),
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+            },
+            "event" => value.clone_into(&mut self.name),
+            "id" if !value.contains('\0') => self.last_id = Some(value.to_owned()),
+            "retry" => self.retry_ms = value.parse().ok().or(self.retry_ms),
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(chunks: &[&[u8]]) -> Vec<String> {
+        let mut parser = Parser::new(1000);
+        let mut found = Vec::new();
+        for chunk in chunks {
+            parser.push(chunk);
+            while let Some(event) = parser.next_event().unwrap() {
+                found.push(event.data);
+            }
+        }
+        found.extend(parser.finish().map(|event| event.data));
+        found
+    }
+
+    #[test] // M-35
+    fn all_three_line_ends_and_a_byte_order_mark() {
+        let expected = ["1", "2\n3", "4"];
+        assert_eq!(events(&[b"\xef\xbb\xbfdata: 1\n\ndata: 2\ndata: 3\n\ndata:4\n\n"]), expected);
+        assert_eq!(events(&[b"data: 1\r\n\r\ndata: 2\r\ndata: 3\r\n\r\ndata:4\r\n\r\n"]), expected);
+        assert_eq!(events(&[b"data: 1\r\rdata: 2\rdata: 3\r\rdata:4\r\r"]), expected);
+    }
+
+    #[test] // M-35
+    fn a_stream_cut_anywhere_gives_the_same_events() {
+        let stream = "id: 7\r\ndata: é\r\n\r\n: comment\ndata: x\n\n".as_bytes();
+        for cut in 0..stream.len() {
+            assert_eq!(events(&[&stream[..cut], &stream[cut..]]), ["é", "x"], "{cut}");
+        }
+    }
+
+    #[test] // F-38, M-36
+    fn empty_data_is_an_event_and_an_open_event_is_delivered_at_the_end() {
+        let mut parser = Parser::new(1000);
+        parser.push(b"id: 1\nretry: 50\ndata:\n\nevent: ping\ndata: p\n\nnonsense\ndata: last");
+        assert_eq!(parser.next_event().unwrap().unwrap().data, "");
+        assert_eq!((parser.last_id(), parser.retry_ms()), (Some("1"), Some(50)));
+        assert!(parser.next_event().unwrap().unwrap().foreign);
+        assert_eq!(parser.next_event().unwrap(), None);
+        assert_eq!(parser.finish().unwrap().data, "last");
+        assert_eq!(parser.finish(), None);
+    }
+
+    #[test] // B-19
+    fn an_event_over_the_limit_is_refused() {
+        let mut parser = Parser::new(10);
+        parser.push(b"data: 12345678901");
+        assert_eq!(parser.next_event(), Err(TooLarge));
+        let mut parser = Parser::new(10);
+        parser.push(b"data: 12345\n");
+        assert_eq!(parser.next_event(), Ok(None));
+        parser.push(b"data: 67890\n");
+        assert_eq!(parser.next_event(), Err(TooLarge));
+    }
+}

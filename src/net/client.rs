@@ -1,0 +1,394 @@
+//! HTTP/1.1 exchanges for one thread: its own connections, its own limits.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+
+use super::cancel::Cancel;
+use super::error::{NetError, NetErrorKind};
+use super::tls::Trust;
+use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
+
+/// Redirects followed for one request (wire.md, section 1).
+const REDIRECTS_MAX: usize = 10;
+
+/// Bytes of an unwanted body that are read so that its connection can be used again; a longer
+/// one costs the connection instead.
+const DRAIN_MAX: u64 = 64 * 1024;
+
+/// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
+const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What connections of a client are like.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Whom to believe; `None` if the hop never speaks TLS.
+    pub trust: Option<Trust>,
+    /// A unix socket that every connection goes to, whatever the URL says.
+    pub unix_socket: Option<PathBuf>,
+    /// How long a connection may lie idle before it is no longer trusted to be alive.
+    pub idle: Duration,
+    /// How long an exchange that is given up listens on for an answer that is on its way: the
+    /// peer is told by the end of our side that it may hand out nothing more.
+    pub linger: Option<Duration>,
+}
+
+/// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
+/// ends the exchange that the owner is in.
+pub struct Client {
+    agent: ureq::Agent,
+    trace: Arc<Trace>,
+}
+
+/// A request to be sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: Method,
+    /// Scheme, host, path.
+    pub uri: &'a Uri,
+    /// All headers but `Host` and `Content-Length`.
+    pub headers: HeaderMap,
+    /// The body; without one there is no `Content-Length` either.
+    pub body: Option<&'a [u8]>,
+    /// When to give up: from before the lookup to the last byte of the answer's body.
+    pub limit: Instant,
+}
+
+/// An answer whose body is still on the wire.
+pub struct Reply {
+    /// Any status: none is an error here.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// When its headers were there.
+    pub received_at: Instant,
+    body: ureq::BodyReader<'static>,
+    trace: Arc<Trace>,
+}
+
+/// Why a body was not read whole.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It is longer than the limit given.
+    TooLarge,
+    /// The connection failed.
+    Net(NetError),
+}
+
+/// Connects to where `uri` points, TLS included, and closes again.
+///
+/// # Errors
+/// If no connection came about within `limit`.
+pub fn connect(
+    config: &ClientConfig,
+    uri: &Uri,
+    limit: Instant,
+    cancel: &Cancel,
+) -> Result<(), NetError> {
+    dialer(config.clone(), cancel.clone())
+        .open(uri, Some(limit))
+        .map(drop)
+        .map_err(|error| NetError::of_io(error, false, false))
+}
+
+fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
+    Dialer {
+        trust: config.trust,
+        unix_socket: config.unix_socket,
+        linger: config.linger,
+        cancel,
+        trace: Arc::default(),
+    }
+}
+
+impl Client {
+    /// A client without connections.
+    pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
+        let idle = config.idle;
+        let dialer = dialer(config, cancel);
+        let trace = Arc::clone(&dialer.trace);
+        let ureq_config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent("")
+            .accept("")
+            .accept_encoding("")
+            .max_response_header_size(INPUT_BUFFER)
+            .max_idle_connections(2)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(idle)
+            .build();
+        Self { agent: ureq::Agent::with_parts(ureq_config, dialer, NoResolver), trace }
+    }
+
+    /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
+    /// allows: on the same origin, 307 and 308 with method and body, 301 to 303 for GET alone;
+    /// any other redirect is the answer.
+    ///
+    /// # Errors
+    /// If no answer came. A status is never an error.
+    pub fn send(&self, request: &Outgoing<'_>) -> Result<Reply, NetError> {
+        let mut target = request.uri.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let reply = self.send_once(request, &target)?;
+            match same_origin_redirect(&request.method, &target, &reply) {
+                None => return Ok(reply),
+                Some(next) => {
+                    reply.drain();
+                    target = next;
+                }
+            }
+        }
+        Err(NetError {
+            kind: NetErrorKind::NotHttp,
+            wrote: true,
+            reused: false,
+            detail: format!("more than {REDIRECTS_MAX} redirects"),
+        })
+    }
+
+    fn send_once(&self, request: &Outgoing<'_>, target: &Uri) -> Result<Reply, NetError> {
+        self.trace.wrote.store(false, Ordering::SeqCst);
+        self.trace.dialled.store(false, Ordering::SeqCst);
+        let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
+        let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
+        if let Some(headers) = builder.headers_mut() {
+            headers.clone_from(&request.headers);
+            // ureq would add its own; an empty value of its configuration sends none.
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::HOST);
+        }
+        let answered = match request.body {
+            Some(body) => self.run(builder.body(body), left),
+            None => self.run(builder.body(()), left),
+        };
+        let wrote = self.trace.wrote.load(Ordering::SeqCst);
+        let reused = !self.trace.dialled.load(Ordering::SeqCst);
+        let response = answered
+            .map_err(|error| NetError { reused, ..NetError::of_ureq(error, wrote, false) })?;
+        let received_at = Instant::now();
+        let (head, body) = response.into_parts();
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            received_at,
+            body: body.into_reader(),
+            trace: Arc::clone(&self.trace),
+        })
+    }
+
+    fn run<B: ureq::AsSendBody>(
+        &self,
+        request: Result<Request<B>, ureq::http::Error>,
+        left: Duration,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.configure_request(request?).timeout_global(Some(left)).build();
+        self.agent.run(request)
+    }
+}
+
+impl Reply {
+    /// The value of a header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Reads the body to its end, at most `max` bytes.
+    ///
+    /// # Errors
+    /// If it is longer or breaks off.
+    pub fn bytes(mut self, max: usize) -> Result<Vec<u8>, BodyError> {
+        let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if declared.is_some_and(|declared| declared > max) {
+            return Err(BodyError::TooLarge);
+        }
+        let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
+        // One byte more than allowed tells "full" from "too long".
+        match (&mut self.body).take(max as u64 + 1).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() > max => Err(BodyError::TooLarge),
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(BodyError::Net(NetError::of_io(error, true, true))),
+        }
+    }
+
+    /// Reads what has arrived, waiting for at least one byte; 0 is the end.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, NetError> {
+        self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))
+    }
+
+    /// Reads a short rest and forgets it, so that the connection can be used again.
+    pub fn drain(mut self) {
+        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+    }
+}
+
+impl Drop for Reply {
+    /// Takes the end of the body if it has arrived, so that the connection can be used again; it
+    /// is closed otherwise.
+    fn drop(&mut self) {
+        self.trace.arrived_only.store(true, Ordering::SeqCst);
+        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+        self.trace.arrived_only.store(false, Ordering::SeqCst);
+    }
+}
+
+fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Uri> {
+    let follow = match reply.status.as_u16() {
+        307 | 308 => true,
+        301..=303 => method == Method::GET,
+        _ => false,
+    };
+    if !follow {
+        return None;
+    }
+    let location = reply.headers.get(header::LOCATION).and_then(|l| l.to_str().ok())?;
+    resolve(from, location).filter(|next| origin(next) == origin(from))
+}
+
+/// Scheme, host and port; the parts that must stay for credentials to be sent again.
+fn origin(uri: &Uri) -> (String, String, u16) {
+    let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    (scheme, uri.host().unwrap_or_default().to_ascii_lowercase(), port)
+}
+
+/// A `Location` seen from `from` (RFC 3986, section 5.2, without dot segments: a server that
+/// sends those gets its redirect back as the answer).
+fn resolve(from: &Uri, location: &str) -> Option<Uri> {
+    let location = location.split('#').next().unwrap_or_default();
+    if location.is_empty() || location.contains("/../") || location.contains("/./") {
+        return None;
+    }
+    let authority = format!("{}://{}", from.scheme_str()?, from.authority()?);
+    let text = if location.contains("://") {
+        location.to_owned()
+    } else if let Some(rest) = location.strip_prefix("//") {
+        format!("{}://{rest}", from.scheme_str()?)
+    } else if location.starts_with('/') {
+        format!("{authority}{location}")
+    } else if location.starts_with('?') {
+        format!("{authority}{}{location}", from.path())
+    } else {
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{authority}{folder}/{location}")
+    };
+    text.parse().ok()
+}
+
+/// Turns text into a header value, if it has no control character but tab (bytes of 0x80 and
+/// above are allowed, as in RFC 9110, 5.5).
+pub fn header_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(text.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // W-21
+    fn a_location_is_resolved_on_its_own_origin() {
+        let from: Uri = "http://h:8080/a/b?x=1".parse().unwrap();
+        let to = |location| resolve(&from, location).unwrap().to_string();
+        assert_eq!(to("/c?y"), "http://h:8080/c?y");
+        assert_eq!(to("c"), "http://h:8080/a/c");
+        assert_eq!(to("?z"), "http://h:8080/a/b?z");
+        assert_eq!(to("https://h/c#f"), "https://h/c");
+        assert_eq!(to("//other/c"), "http://other/c");
+        assert!(resolve(&from, "").is_none());
+        assert_eq!(
+            origin(&"HTTP://H:80/".parse().unwrap()),
+            origin(&"http://h/x".parse().unwrap())
+        );
+        assert_ne!(origin(&"http://h/".parse().unwrap()), origin(&"https://h/".parse().unwrap()));
+    }
+
+    /// Answers one connection with `answer` and gives back what was asked.
+    fn serve(answer: &'static str) -> (Uri, std::thread::JoinHandle<String>) {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/x?y=1", listener.local_addr().unwrap()).parse().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut asked = vec![0; 4096];
+            let read = socket.read(&mut asked).unwrap();
+            socket.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked[..read].to_vec()).unwrap()
+        });
+        (uri, server)
+    }
+
+    fn client() -> Client {
+        let config = ClientConfig {
+            trust: None,
+            unix_socket: None,
+            idle: Duration::from_secs(1),
+            linger: None,
+        };
+        Client::new(config, Cancel::new().unwrap())
+    }
+
+    fn outgoing<'a>(method: Method, uri: &'a Uri, body: Option<&'a [u8]>) -> Outgoing<'a> {
+        let limit = Instant::now() + Duration::from_secs(10);
+        let mut headers = HeaderMap::new();
+        headers.append("x-many", "1".parse().unwrap());
+        headers.append("x-many", "2".parse().unwrap());
+        Outgoing { method, uri, headers, body, limit }
+    }
+
+    #[test] // W-7
+    fn a_request_carries_the_given_headers_and_no_others() {
+        let (uri, server) = serve("HTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nhi");
+        let reply = client().send(&outgoing(Method::POST, &uri, Some(b"body"))).unwrap();
+        assert_eq!(reply.status, 418);
+        assert_eq!(reply.bytes(2).unwrap(), b"hi");
+        let asked = server.join().unwrap();
+        let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+        let mut lines: Vec<&str> = head.split("\r\n").collect();
+        assert_eq!(lines.remove(0), "POST /x?y=1 HTTP/1.1");
+        lines.sort();
+        let host = format!("host: {}", uri.authority().unwrap());
+        assert_eq!(lines, ["content-length: 4", host.as_str(), "x-many: 1", "x-many: 2"]);
+        assert_eq!(body, "body");
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_not_read() {
+        let (uri, server) = serve("HTTP/1.1 200 OK\r\n\r\n0123456789");
+        let reply = client().send(&outgoing(Method::GET, &uri, None)).unwrap();
+        assert!(matches!(reply.bytes(9), Err(BodyError::TooLarge)));
+        server.join().unwrap();
+    }
+
+    #[test] // F-58
+    fn an_answer_that_breaks_off_is_told_from_none() {
+        let (uri, server) = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf");
+        let reply = client().send(&outgoing(Method::GET, &uri, None)).unwrap();
+        let Err(BodyError::Net(error)) = reply.bytes(100) else { panic!() };
+        assert_eq!(error.kind, NetErrorKind::UnexpectedEof);
+        server.join().unwrap();
+
+        let (uri, server) = serve("");
+        let error = client().send(&outgoing(Method::GET, &uri, None)).err().unwrap();
+        assert_eq!((error.kind, error.wrote, error.reused), (NetErrorKind::Eof, true, false));
+        server.join().unwrap();
+
+        let error = client().send(&outgoing(Method::GET, &uri, None)).err().unwrap();
+        assert_eq!((error.kind, error.wrote), (NetErrorKind::Refused, false));
+    }
+
+    #[test]
+    fn a_header_value_has_no_line_breaks() {
+        assert!(header_value("a\tb é").is_some());
+        assert!(header_value("a\r\nb").is_none());
+    }
+}

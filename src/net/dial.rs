@@ -1,0 +1,190 @@
+//! From a host and a port to a connected socket.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+
+use super::cancel::Cancel;
+use super::error::Fault;
+use super::lookup::lookup;
+use super::stream::{Socket, Stream, timespec_until, wait_for};
+
+/// How long one connection may take to come about (wire.md, section 1).
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the first address alone is tried before the next one is tried beside it (RFC 8305,
+/// section 5, recommends 250 ms): a dead IPv6 route does not cost a full timeout.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// The TCP keep-alive interval (wire.md, section 1): a peer that is gone without a word is
+/// noticed even while a long poll is quiet.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Connects to a host by TCP, within `limit` and [`DIAL_TIMEOUT`].
+pub(super) fn tcp(
+    host: &str,
+    port: u16,
+    limit: Option<Instant>,
+    cancel: &Cancel,
+) -> io::Result<Stream> {
+    let limit = earlier(limit, DIAL_TIMEOUT);
+    let addresses = lookup(host, port, limit, cancel)?;
+    let socket = race(&addresses, limit, cancel)?;
+    let socket = TcpStream::from(socket);
+    socket.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE)?;
+    Ok(Stream::new(Socket::Tcp(socket), cancel.clone()))
+}
+
+/// Connects to a unix socket.
+pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::Result<Stream> {
+    let limit = earlier(limit, DIAL_TIMEOUT);
+    let address = rustix::net::SocketAddrUnix::new(path)?;
+    loop {
+        let socket = socket(AddressFamily::UNIX)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {
+                let socket = UnixStream::from(socket);
+                return Ok(Stream::new(Socket::Unix(socket), cancel.clone()));
+            }
+            // The listener's backlog is full; unlike TCP the kernel does not go on by itself.
+            Err(rustix::io::Errno::AGAIN) => {
+                let pause = Instant::now() + BACKLOG_PAUSE;
+                let until = limit.map_or(pause, |limit| limit.min(pause));
+                match wait_for(cancel.fd(), PollFlags::empty(), Some(until), cancel) {
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                    other => return other.and(Err(io::ErrorKind::TimedOut.into())),
+                }
+                timespec_until(limit)?;
+            }
+            Err(error) => return Err(Fault::Dial(error.into()).into()),
+        }
+    }
+}
+
+/// How long to leave a unix listener alone whose backlog is full.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
+
+/// The earlier of `limit` and `most` from now.
+pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant> {
+    let own = Instant::now() + most;
+    Some(limit.map_or(own, |limit| limit.min(own)))
+}
+
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+/// Tries the addresses in their order, a next one beside those that are slow, and takes the
+/// first that connects.
+fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io::Result<OwnedFd> {
+    let mut waiting = addresses.iter();
+    let mut under_way: Vec<OwnedFd> = Vec::new();
+    let mut last_error = io::Error::from(io::ErrorKind::ConnectionRefused);
+    let mut next_at = Instant::now();
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Fault::Cancelled.into());
+        }
+        if under_way.is_empty() || next_at <= Instant::now() {
+            if let Some(address) = waiting.next() {
+                match begin(address) {
+                    Ok((socket, true)) => return Ok(socket),
+                    Ok((socket, false)) => {
+                        under_way.push(socket);
+                        next_at = Instant::now() + NEXT_ADDRESS_AFTER;
+                    }
+                    Err(error) => last_error = error,
+                }
+                continue;
+            } else if under_way.is_empty() {
+                return Err(Fault::Dial(last_error).into());
+            }
+        }
+        let until = match waiting.len() {
+            0 => limit,
+            _ => Some(limit.map_or(next_at, |limit| limit.min(next_at))),
+        };
+        let ready = wait_any(&under_way, until, cancel)?;
+        for index in ready.into_iter().rev() {
+            let socket = under_way.swap_remove(index);
+            match sockopt::socket_error(&socket)? {
+                Ok(()) => return Ok(socket),
+                Err(error) => last_error = error.into(),
+            }
+        }
+        if limit.is_some_and(|limit| limit <= Instant::now()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// Starts one connection; `true` if it stands at once.
+fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket(family)?;
+    match rustix::net::connect(&socket, address) {
+        Ok(()) => Ok((socket, true)),
+        Err(rustix::io::Errno::INPROGRESS) => Ok((socket, false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Which sockets are ready, in ascending order; none when `until` passes first.
+fn wait_any(
+    sockets: &[OwnedFd],
+    until: Option<Instant>,
+    cancel: &Cancel,
+) -> io::Result<Vec<usize>> {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    let cancel_fd = cancel.fd();
+    let mut set: Vec<PollFd<'_>> = sockets
+        .iter()
+        .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT))
+        .chain([PollFd::from_borrowed_fd(cancel_fd, PollFlags::IN)])
+        .collect();
+    match poll(&mut set, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok((0..sockets.len()).filter(|index| !set[*index].revents().is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_refused_address_gives_way_to_the_next() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let open = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cancel = Cancel::new().unwrap();
+        let limit = Some(Instant::now() + Duration::from_secs(10));
+        race(&[closed, open.local_addr().unwrap()], limit, &cancel).unwrap();
+        let error = race(&[closed], limit, &cancel).unwrap_err();
+        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Dial(e))
+            if e.kind() == io::ErrorKind::ConnectionRefused));
+    }
+
+    #[test]
+    fn a_dial_is_given_up() {
+        let cancel = Cancel::new().unwrap();
+        cancel.cancel();
+        let error = tcp("127.0.0.1", 9, None, &cancel).unwrap_err();
+        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Cancelled)));
+    }
+}

@@ -1,0 +1,337 @@
+//! The log: where records go and how a line is written; `cli` sets it up once.
+//!
+//! Three forms (operations.md, G-1 to G-4): the plain line of `simple_logger` on stderr,
+//! `struct-text` and `json` on stdout or in a file. Only records of this crate pass: what the
+//! HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
+//!
+//! The log may never stop or end the daemon: a reader that has stalled or gone away costs the
+//! lines that it did not take, which are counted and reported when it takes lines again.
+
+mod line;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use simple_logger::SimpleLogger;
+
+use self::line::Line;
+pub use self::line::printable;
+use super::metrics::Exposition;
+use crate::stats::Counter;
+
+/// How long one line waits for a reader that takes nothing (a paused terminal, a full pipe).
+/// After that lines are dropped at once until the reader takes them again.
+const READER_STALL: Duration = Duration::from_secs(1);
+
+/// The records that are ours: those of this crate's modules and of its binaries.
+const OWN_TARGET: &str = "mcp_tunnel";
+
+/// The shape of a line (setting `log.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `2026-02-03T04:05:06.789Z INFO  [component] message name=value` on stderr.
+    Plain,
+    /// `time=... level=... msg=... name=value` (setting value `struct-text`).
+    StructText,
+    /// One JSON object a line (setting value `json`).
+    Json,
+}
+
+/// What [`init`] needs to know.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// `log.format`; `None` is [`Format::Plain`], or `struct-text` if there is a file (G-3).
+    pub format: Option<Format>,
+    /// `log.file`: appended to, made with mode 0600.
+    pub file: Option<PathBuf>,
+    /// `log.level` at start; [`log::set_max_level`] changes it while the process runs.
+    pub level: LevelFilter,
+    /// On every record of the structured forms.
+    pub client_instance_id: String,
+    /// On every record of the structured forms, when configured.
+    pub tunnel_id: Option<String>,
+}
+
+/// The process's log, once [`init`] has made it.
+pub struct Logger {
+    format: Format,
+    /// Members that stand on every structured record.
+    always: Vec<(&'static str, String)>,
+    simple: SimpleLogger,
+    sink: Mutex<Sink>,
+    records: [Counter; 4],
+    lost: Counter,
+}
+
+struct Sink {
+    target: Target,
+    /// The last line was not taken in time.
+    stalled: bool,
+    /// Lines lost since one was last written.
+    lost: u64,
+}
+
+enum Target {
+    /// Stderr that is a terminal, a pipe or a socket, which can be asked before a write.
+    Reader,
+    /// Any other stderr, for instance a file on a disk that may be full.
+    Stderr,
+    Stdout,
+    File {
+        path: PathBuf,
+        file: File,
+    },
+}
+
+/// Makes the log of this process. Called once, before the first record.
+///
+/// # Errors
+/// If the file can not be opened, or the process has a log already.
+pub fn init(settings: LogSettings) -> io::Result<&'static Logger> {
+    let level = settings.level;
+    let logger: &'static Logger = Box::leak(Box::new(Logger::new(settings)?));
+    log::set_logger(logger).map_err(io::Error::other)?;
+    log::set_max_level(level);
+    Ok(logger)
+}
+
+impl Logger {
+    fn new(settings: LogSettings) -> io::Result<Self> {
+        let format = match (settings.format, &settings.file) {
+            (None | Some(Format::Plain), Some(_)) => Format::StructText,
+            (None, None) => Format::Plain,
+            (Some(format), _) => format,
+        };
+        let target = match settings.file {
+            Some(path) => Target::File { file: open(&path)?, path },
+            None if format == Format::Plain && has_reader(io::stderr()) => Target::Reader,
+            None if format == Format::Plain => Target::Stderr,
+            None => Target::Stdout,
+        };
+        let mut always = vec![("client_instance_id", settings.client_instance_id)];
+        always.extend(settings.tunnel_id.map(|id| ("tunnel_id", id)));
+        Ok(Self {
+            format,
+            always,
+            simple: SimpleLogger::new().with_utc_timestamps(),
+            sink: Mutex::new(Sink { target, stalled: false, lost: 0 }),
+            records: Default::default(),
+            lost: Counter::new(),
+        })
+    }
+
+    /// Opens the log file anew, by its name, so that the old one can be moved away (SIGHUP).
+    /// Without a file there is nothing to do.
+    ///
+    /// # Errors
+    /// If the file can not be opened; the old one stays in use.
+    pub fn reopen(&self) -> io::Result<()> {
+        if let Target::File { path, file } = &mut self.sink().target {
+            *file = open(path)?;
+        }
+        Ok(())
+    }
+
+    /// How many records were logged, by level, and how many lines no reader took.
+    pub fn write_metrics(&self, out: &mut Exposition) {
+        for (level, counter) in
+            [Level::Error, Level::Warn, Level::Info, Level::Debug].iter().zip(&self.records)
+        {
+            let level = level.as_str().to_ascii_lowercase();
+            let help = "Log records, by level.";
+            out.counter("mcp_tunnel_log_records_total", help, &[("level", &level)], counter.get());
+        }
+        let help = "Log lines that were lost because the log's reader did not take them.";
+        out.counter("mcp_tunnel_log_lost_total", help, &[], self.lost.get());
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        self.sink.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {
+        match &sink.target {
+            // It panics when a write fails, and a panic ends the daemon: see `takes_a_line`.
+            Target::Reader => {
+                let text = line.message_and_fields();
+                let mut record = Record::builder();
+                record.level(line.level).target(line.component);
+                self.simple.log(&record.args(format_args!("{text}")).build());
+                Ok(())
+            }
+            Target::Stderr => write_all(io::stderr().as_fd(), self.text(line).as_bytes()),
+            Target::Stdout => write_all(io::stdout().as_fd(), self.text(line).as_bytes()),
+            Target::File { file, .. } => write_all(file.as_fd(), self.text(line).as_bytes()),
+        }
+    }
+
+    fn text(&self, line: &Line) -> String {
+        match self.format {
+            Format::Json => line.json(&self.always),
+            Format::StructText => line.struct_text(&self.always),
+            Format::Plain => line.plain(),
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with(OWN_TARGET) && metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Level counts from 1, `Error`; we write no trace records.
+        self.records[(record.level() as usize - 1).min(self.records.len() - 1)].inc();
+        let line = Line::of(record, SystemTime::now());
+        let mut sink = self.sink();
+        let patience = if sink.stalled { Duration::ZERO } else { READER_STALL };
+        let mut taken = sink.target.takes_a_line(patience);
+        sink.stalled = !taken;
+        if taken && sink.lost > 0 {
+            let notice = Line::notice(format!("the log has lost {} lines", sink.lost));
+            taken = self.write(&mut sink, &notice).is_ok();
+        }
+        if taken && self.write(&mut sink, &line).is_ok() {
+            sink.lost = 0;
+        } else {
+            sink.lost += 1;
+            self.lost.inc();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Target {
+    /// Whether a line can be written now, or within `patience`.
+    fn takes_a_line(&self, patience: Duration) -> bool {
+        match self {
+            Self::Reader => writable(io::stderr(), patience),
+            Self::Stdout => writable(io::stdout(), patience),
+            Self::Stderr | Self::File { .. } => true,
+        }
+    }
+}
+
+fn writable(fd: impl AsFd, patience: Duration) -> bool {
+    let mut set = [PollFd::new(&fd, PollFlags::OUT)];
+    let patience = Timespec::try_from(patience).ok();
+    let ready = poll(&mut set, patience.as_ref()).is_ok_and(|n| n > 0);
+    let bad = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    ready && !set[0].revents().intersects(bad)
+}
+
+fn has_reader(fd: impl AsFd) -> bool {
+    use rustix::fs::FileType;
+    let kind = rustix::fs::fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket)) || rustix::termios::isatty(fd)
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn to_file(name: &str, format: Option<Format>) -> (Logger, PathBuf) {
+        let path =
+            std::env::temp_dir().join(format!("mcp-tunnel-log-{}-{name}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let logger = Logger::new(LogSettings {
+            format,
+            file: Some(path.clone()),
+            level: LevelFilter::Info,
+            client_instance_id: "0a1b".to_owned(),
+            tunnel_id: Some("tunnel_x".to_owned()),
+        });
+        (logger.unwrap(), path)
+    }
+
+    fn record(logger: &Logger, target: &str, level: Level, text: &str) {
+        log::set_max_level(LevelFilter::Info);
+        let mut record = Record::builder();
+        record.target(target).level(level);
+        logger.log(&record.args(format_args!("{text}")).build());
+    }
+
+    #[test] // G-3
+    fn a_file_without_a_format_is_struct_text_and_readable_by_the_owner_only() {
+        let (logger, path) = to_file("mode", None);
+        record(&logger, "mcp_tunnel::mcp::http", Level::Warn, "slow");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("time=2"), "{text}");
+        let rest = " level=WARN msg=slow client_instance_id=0a1b tunnel_id=tunnel_x \
+                    component=mcpclient\n";
+        assert!(text.ends_with(rest), "{text}");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn only_records_of_this_crate_pass() {
+        let (logger, path) = to_file("own", Some(Format::Json));
+        record(&logger, "ureq::tls", Level::Error, "Authorization: Bearer x");
+        record(&logger, "rustls", Level::Warn, "x");
+        record(&logger, "mcp_tunnel::cli", Level::Debug, "below the level");
+        record(&logger, "mcp_tunnel::cli", Level::Info, "ours");
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(r#""msg":"ours""#), "{text}");
+        let mut metrics = Exposition::default();
+        logger.write_metrics(&mut metrics);
+        assert!(metrics.finish().contains("log_records_total{level=\"info\"} 1\n"));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_moved_log_file_is_left_alone_after_reopening() {
+        let (logger, path) = to_file("reopen", Some(Format::Json));
+        record(&logger, "mcp_tunnel", Level::Info, "one");
+        let old = path.with_extension("1");
+        fs::rename(&path, &old).unwrap();
+        record(&logger, "mcp_tunnel", Level::Info, "two");
+        logger.reopen().unwrap();
+        record(&logger, "mcp_tunnel", Level::Info, "three");
+        assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), 2);
+        assert!(fs::read_to_string(&path).unwrap().contains("three"));
+        fs::remove_file(old).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_or_stalled_takes_no_line() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        assert!(writable(&writer, Duration::ZERO));
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+        assert!(!writable(&writer, Duration::ZERO));
+        drop(reader);
+        assert!(!writable(&writer, Duration::ZERO));
+    }
+}

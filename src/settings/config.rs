@@ -1,0 +1,247 @@
+//! The checked configuration: what the daemon is built from.
+//!
+//! Every value here was parsed, bounded and, where it was a reference, resolved. Nobody checks it
+//! again. Made by [`super::load`] alone.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::url::{HttpUrl, ProxyUrl};
+use crate::secret::Secret;
+use crate::wire::{ChannelName, TunnelId};
+
+/// Everything that `run` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// PEM file whose certificates are trusted beside those of the system, on every hop.
+    pub ca_bundle: Option<PathBuf>,
+    /// The outbound hop.
+    pub control_plane: ControlPlane,
+    /// The private hop.
+    pub mcp: Mcp,
+    /// Allowlisted outbound HTTP.
+    pub harpoon: Harpoon,
+    /// Where the log goes.
+    pub log: Log,
+    /// The listener for health, metrics and the operator page.
+    pub health: Health,
+    /// The process itself.
+    pub process: Process,
+    /// How often configured proxies are checked.
+    pub proxy_check_interval: Duration,
+    /// Whether the operator page answers peers that are not on this host.
+    pub allow_remote_ui: bool,
+    /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for targets without a proxy of their own.
+    pub ambient_proxy: AmbientProxy,
+    /// What is doubtful about it, one line each, to be logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// How to reach the control plane and who we are there.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Scheme, host and port; its path is not used (see `url_path`). Already switched to the
+    /// client-certificate host if that applies (P-7).
+    pub base_url: HttpUrl,
+    /// Empty, or a cleaned path that starts with `/` and does not end with one.
+    pub url_path: String,
+    /// The tunnel that this daemon serves.
+    pub tunnel_id: TunnelId,
+    /// Value of `OpenAI-Organization`.
+    pub organization_id: Option<String>,
+    /// The runtime key.
+    pub api_key: Secret,
+    /// Client certificate and key for this hop.
+    pub identity: Option<Identity>,
+    /// Explicit proxy; without one [`Config::ambient_proxy`] applies.
+    pub http_proxy: Option<ProxyUrl>,
+    /// Most commands that are polled and not yet being forwarded, 1 to 10000.
+    pub max_inflight: usize,
+    /// How long the control plane may hold a poll open.
+    pub poll_timeout: Duration,
+    /// Added to `poll_timeout` for the deadline of the poll's HTTP exchange.
+    pub poll_deadline_guardrail: Duration,
+    /// Channels to ask for, sorted; `None` sends no filter.
+    pub poll_channels: Option<Vec<ChannelName>>,
+    /// Sent with every control-plane request. Names in canonical spelling.
+    pub extra_headers: HeaderMap,
+}
+
+/// Header names in canonical spelling with their values.
+pub type HeaderMap = Vec<(String, Secret)>;
+
+/// A client certificate and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The MCP servers and how to talk to them.
+#[derive(Debug, Clone)]
+pub struct Mcp {
+    /// One server for each channel, in the order in which they were configured.
+    pub bindings: Vec<Binding>,
+    /// Sent to the configured MCP origins; headers of the remote client override them.
+    pub extra_headers: HeaderMap,
+    /// Sent with discovery and probe requests; override `extra_headers` there.
+    pub discovery_extra_headers: HeaderMap,
+    /// How long to wait for the server at start before polling; zero does not wait.
+    pub startup_wait: Duration,
+    /// The longest that one call may hold a connection to the server.
+    pub connection_max_ttl: Duration,
+    /// Number of forwarding threads, at least 1.
+    pub max_concurrent_requests: usize,
+}
+
+/// One channel and the server behind it.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// The channel; each is bound once.
+    pub channel: ChannelName,
+    /// The server.
+    pub target: Target,
+}
+
+/// A server to forward to.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Streamable HTTP.
+    Http(Box<HttpTarget>),
+    /// A child process that speaks on its standard streams. Never empty.
+    Stdio {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+}
+
+/// A Streamable HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpTarget {
+    /// Where it is; with a Unix socket still the source of the `Host` header and the path.
+    pub url: HttpUrl,
+    /// Connect here instead of to the URL's host. Never together with a proxy.
+    pub unix_socket: Option<PathBuf>,
+    /// The proxy of this entry, of the MCP side, or of everything, whichever is nearest.
+    pub http_proxy: Option<ProxyUrl>,
+    /// Client certificate of this entry or of the MCP side.
+    pub identity: Option<Identity>,
+}
+
+/// The allowlisted outbound HTTP server.
+#[derive(Debug, Clone)]
+pub struct Harpoon {
+    /// What may be called.
+    pub targets: Vec<HarpoonTarget>,
+    /// Whether `http:` targets and redirects are allowed.
+    pub allow_plaintext_http: bool,
+    /// Longest answer that is handed back, 1 to 102400 bytes.
+    pub max_response_bytes: usize,
+    /// Most redirects that are followed, 0 to 5.
+    pub max_redirects: usize,
+    /// Explicit proxy for its targets.
+    pub http_proxy: Option<ProxyUrl>,
+    /// Whether `/harpoon/mcp` is served on the health listener.
+    pub serve_http_streamable: bool,
+    /// Host suffixes that OAuth discovery may register.
+    pub hosts_include_suffix: Vec<String>,
+    /// Case-insensitive patterns of hosts that OAuth discovery may register.
+    pub hosts_include_regex: Vec<String>,
+    /// Whether loopback hosts may be registered.
+    pub hosts_include_loopback: bool,
+    /// Whether hosts with private addresses may be registered.
+    pub hosts_include_private: bool,
+}
+
+/// One allowlisted target.
+#[derive(Debug, Clone)]
+pub struct HarpoonTarget {
+    /// Its name, unique.
+    pub label: String,
+    /// Its base URL.
+    pub url: HttpUrl,
+    /// Connect here instead of to the URL's host.
+    pub unix_socket: Option<PathBuf>,
+    /// Told to the model.
+    pub description: String,
+}
+
+/// The log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: log::LevelFilter,
+    /// How a record looks.
+    pub format: LogFormat,
+    /// Appended to instead of a standard stream.
+    pub file: Option<PathBuf>,
+    /// Whether whole HTTP messages are written, secrets included.
+    pub http_raw_unsafe: bool,
+}
+
+/// How a log record looks, and with that where it goes without a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Plain lines, on stderr.
+    Plain,
+    /// `key=value` lines, on stdout.
+    StructText,
+    /// One JSON object for each line, on stdout.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::StructText => "struct-text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// The health listener.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Where it listens.
+    pub listener: HealthListener,
+    /// File that gets the listener's base URL.
+    pub url_file: Option<PathBuf>,
+}
+
+/// Where the health listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthListener {
+    /// A TCP address. An empty host is every interface, port 0 is chosen by the kernel.
+    Tcp {
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// The process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// File that gets the process id.
+    pub pid_file: Option<PathBuf>,
+    /// How long calls in flight may go on after SIGTERM or SIGINT.
+    pub shutdown_grace: Duration,
+}
+
+/// The standard proxy variables as they were found, upper case first.
+#[derive(Debug, Clone, Default)]
+pub struct AmbientProxy {
+    /// `HTTP_PROXY`. May hold credentials.
+    pub http: Option<Secret>,
+    /// `HTTPS_PROXY`. May hold credentials.
+    pub https: Option<Secret>,
+    /// `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}

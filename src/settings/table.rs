@@ -1,0 +1,1135 @@
+//! Every setting, defined once. Parsing, validation, help, manual pages, completions and the
+//! sample configuration are all made from [`TABLE`].
+
+/// Names a setting in code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // Each is documented by its row of the table.
+pub enum Id {
+    ConfigVersion,
+    ConfigFile,
+    Profile,
+    ProfileFile,
+    ProfileDir,
+    CaBundle,
+    HttpProxy,
+    BaseUrl,
+    UrlPath,
+    TunnelId,
+    OrganizationId,
+    ApiKey,
+    ControlPlaneClientCert,
+    ControlPlaneClientKey,
+    ControlPlaneHttpProxy,
+    MaxInflight,
+    PollTimeout,
+    PollDeadlineGuardrail,
+    PollChannels,
+    ControlPlaneExtraHeaders,
+    ServerUrls,
+    Commands,
+    McpHttpProxy,
+    McpClientCert,
+    McpClientKey,
+    McpExtraHeaders,
+    DiscoveryExtraHeaders,
+    StartupWaitTimeout,
+    ConnectionMaxTtl,
+    MaxConcurrentRequests,
+    HarpoonTargets,
+    AllowPlaintextHttp,
+    MaxResponseBytes,
+    MaxRedirects,
+    HarpoonHttpProxy,
+    AdditionalTransports,
+    HostsIncludeSuffix,
+    HostsIncludeRegex,
+    HostsIncludeLoopback,
+    HostsIncludePrivate,
+    CapturePayloads,
+    LogLevel,
+    LogFormat,
+    LogFile,
+    HttpRawUnsafe,
+    HealthListenAddr,
+    HealthUnixSocket,
+    HealthUrlFile,
+    PidFile,
+    ShutdownGrace,
+    AllowRemoteUi,
+    OpenWebUi,
+    LogBufferEvents,
+    ProxyCheckInterval,
+    CloudflaredToken,
+    CloudflaredManaged,
+    CloudflaredPath,
+    CloudflaredReadyTimeout,
+}
+
+/// The grammar of a setting's values, with its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Selects the file; never in the file itself.
+    Source(&'static str),
+    /// Only `1`.
+    Version,
+    /// Free text.
+    Text,
+    /// A path as it stands.
+    Path,
+    /// A path, or `env:NAME` whose value is one (G-5).
+    PathRef,
+    /// An `http` or `https` URL (G-3).
+    Url,
+    /// G-15.
+    UrlPath,
+    /// G-12.
+    TunnelId,
+    /// G-13.
+    ApiKey,
+    /// G-4.
+    Proxy,
+    /// A whole number within bounds.
+    Int(i64, i64),
+    /// A duration (G-1), at least so many nanoseconds.
+    Duration(i64),
+    /// G-2.
+    Bool,
+    /// G-11.
+    Channels,
+    /// G-6.
+    Headers,
+    /// E-1 to E-3.
+    ServerUrls,
+    /// E-4, E-5.
+    Commands,
+    /// E-6.
+    Targets,
+    /// Texts, blank ones dropped.
+    Texts,
+    /// `http-streamable`.
+    Transports,
+    /// G-14.
+    LogLevel,
+    /// `struct-text` or `json`.
+    LogFormat,
+    /// `host:port`.
+    ListenAddr,
+    /// Any use is an error (section 10).
+    Refused,
+}
+
+/// How the settings are grouped in help, manual page and sample configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The titles say it.
+pub enum Section {
+    Source,
+    ControlPlane,
+    Mcp,
+    Health,
+    Log,
+    Process,
+    Tls,
+    Harpoon,
+    Compatibility,
+}
+
+impl Section {
+    /// In the order of the documents.
+    pub const ALL: [Self; 9] = [
+        Self::ControlPlane,
+        Self::Mcp,
+        Self::Source,
+        Self::Health,
+        Self::Log,
+        Self::Process,
+        Self::Tls,
+        Self::Harpoon,
+        Self::Compatibility,
+    ];
+
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Source => "Configuration file",
+            Self::ControlPlane => "Control plane",
+            Self::Mcp => "MCP servers",
+            Self::Health => "Health listener",
+            Self::Log => "Log",
+            Self::Process => "Process",
+            Self::Tls => "Trust and proxies",
+            Self::Harpoon => "Harpoon (allowlisted outbound HTTP)",
+            Self::Compatibility => "Accepted for compatibility",
+        }
+    }
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in code.
+    pub id: Id,
+    /// Where it is documented.
+    pub section: Section,
+    /// Dotted path in the file; empty if it can not stand there.
+    pub key: &'static str,
+    /// Long flag without dashes; empty if there is none.
+    pub flag: &'static str,
+    /// Whether the flag is also accepted with dashes for dots (C-3).
+    pub dashed: bool,
+    /// Variables, the one that counts first.
+    pub env: &'static [&'static str],
+    /// Grammar.
+    pub kind: Kind,
+    /// Text of the default; empty if there is none.
+    pub default: &'static str,
+    /// One line, without a full stop.
+    pub short: &'static str,
+    /// Sentences for the manual.
+    pub long: &'static str,
+    /// Value for the sample configuration, as YAML.
+    pub example: &'static str,
+}
+
+impl Setting {
+    /// What stands for the value in help.
+    pub fn metavar(&self) -> &'static str {
+        match self.kind {
+            Kind::Source(metavar) => metavar,
+            Kind::Version | Kind::Int(..) => "N",
+            Kind::Text | Kind::Texts => "TEXT",
+            Kind::Path | Kind::PathRef => "PATH",
+            Kind::Url => "URL",
+            Kind::UrlPath => "PATH",
+            Kind::TunnelId => "ID",
+            Kind::ApiKey => "REF",
+            Kind::Proxy => "URL",
+            Kind::Duration(_) => "DURATION",
+            Kind::Bool => "BOOL",
+            Kind::Channels => "NAME",
+            Kind::Headers => "HEADER",
+            Kind::ServerUrls | Kind::Targets => "ENTRY",
+            Kind::Commands => "COMMAND",
+            Kind::Transports | Kind::LogFormat => "NAME",
+            Kind::LogLevel => "LEVEL",
+            Kind::ListenAddr => "HOST:PORT",
+            Kind::Refused => "VALUE",
+        }
+    }
+
+    /// Whether the flag may be given several times.
+    pub fn is_list(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Channels
+                | Kind::Headers
+                | Kind::ServerUrls
+                | Kind::Commands
+                | Kind::Targets
+                | Kind::Texts
+                | Kind::Transports
+        )
+    }
+
+    /// Whether its values must not be shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::ApiKey | Kind::Headers)
+    }
+
+    /// Whether an empty flag counts as not given (P-2).
+    pub fn empty_flag_is_absent(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Text
+                | Kind::Path
+                | Kind::PathRef
+                | Kind::Url
+                | Kind::UrlPath
+                | Kind::ApiKey
+                | Kind::LogLevel
+                | Kind::LogFormat
+                | Kind::ListenAddr
+        )
+    }
+
+    /// The flag in its other spelling, if it has one (C-3).
+    pub fn dashed_flag(&self) -> Option<String> {
+        self.dashed.then(|| self.flag.replace('.', "-"))
+    }
+
+    /// The row of an id.
+    pub fn of(id: Id) -> &'static Self {
+        TABLE.iter().find(|s| s.id == id).expect("every id has a row: a test walks them")
+    }
+}
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// The sections 5.1 to 5.6 of the configuration surface, and the settings that are only ours.
+pub const TABLE: &[Setting] = &[
+    Setting {
+        id: Id::ConfigVersion,
+        section: Section::Source,
+        key: "config_version",
+        flag: "",
+        dashed: false,
+        env: &[],
+        kind: Kind::Version,
+        default: "",
+        short: "Version of the file's layout",
+        long: "Version of the layout of the configuration file. Only `1` exists; it may be left \
+               out.",
+        example: "1",
+    },
+    Setting {
+        id: Id::ConfigFile,
+        section: Section::Source,
+        key: "",
+        flag: "config",
+        dashed: false,
+        env: &["TUNNEL_CLIENT_CONFIG"],
+        kind: Kind::Source("FILE"),
+        default: "",
+        short: "Configuration file (also -c)",
+        long: "The configuration file, of any name. Without this flag, a profile or their \
+               variables no file is read. At most one of --config, --profile and --profile-file \
+               may be given; when one is, the variables of all three are ignored.",
+        example: "",
+    },
+    Setting {
+        id: Id::Profile,
+        section: Section::Source,
+        key: "",
+        flag: "profile",
+        dashed: false,
+        env: &["TUNNEL_CLIENT_PROFILE"],
+        kind: Kind::Source("NAME"),
+        default: "",
+        short: "Named profile",
+        long: "Reads `NAME.yaml` in the profile directory. A name has letters, digits, `.`, `_` \
+               and `-`, and starts with a letter or digit.",
+        example: "",
+    },
+    Setting {
+        id: Id::ProfileFile,
+        section: Section::Source,
+        key: "",
+        flag: "profile-file",
+        dashed: false,
+        env: &["TUNNEL_CLIENT_PROFILE_FILE"],
+        kind: Kind::Source("FILE"),
+        default: "",
+        short: "Profile by its path",
+        long: "Reads a profile that lies outside the profile directory. Its name ends in \
+               `.yaml`. A leading `~/` is the home directory.",
+        example: "",
+    },
+    Setting {
+        id: Id::ProfileDir,
+        section: Section::Source,
+        key: "",
+        flag: "profile-dir",
+        dashed: false,
+        env: &["TUNNEL_CLIENT_PROFILE_DIR"],
+        kind: Kind::Source("DIR"),
+        default: "",
+        short: "Directory of the profiles",
+        long: "Where named profiles are. Without it: `$XDG_CONFIG_HOME/mcp-tunnel` or \
+               `~/.config/mcp-tunnel` if that exists, else `tunnel-client` in the same place. It \
+               selects no file by itself.",
+        example: "",
+    },
+    Setting {
+        id: Id::CaBundle,
+        section: Section::Tls,
+        key: "ca_bundle",
+        flag: "ca-bundle",
+        dashed: false,
+        env: &["CA_BUNDLE"],
+        kind: Kind::PathRef,
+        default: "",
+        short: "More trusted certificates (PEM)",
+        long: "PEM file with at least one certificate. These are trusted in addition to the \
+               system's, on the way to the control plane and to the MCP servers. The flag with \
+               an empty value turns off a bundle of the environment or file.",
+        example: "/etc/ssl/corporate-ca.pem",
+    },
+    Setting {
+        id: Id::HttpProxy,
+        section: Section::Tls,
+        key: "http_proxy",
+        flag: "http-proxy",
+        dashed: false,
+        env: &["TUNNEL_CLIENT_HTTP_PROXY"],
+        kind: Kind::Proxy,
+        default: "",
+        short: "Proxy for everything that has none of its own",
+        long: "Proxy for every hop that has no nearer one. The nearest wins: the entry's, then \
+               `control_plane.http_proxy`, `mcp.http_proxy` or `harpoon.http_proxy`, then this \
+               one, then `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. An explicit proxy does not \
+               look at `NO_PROXY`. Targets on a Unix socket use no proxy. `env:NAME` takes the \
+               URL from a variable.",
+        example: "http://proxy.example:3128",
+    },
+    Setting {
+        id: Id::BaseUrl,
+        section: Section::ControlPlane,
+        key: "control_plane.base_url",
+        flag: "control-plane.base-url",
+        dashed: true,
+        env: &["CONTROL_PLANE_BASE_URL"],
+        kind: Kind::Url,
+        default: "https://api.openai.com",
+        short: "Where the control plane is",
+        long: "Scheme, host and port of the control plane. A path in it is not used: put that \
+               into `control_plane.url_path`. With a client certificate the default host becomes \
+               `https://mtls.api.openai.com`. In the file it may be `env:NAME` or `file:PATH`.",
+        example: "https://api.openai.com",
+    },
+    Setting {
+        id: Id::UrlPath,
+        section: Section::ControlPlane,
+        key: "control_plane.url_path",
+        flag: "control-plane.url-path",
+        dashed: true,
+        env: &["CONTROL_PLANE_URL_PATH"],
+        kind: Kind::UrlPath,
+        default: "",
+        short: "Path in front of /v1/tunnels",
+        long: "Inserted between host and `/v1/...`, for a control plane behind a gateway. Starts \
+               with `/`. In the file it may be `env:NAME` or `file:PATH`.",
+        example: "/gateway",
+    },
+    Setting {
+        id: Id::TunnelId,
+        section: Section::ControlPlane,
+        key: "control_plane.tunnel_id",
+        flag: "control-plane.tunnel-id",
+        dashed: true,
+        env: &["CONTROL_PLANE_TUNNEL_ID"],
+        kind: Kind::TunnelId,
+        default: "",
+        short: "The tunnel to serve (required)",
+        long: "The id of the tunnel: `tunnel_` and 32 characters of a-z and 0-9. Required.",
+        example: "tunnel_0123456789abcdef0123456789abcdef",
+    },
+    Setting {
+        id: Id::OrganizationId,
+        section: Section::ControlPlane,
+        key: "control_plane.organization_id",
+        flag: "control-plane.organization-id",
+        dashed: true,
+        env: &["CONTROL_PLANE_ORGANIZATION_ID"],
+        kind: Kind::Text,
+        default: "",
+        short: "Organization that the key acts for",
+        long: "Sent as `OpenAI-Organization`. Needed only if the key belongs to several \
+               organizations.",
+        example: "org-example",
+    },
+    Setting {
+        id: Id::ApiKey,
+        section: Section::ControlPlane,
+        key: "control_plane.api_key",
+        flag: "control-plane.api-key",
+        dashed: true,
+        env: &["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY"],
+        kind: Kind::ApiKey,
+        default: "",
+        short: "Runtime API key, as env:NAME or file:PATH (required)",
+        long: "The runtime key; its owner needs the permissions Tunnels Read and Use. Required. \
+               Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
+               `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
+               because every user of the host can read arguments. The variables hold the key \
+               itself. The file takes all three forms; `file:NAME` without a slash is also \
+               looked for in the credentials directory of systemd. Never give the daemon an \
+               admin key.",
+        example: "file:/etc/mcp-tunnel.d/api-key",
+    },
+    Setting {
+        id: Id::ControlPlaneClientCert,
+        section: Section::ControlPlane,
+        key: "control_plane.client_cert",
+        flag: "control-plane.client-cert",
+        dashed: true,
+        env: &["CONTROL_PLANE_CLIENT_CERT"],
+        kind: Kind::PathRef,
+        default: "",
+        short: "Client certificate for the control plane (PEM)",
+        long: "PEM file with the client certificate and its chain, for the control plane only. \
+               Needs `control_plane.client_key`.",
+        example: "/etc/mcp-tunnel.d/control-plane.crt",
+    },
+    Setting {
+        id: Id::ControlPlaneClientKey,
+        section: Section::ControlPlane,
+        key: "control_plane.client_key",
+        flag: "control-plane.client-key",
+        dashed: true,
+        env: &["CONTROL_PLANE_CLIENT_KEY"],
+        kind: Kind::PathRef,
+        default: "",
+        short: "Key of that certificate (PEM)",
+        long: "PEM file with the private key of `control_plane.client_cert`. Not encrypted.",
+        example: "/etc/mcp-tunnel.d/control-plane.key",
+    },
+    Setting {
+        id: Id::ControlPlaneHttpProxy,
+        section: Section::ControlPlane,
+        key: "control_plane.http_proxy",
+        flag: "control-plane.http-proxy",
+        dashed: false,
+        env: &["CONTROL_PLANE_HTTP_PROXY"],
+        kind: Kind::Proxy,
+        default: "",
+        short: "Proxy on the way to the control plane",
+        long: "Proxy on the way to the control plane. See `http_proxy` for which one wins.",
+        example: "http://proxy.example:3128",
+    },
+    Setting {
+        id: Id::MaxInflight,
+        section: Section::ControlPlane,
+        key: "control_plane.max_inflight_requests",
+        flag: "control-plane.max-inflight",
+        dashed: false,
+        env: &["CONTROL_PLANE_MAX_INFLIGHT_REQUESTS"],
+        kind: Kind::Int(1, 10_000),
+        default: "20",
+        short: "Most commands held at once",
+        long: "Size of the local queue of polled commands. When it is full, polling pauses.",
+        example: "20",
+    },
+    Setting {
+        id: Id::PollTimeout,
+        section: Section::ControlPlane,
+        key: "control_plane.poll_timeout",
+        flag: "control-plane.poll-timeout",
+        dashed: false,
+        env: &["CONTROL_PLANE_POLL_TIMEOUT"],
+        kind: Kind::Duration(1),
+        default: "30s",
+        short: "How long one poll may be held open",
+        long: "How long the control plane may hold one poll open. Together with \
+               `control_plane.poll_deadline_guardrail` at most 10m. Choose it below the idle \
+               timeout of proxies on the way.",
+        example: "30s",
+    },
+    Setting {
+        id: Id::PollDeadlineGuardrail,
+        section: Section::ControlPlane,
+        key: "control_plane.poll_deadline_guardrail",
+        flag: "control-plane.poll-deadline-guardrail",
+        dashed: false,
+        env: &["CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL"],
+        kind: Kind::Duration(1),
+        default: "5s",
+        short: "Extra time before a poll is given up",
+        long: "Added to `control_plane.poll_timeout`: the sum is the deadline of one poll's HTTP \
+               exchange. Less than 1m.",
+        example: "5s",
+    },
+    Setting {
+        id: Id::PollChannels,
+        section: Section::ControlPlane,
+        key: "control_plane.poll_channels",
+        flag: "control-plane.poll-channel",
+        dashed: false,
+        env: &["CONTROL_PLANE_POLL_CHANNELS"],
+        kind: Kind::Channels,
+        default: "",
+        short: "Ask for commands of this channel only",
+        long: "Channels to ask for; without it the control plane hands out commands of every \
+               channel. Each name must be written canonically (a-z, 0-9, `_`, `-`), stand there \
+               once, and have a server. The variable separates names by commas without blanks.",
+        example: "[main]",
+    },
+    Setting {
+        id: Id::ControlPlaneExtraHeaders,
+        section: Section::ControlPlane,
+        key: "control_plane.extra_headers",
+        flag: "control-plane.extra-headers",
+        dashed: false,
+        env: &["CONTROL_PLANE_EXTRA_HEADERS"],
+        kind: Kind::Headers,
+        default: "",
+        short: "Header to add to control-plane requests",
+        long: "Headers to add to every control-plane request, for instance for a gateway. A flag \
+               or item of the variable is `Name: value`; the variable separates items by `,` or \
+               `;`. A value may be `env:NAME` or `file:PATH`. Headers that the tunnel itself \
+               sets are refused.",
+        example: "{ X-Gateway-Key: \"file:/etc/mcp-tunnel.d/gateway-key\" }",
+    },
+    Setting {
+        id: Id::ServerUrls,
+        section: Section::Mcp,
+        key: "mcp.server_urls",
+        flag: "mcp.server-url",
+        dashed: true,
+        env: &["MCP_SERVER_URL"],
+        kind: Kind::ServerUrls,
+        default: "",
+        short: "Streamable HTTP server to forward to",
+        long: "Servers that speak Streamable HTTP. A flag is a URL for the channel `main`, or \
+               `channel=NAME,url=URL` with, as needed, `unix-socket=PATH`, `http-proxy=URL`, \
+               `client-cert=PATH` and `client-key=PATH`. The variable separates entries by line \
+               breaks. In the file an entry is a map of `channel`, `url`, `unix_socket`, \
+               `http_proxy`, `client_cert` and `client_key`. One of the flags replaces all URLs \
+               of environment and file.",
+        example: "[{ channel: main, url: \"http://127.0.0.1:3001/mcp\" }]",
+    },
+    Setting {
+        id: Id::Commands,
+        section: Section::Mcp,
+        key: "mcp.commands",
+        flag: "mcp.command",
+        dashed: true,
+        env: &["MCP_COMMAND"],
+        kind: Kind::Commands,
+        default: "",
+        short: "Command of a stdio server to start and forward to",
+        long: "Servers that speak on their standard streams. A flag is a command line for the \
+               channel `main`, or `channel=NAME,command=COMMAND`. The command line is split at \
+               white space, with `'...'`, `\"...\"` and `\\` to quote; there is no shell. The \
+               variable separates entries by line breaks. In the file an entry is a map of \
+               `channel` and `command`.",
+        example: "[{ channel: main, command: \"/usr/local/bin/my-mcp-server --stdio\" }]",
+    },
+    Setting {
+        id: Id::McpHttpProxy,
+        section: Section::Mcp,
+        key: "mcp.http_proxy",
+        flag: "mcp.http-proxy",
+        dashed: false,
+        env: &["MCP_HTTP_PROXY"],
+        kind: Kind::Proxy,
+        default: "",
+        short: "Proxy on the way to the MCP servers",
+        long: "Proxy on the way to Streamable HTTP servers. Commands and Unix sockets use none.",
+        example: "http://proxy.example:3128",
+    },
+    Setting {
+        id: Id::McpClientCert,
+        section: Section::Mcp,
+        key: "mcp.client_cert",
+        flag: "mcp.client-cert",
+        dashed: false,
+        env: &["MCP_CLIENT_CERT"],
+        kind: Kind::PathRef,
+        default: "",
+        short: "Client certificate for the MCP servers (PEM)",
+        long: "PEM file with the client certificate for Streamable HTTP servers that have none \
+               of their own. Needs `mcp.client_key` and at least one such server.",
+        example: "/etc/mcp-tunnel.d/mcp.crt",
+    },
+    Setting {
+        id: Id::McpClientKey,
+        section: Section::Mcp,
+        key: "mcp.client_key",
+        flag: "mcp.client-key",
+        dashed: false,
+        env: &["MCP_CLIENT_KEY"],
+        kind: Kind::PathRef,
+        default: "",
+        short: "Key of that certificate (PEM)",
+        long: "PEM file with the private key of `mcp.client_cert`. Not encrypted.",
+        example: "/etc/mcp-tunnel.d/mcp.key",
+    },
+    Setting {
+        id: Id::McpExtraHeaders,
+        section: Section::Mcp,
+        key: "mcp.extra_headers",
+        flag: "mcp.extra-headers",
+        dashed: true,
+        env: &["MCP_EXTRA_HEADERS"],
+        kind: Kind::Headers,
+        default: "",
+        short: "Header to add to MCP requests",
+        long: "Headers to add to requests to the configured MCP servers, and to nobody else. A \
+               header that the remote client sent wins. Written as \
+               `control_plane.extra_headers`.",
+        example: "{ X-Api-Key: \"file:/etc/mcp-tunnel.d/mcp-key\" }",
+    },
+    Setting {
+        id: Id::DiscoveryExtraHeaders,
+        section: Section::Mcp,
+        key: "mcp.discovery_extra_headers",
+        flag: "mcp.discovery-extra-headers",
+        dashed: true,
+        env: &["MCP_DISCOVERY_EXTRA_HEADERS"],
+        kind: Kind::Headers,
+        default: "",
+        short: "Header to add to discovery and probe requests",
+        long: "Headers for the tunnel's own discovery and probe requests to the MCP servers; \
+               they override `mcp.extra_headers` there.",
+        example: "{ X-Probe: \"mcp-tunnel\" }",
+    },
+    Setting {
+        id: Id::StartupWaitTimeout,
+        section: Section::Mcp,
+        key: "mcp.startup_wait_timeout",
+        flag: "mcp.startup-wait-timeout",
+        dashed: false,
+        env: &["MCP_STARTUP_WAIT_TIMEOUT"],
+        kind: Kind::Duration(0),
+        default: "0s",
+        short: "How long to wait for the MCP server at start",
+        long: "How long to wait at start until the MCP servers answer, before polling begins. \
+               `0s` does not wait. Useful beside a server that starts at the same time.",
+        example: "30s",
+    },
+    Setting {
+        id: Id::ConnectionMaxTtl,
+        section: Section::Mcp,
+        key: "mcp.connection_max_ttl",
+        flag: "mcp.connection-max-ttl",
+        dashed: false,
+        env: &["MCP_CONNECTION_MAX_TTL"],
+        kind: Kind::Duration(1),
+        default: "10m",
+        short: "Longest time for one MCP call",
+        long: "The longest that one call may take; after that its caller gets a failure.",
+        example: "10m",
+    },
+    Setting {
+        id: Id::MaxConcurrentRequests,
+        section: Section::Mcp,
+        key: "mcp.max_concurrent_requests",
+        flag: "mcp.max-concurrent-requests",
+        dashed: false,
+        env: &["MCP_MAX_CONCURRENT_REQUESTS"],
+        kind: Kind::Int(1, i64::MAX),
+        default: "10",
+        short: "Calls forwarded at the same time",
+        long: "How many commands are forwarded at the same time: the number of forwarding \
+               threads.",
+        example: "10",
+    },
+    Setting {
+        id: Id::HarpoonTargets,
+        section: Section::Harpoon,
+        key: "harpoon.targets",
+        flag: "harpoon.target",
+        dashed: false,
+        env: &["HARPOON_TARGETS"],
+        kind: Kind::Targets,
+        default: "",
+        short: "Target that Harpoon may call",
+        long: "Targets of the built-in `harpoon` channel, by which a remote client calls HTTP \
+               services of this network that are listed here, and no others. A flag is \
+               `label=NAME,url=URL` with, as needed, `unix-socket=PATH` and `desc=TEXT`. The \
+               variable separates entries by `;` or line breaks. In the file an entry is a map \
+               of `label`, `url`, `unix_socket` and `description`.",
+        example: "[{ label: wiki, url: \"https://wiki.example\", description: \"The wiki\" }]",
+    },
+    Setting {
+        id: Id::AllowPlaintextHttp,
+        section: Section::Harpoon,
+        key: "harpoon.allow_plaintext_http",
+        flag: "harpoon.allow-plaintext-http",
+        dashed: false,
+        env: &["HARPOON_ALLOW_PLAINTEXT_HTTP"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Allow http: targets and redirects",
+        long: "Allows targets and redirects without TLS.",
+        example: "false",
+    },
+    Setting {
+        id: Id::MaxResponseBytes,
+        section: Section::Harpoon,
+        key: "harpoon.max_response_bytes",
+        flag: "harpoon.max-response-bytes",
+        dashed: false,
+        env: &["HARPOON_MAX_RESPONSE_BYTES"],
+        kind: Kind::Int(1, 102_400),
+        default: "102400",
+        short: "Most bytes of one Harpoon answer",
+        long: "Most bytes of a target's answer that are handed back. Can only be lowered.",
+        example: "102400",
+    },
+    Setting {
+        id: Id::MaxRedirects,
+        section: Section::Harpoon,
+        key: "harpoon.max_redirects",
+        flag: "harpoon.max-redirects",
+        dashed: false,
+        env: &["HARPOON_MAX_REDIRECTS"],
+        kind: Kind::Int(0, 5),
+        default: "5",
+        short: "Most redirects that Harpoon follows",
+        long: "Most redirects that are followed for one call. Can only be lowered.",
+        example: "5",
+    },
+    Setting {
+        id: Id::HarpoonHttpProxy,
+        section: Section::Harpoon,
+        key: "harpoon.http_proxy",
+        flag: "harpoon.http-proxy",
+        dashed: false,
+        env: &["HARPOON_HTTP_PROXY"],
+        kind: Kind::Proxy,
+        default: "",
+        short: "Proxy on the way to Harpoon targets",
+        long: "Proxy on the way to the targets. See `http_proxy` for which one wins.",
+        example: "http://proxy.example:3128",
+    },
+    Setting {
+        id: Id::AdditionalTransports,
+        section: Section::Harpoon,
+        key: "harpoon.additional_transports",
+        flag: "harpoon.additional-transport",
+        dashed: false,
+        env: &["HARPOON_ADDITIONAL_TRANSPORTS"],
+        kind: Kind::Transports,
+        default: "",
+        short: "Serve Harpoon locally too (http-streamable)",
+        long: "`http-streamable` serves Harpoon at `/harpoon/mcp` of the health listener as \
+               well.",
+        example: "[http-streamable]",
+    },
+    Setting {
+        id: Id::HostsIncludeSuffix,
+        section: Section::Harpoon,
+        key: "harpoon.hosts_include_suffix",
+        flag: "harpoon.hosts-include-suffix",
+        dashed: false,
+        env: &["HARPOON_HOSTS_INCLUDE_SUFFIX"],
+        kind: Kind::Texts,
+        default: "",
+        short: "Host suffix that OAuth discovery may add",
+        long: "Hosts with one of these suffixes may be added as targets by OAuth discovery. The \
+               variable separates items by `;` or line breaks.",
+        example: "[\".corp.example\"]",
+    },
+    Setting {
+        id: Id::HostsIncludeRegex,
+        section: Section::Harpoon,
+        key: "harpoon.hosts_include_regex",
+        flag: "harpoon.hosts-include-regex",
+        dashed: false,
+        env: &["HARPOON_HOSTS_INCLUDE_REGEX"],
+        kind: Kind::Texts,
+        default: "",
+        short: "Host pattern that OAuth discovery may add",
+        long: "Hosts that match one of these patterns, without regard to case, may be added as \
+               targets by OAuth discovery.",
+        example: "[\"^idp[0-9]+[.]corp[.]example$\"]",
+    },
+    Setting {
+        id: Id::HostsIncludeLoopback,
+        section: Section::Harpoon,
+        key: "harpoon.hosts_include_loopback",
+        flag: "harpoon.hosts-include-loopback",
+        dashed: false,
+        env: &["HARPOON_HOSTS_INCLUDE_LOOPBACK"],
+        kind: Kind::Bool,
+        default: "true",
+        short: "OAuth discovery may add loopback hosts",
+        long: "Whether OAuth discovery may add targets on loopback addresses.",
+        example: "true",
+    },
+    Setting {
+        id: Id::HostsIncludePrivate,
+        section: Section::Harpoon,
+        key: "harpoon.hosts_include_private",
+        flag: "harpoon.hosts-include-private",
+        dashed: false,
+        env: &["HARPOON_HOSTS_INCLUDE_PRIVATE"],
+        kind: Kind::Bool,
+        default: "true",
+        short: "OAuth discovery may add private hosts",
+        long: "Whether OAuth discovery may add targets on private addresses (RFC 1918 and \
+               fc00::/7).",
+        example: "true",
+    },
+    Setting {
+        id: Id::CapturePayloads,
+        section: Section::Compatibility,
+        key: "harpoon.capture_payloads",
+        flag: "harpoon.capture-payloads",
+        dashed: false,
+        env: &["HARPOON_CAPTURE_PAYLOADS"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Not supported: payloads are never recorded",
+        long: "Accepted so that existing files load; `true` gives a warning and does nothing. \
+               Payloads are never recorded.",
+        example: "false",
+    },
+    Setting {
+        id: Id::LogLevel,
+        section: Section::Log,
+        key: "log.level",
+        flag: "log.level",
+        dashed: false,
+        env: &["LOG_LEVEL"],
+        kind: Kind::LogLevel,
+        default: "info",
+        short: "debug, info, warn or error",
+        long: "The least important level that is written: `debug`, `info`, `warn` or `error`. \
+               An offset such as `info+2` is accepted.",
+        example: "info",
+    },
+    Setting {
+        id: Id::LogFormat,
+        section: Section::Log,
+        key: "log.format",
+        flag: "log.format",
+        dashed: false,
+        env: &["LOG_FORMAT"],
+        kind: Kind::LogFormat,
+        default: "",
+        short: "struct-text or json, on stdout",
+        long: "`struct-text` or `json`; both go to stdout unless there is a `log.file`. Without \
+               a format the log is plain text on stderr, or `struct-text` in the file.",
+        example: "json",
+    },
+    Setting {
+        id: Id::LogFile,
+        section: Section::Log,
+        key: "log.file",
+        flag: "log.file",
+        dashed: false,
+        env: &["LOG_FILE"],
+        kind: Kind::Path,
+        default: "",
+        short: "Append the log to this file",
+        long: "The log is appended to this file, which is created with mode 0600. Its directory \
+               must exist.",
+        example: "/var/log/mcp-tunnel/mcp-tunnel.log",
+    },
+    Setting {
+        id: Id::HttpRawUnsafe,
+        section: Section::Log,
+        key: "log.http_raw_unsafe",
+        flag: "log.http-raw-unsafe",
+        dashed: false,
+        env: &["LOG_HTTP_RAW_UNSAFE"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Log whole HTTP messages, secrets included",
+        long: "Writes whole HTTP messages to the log, keys and payloads included. For a \
+               laboratory only; it gives a warning at start.",
+        example: "false",
+    },
+    Setting {
+        id: Id::HealthListenAddr,
+        section: Section::Health,
+        key: "health.listen_addr",
+        flag: "health.listen-addr",
+        dashed: true,
+        env: &["HEALTH_LISTEN_ADDR"],
+        kind: Kind::ListenAddr,
+        default: "127.0.0.1:8080",
+        short: "Address of /healthz, /readyz and /metrics",
+        long: "Where health, readiness and metrics are served. An empty host is every interface, \
+               port 0 lets the kernel choose. In the file it may be `env:NAME` or `file:PATH`.",
+        example: "\"127.0.0.1:8080\"",
+    },
+    Setting {
+        id: Id::HealthUnixSocket,
+        section: Section::Health,
+        key: "health.unix_socket",
+        flag: "health.unix-socket",
+        dashed: true,
+        env: &["HEALTH_UNIX_SOCKET"],
+        kind: Kind::Path,
+        default: "",
+        short: "Unix socket to use instead",
+        long: "Serves health on a Unix socket; `health.listen_addr` is then ignored. In the file \
+               `env:NAME` is the value of a variable, and `file:PATH` is the contents of a file, \
+               not the path of the socket.",
+        example: "/run/mcp-tunnel/health.sock",
+    },
+    Setting {
+        id: Id::HealthUrlFile,
+        section: Section::Health,
+        key: "health.url_file",
+        flag: "health.url-file",
+        dashed: true,
+        env: &["HEALTH_URL_FILE"],
+        kind: Kind::Path,
+        default: "",
+        short: "Write the listener's URL to this file",
+        long: "The listener's base URL is written to this file after it is bound, and the file \
+               is removed at the end. Useful with port 0.",
+        example: "/run/mcp-tunnel/health.url",
+    },
+    Setting {
+        id: Id::PidFile,
+        section: Section::Process,
+        key: "process.pid_file",
+        flag: "pid.file",
+        dashed: false,
+        env: &["PID_FILE"],
+        kind: Kind::Path,
+        default: "",
+        short: "Write the process id to this file",
+        long: "The process id is written to this file at start, and the file is removed at the \
+               end. Its directory must exist. Under systemd it is not needed.",
+        example: "/run/mcp-tunnel/mcp-tunnel.pid",
+    },
+    Setting {
+        id: Id::ShutdownGrace,
+        section: Section::Process,
+        key: "process.shutdown_grace",
+        flag: "shutdown-grace",
+        dashed: false,
+        env: &["MCP_TUNNEL_SHUTDOWN_GRACE"],
+        kind: Kind::Duration(0),
+        default: "20s",
+        short: "How long calls may go on after SIGTERM",
+        long: "After SIGTERM or SIGINT polling stops at once, and calls in flight may go on for \
+               this long. A second signal ends the process at once. The service manager must \
+               wait longer than this.",
+        example: "20s",
+    },
+    Setting {
+        id: Id::AllowRemoteUi,
+        section: Section::Health,
+        key: "admin_ui.allow_remote",
+        flag: "allow-remote-ui",
+        dashed: false,
+        env: &["ALLOW_REMOTE_UI"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Show the operator page to other hosts",
+        long: "Whether the operator page of the health listener, and Harpoon's local transport, \
+               answer peers that are not on this host. There is no login.",
+        example: "false",
+    },
+    Setting {
+        id: Id::OpenWebUi,
+        section: Section::Compatibility,
+        key: "admin_ui.open_browser",
+        flag: "open-web-ui",
+        dashed: false,
+        env: &["OPEN_WEB_UI"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Not supported: no browser is opened",
+        long: "Accepted so that existing files load; `true` gives a warning and does nothing.",
+        example: "false",
+    },
+    Setting {
+        id: Id::LogBufferEvents,
+        section: Section::Compatibility,
+        key: "admin_ui.log_buffer_events",
+        flag: "admin-ui.log-buffer-events",
+        dashed: false,
+        env: &["ADMIN_UI_LOG_BUFFER_EVENTS"],
+        kind: Kind::Int(1, 100_000),
+        default: "2000",
+        short: "Not used: the operator page keeps no log",
+        long: "Accepted and checked so that existing files load; it has no effect.",
+        example: "2000",
+    },
+    Setting {
+        id: Id::ProxyCheckInterval,
+        section: Section::Tls,
+        key: "proxy.check_interval",
+        flag: "proxy.check-interval",
+        dashed: false,
+        env: &["PROXY_CHECK_INTERVAL"],
+        kind: Kind::Duration(1),
+        default: "60s",
+        short: "How often proxies are checked",
+        long: "How often each configured proxy is checked for its metrics.",
+        example: "60s",
+    },
+    Setting {
+        id: Id::CloudflaredToken,
+        section: Section::Compatibility,
+        key: "cloudflared.token",
+        flag: "cloudflared.token",
+        dashed: false,
+        env: &["CLOUDFLARED_TUNNEL_TOKEN"],
+        kind: Kind::Refused,
+        default: "",
+        short: "Refused: no cloudflared companion",
+        long: "There is no cloudflared companion; run cloudflared as a service of its own. Any \
+               use of this setting is an error.",
+        example: "",
+    },
+    Setting {
+        id: Id::CloudflaredManaged,
+        section: Section::Compatibility,
+        key: "cloudflared.managed",
+        flag: "cloudflared.managed",
+        dashed: false,
+        env: &["CLOUDFLARED_MANAGED"],
+        kind: Kind::Refused,
+        default: "",
+        short: "Refused: no cloudflared companion",
+        long: "See `cloudflared.token`.",
+        example: "",
+    },
+    Setting {
+        id: Id::CloudflaredPath,
+        section: Section::Compatibility,
+        key: "cloudflared.path",
+        flag: "cloudflared.path",
+        dashed: false,
+        env: &["CLOUDFLARED_PATH"],
+        kind: Kind::Refused,
+        default: "",
+        short: "Refused: no cloudflared companion",
+        long: "See `cloudflared.token`.",
+        example: "",
+    },
+    Setting {
+        id: Id::CloudflaredReadyTimeout,
+        section: Section::Compatibility,
+        key: "cloudflared.ready_timeout",
+        flag: "cloudflared.ready-timeout",
+        dashed: false,
+        env: &["CLOUDFLARED_READY_TIMEOUT"],
+        kind: Kind::Refused,
+        default: "",
+        short: "Refused: no cloudflared companion",
+        long: "See `cloudflared.token`.",
+        example: "",
+    },
+];
+
+/// The longest poll deadline: poll timeout and guardrail together (V-3), in nanoseconds.
+pub(super) const POLL_DEADLINE_MAX_NS: i64 = 600 * SECOND_NS;
+/// The guardrail must be shorter than this (V-3), in nanoseconds.
+pub(super) const GUARDRAIL_LIMIT_NS: i64 = 60 * SECOND_NS;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_is_documented_and_defined_once() {
+        let mut ids = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        for s in TABLE {
+            assert!(ids.insert(s.id), "{:?} twice", s.id);
+            for key in [s.key].into_iter().filter(|key| !key.is_empty()) {
+                assert!(keys.insert(key), "{key} twice");
+            }
+            for name in s.env.iter().copied().chain([s.flag]).filter(|name| !name.is_empty()) {
+                assert!(names.insert(name), "{name} twice");
+            }
+            assert!(!s.short.is_empty() && !s.short.ends_with('.'), "{:?}", s.id);
+            assert!(s.short.len() <= 52, "{:?}: {}", s.id, s.short.len());
+            assert!(s.long.ends_with('.'), "{:?}", s.id);
+            assert!(!s.key.is_empty() || matches!(s.kind, Kind::Source(_)), "{:?}", s.id);
+            let refused = s.kind == Kind::Refused;
+            assert!(s.key.is_empty() || refused || !s.example.is_empty(), "{:?}", s.id);
+        }
+        assert_eq!(ids.last(), Some(&Id::CloudflaredReadyTimeout));
+        assert_eq!(ids.len(), Id::CloudflaredReadyTimeout as usize + 1);
+    }
+
+    #[test] // cfg C-3
+    fn dashed_spellings_are_distinct() {
+        let dashed: BTreeSet<String> = TABLE.iter().filter_map(Setting::dashed_flag).collect();
+        assert_eq!(dashed.len(), TABLE.iter().filter(|s| s.dashed).count());
+        assert!(TABLE.iter().all(|s| !dashed.contains(s.flag)));
+    }
+}

@@ -1,0 +1,340 @@
+"""The official Python SDK client of the handshake era, through every step a session can take.
+
+`client_2025.py URL [STEP...]` connects to the MCP endpoint at URL and prints one JSON line a
+step, then exits 0; the first step that fails prints what was wrong and exits 1. The server behind URL is
+`server.py`, of either era, or the npm server `@modelcontextprotocol/server-everything`. PAYLOAD_URL in the
+environment names a file that the latter can fetch: it is how it is made to answer something big.
+"""
+
+import base64
+import json
+import os
+import sys
+import time
+import zlib
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import anyio
+import httpx
+from mcp import ClientSession, McpError, types
+from mcp.client.streamable_http import streamable_http_client
+
+URL = sys.argv[1]
+PAYLOAD_URL = os.environ.get("PAYLOAD_URL", "")
+MIB = 1024 * 1024
+LONG = "trigger-long-running-operation"
+
+# What each known tool is called with. A tool that needs a capability of the client is not listed
+# by either server to a client that has none; a new tool fails here until it gets a line.
+ARGUMENTS = {
+    "echo": {"message": "hello"},
+    "get-annotated-message": {"messageType": "success", "includeImage": True},
+    "get-env": {},
+    "get-resource-links": {"count": 3},
+    "get-resource-reference": {"resourceType": "Blob", "resourceId": 2},
+    "get-structured-content": {"location": "Chicago"},
+    "get-sum": {"a": 2, "b": 3},
+    "get-tiny-image": {},
+    "gzip-file-as-resource": {
+        "name": "hello.gz",
+        "data": "data:text/plain,hello",
+        "outputType": "resource",
+    },
+    "toggle-simulated-logging": {},
+    "toggle-subscriber-updates": {},
+    LONG: {"duration": 0.1, "steps": 2},
+    "counts": {},
+    "big": {"size": 100},
+    "in-region": {"region": "eu"},
+    "change-tools": {},
+}
+# Called where it belongs, not in the round of all tools.
+ELSEWHERE = {"fail", "die", "simulate-research-query", "ask-for-name"}
+PROMPT_ARGUMENTS = {
+    "args-prompt": {"city": "Oslo", "state": "Viken"},
+    "completable-prompt": {"department": "Engineering", "name": "Alice"},
+    "resource-prompt": {"resourceType": "Text", "resourceId": "1"},
+}
+
+
+def check(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def text_of(result):
+    return "".join(c.text for c in result.content if c.type == "text")
+
+
+@asynccontextmanager
+async def connect():
+    timeout = httpx.Timeout(30, read=120)
+    async with httpx.AsyncClient(timeout=timeout) as http:
+        async with streamable_http_client(URL, http_client=http) as (reader, writer, session_id):
+            limit = timedelta(seconds=60)
+            async with ClientSession(reader, writer, read_timeout_seconds=limit) as session:
+                session.initialized = await session.initialize()
+                session.session_id = session_id()
+                yield session
+
+
+async def initialize(session):
+    answer = session.initialized
+    check(answer.serverInfo.name, "the server has no name")
+    check(answer.protocolVersion == types.LATEST_PROTOCOL_VERSION, answer.protocolVersion)
+    await session.send_ping()
+    return {"server": answer.serverInfo.name, "session": session.session_id is not None}
+
+
+async def tools(session):
+    names = [tool.name for tool in (await session.list_tools()).tools]
+    for name in names:
+        if name in ELSEWHERE:
+            continue
+        check(name in ARGUMENTS, f"no arguments known for the tool {name}")
+        result = await session.call_tool(name, ARGUMENTS[name])
+        check(not result.isError and result.content, f"{name}: {result}")
+    check(text_of(await session.call_tool("echo", {"message": "hi"})) == "Echo: hi", "echo")
+    if "toggle-simulated-logging" in names:
+        await session.call_tool("toggle-simulated-logging", {})
+        await session.call_tool("toggle-subscriber-updates", {})
+    return {"tools": len(names)}
+
+
+async def resources(session):
+    listed = (await session.list_resources()).resources
+    check(listed, "no resources")
+    for resource in listed:
+        contents = (await session.read_resource(resource.uri)).contents
+        check(contents, f"{resource.uri} is empty")
+        if str(resource.uri) == "memo://greeting":
+            check("世界 \U0001f30d\n\u2028 a line" in contents[0].text, contents[0].text)
+        if str(resource.uri) == "memo://bytes":
+            check(base64.b64decode(contents[0].blob) == bytes(range(256)), "bytes changed")
+    templates = (await session.list_resource_templates()).resourceTemplates
+    check(templates, "no resource templates")
+    for template in templates:
+        uri = template.uriTemplate.replace("{resourceId}", "1").replace("{name}", "fjords")
+        contents = (await session.read_resource(uri)).contents
+        check(contents, f"{uri} is empty")
+    return {"resources": len(listed), "templates": len(templates)}
+
+
+async def prompts(session):
+    listed = (await session.list_prompts()).prompts
+    check(len(listed) >= 2, "too few prompts")
+    for prompt in listed:
+        got = await session.get_prompt(prompt.name, PROMPT_ARGUMENTS.get(prompt.name))
+        check(got.messages, f"{prompt.name} has no messages")
+    return {"prompts": len(listed)}
+
+
+async def progress(session):
+    seen = []
+
+    async def on_progress(value, total, message):
+        seen.append((value, total))
+
+    result = await session.call_tool(
+        LONG, {"duration": 0.5, "steps": 10}, progress_callback=on_progress
+    )
+    check("completed" in text_of(result), result)
+    check(seen == [(float(n), 10.0) for n in range(1, 11)], f"progress was {seen}")
+
+
+async def errors(session):
+    """An error result is a result; an error is an error; both arrive as the server made them."""
+    result = await session.call_tool("get-sum", {"a": "not a number"})
+    check(result.isError and text_of(result), result)
+    if session.initialized.serverInfo.name.startswith("python-"):
+        result = await session.call_tool("fail", {})
+        check(result.isError and "this tool always fails" in text_of(result), result)
+    for call in (
+        session.read_resource("memo://no/such/thing"),
+        session.get_prompt("no-such-prompt"),
+        session.send_request(
+            types.Request(method="no/such/method", params=None), types.EmptyResult
+        ),
+    ):
+        try:
+            answer = await call
+        except McpError as error:
+            check(error.error.code <= 0, error.error)
+            check("tunnel_failure" not in (error.error.data or {}), error.error)
+        else:
+            check(False, f"an error was expected: {answer}")
+
+
+async def cancel(session):
+    """More calls are cancelled at once than the tunnel has workers; the next call must go through."""
+    count = 12
+    started = anyio.Semaphore(0)
+    first_id = session._request_id
+
+    async def call_for_long(scope):
+        async def on_progress(value, total, message):
+            if value == 1:
+                started.release()
+
+        with scope:
+            try:
+                await session.call_tool(
+                    LONG, {"duration": 3000, "steps": 30000}, progress_callback=on_progress
+                )
+            except McpError as error:
+                check("ancelled" in error.error.message, error.error)
+
+    scopes = [anyio.CancelScope() for _ in range(count)]
+    async with anyio.create_task_group() as group:
+        for scope in scopes:
+            group.start_soon(call_for_long, scope)
+        for _ in range(10):
+            await started.acquire()
+        for request_id in range(first_id, first_id + count):
+            await session.send_notification(
+                types.ClientNotification(types.CancelledNotification(
+                    params=types.CancelledNotificationParams(
+                        requestId=request_id, reason="no longer wanted"
+                    ),
+                ))
+            )
+        for scope in scopes:
+            scope.cancel()
+    check(text_of(await session.call_tool("echo", {"message": "next"})) == "Echo: next", "echo")
+    if session.initialized.serverInfo.name.startswith("python-"):
+        counts = json.loads(text_of(await session.call_tool("counts", {})))
+        check(counts["cancelled"] >= 10, counts)
+        return counts
+
+
+async def payloads(session):
+    for message in ('Zürich 🌍 \u2028 \\ " ' * (MIB // 16), "a" * MIB):
+        text = text_of(await session.call_tool("echo", {"message": message}))
+        check(text == "Echo: " + message, "1 MiB came back changed")
+    if session.initialized.serverInfo.name.startswith("python-"):
+        text = text_of(await session.call_tool("big", {"size": 16 * MIB}))
+        check(text == "0123456789abcdef" * MIB, f"16 MiB became {len(text)}")
+        return {"bytes": len(text)}
+    arguments = {"name": "big.gz", "data": PAYLOAD_URL, "outputType": "resource"}
+    result = await session.call_tool("gzip-file-as-resource", arguments)
+    check(not result.isError, text_of(result)[:500])
+    blob = result.content[0].resource.blob
+    check(len(blob) >= 16 * MIB, f"16 MiB became {len(blob)}")
+    data = zlib.decompress(base64.b64decode(blob), wbits=31)
+    check(data == httpx.get(PAYLOAD_URL).content, "the payload changed on the way")
+    return {"bytes": len(blob)}
+
+
+async def many_at_once(_):
+    """50 calls at once from 5 sessions: each gets its own answer and its own progress."""
+    answered = 0
+
+    async def one_call(session, number):
+        nonlocal answered
+        seen = []
+
+        async def on_progress(value, total, message):
+            seen.append((value, total))
+
+        if number % 2:
+            result = await session.call_tool("get-sum", {"a": number, "b": 1000})
+            check(f" is {number + 1000}." in text_of(result), f"{number}: {text_of(result)}")
+        else:
+            steps = 2 + number % 7
+            result = await session.call_tool(
+                LONG, {"duration": 0.2, "steps": steps}, progress_callback=on_progress
+            )
+            check(f"Steps: {steps}." in text_of(result), f"{number}: {text_of(result)}")
+            expected = [(float(n), float(steps)) for n in range(1, steps + 1)]
+            check(seen == expected, f"{number}: progress was {seen}")
+        answered += 1
+
+    async def one_session(index, ready, go):
+        async with connect() as session:
+            ready.release()
+            await go.wait()
+            async with anyio.create_task_group() as group:
+                for number in range(index * 10, index * 10 + 10):
+                    group.start_soon(one_call, session, number)
+
+    ready, go = anyio.Semaphore(0), anyio.Event()
+    async with anyio.create_task_group() as group:
+        for index in range(5):
+            group.start_soon(one_session, index, ready, go)
+        for _ in range(5):
+            await ready.acquire()
+        go.set()
+    check(answered == 50, f"{answered} of 50 answered")
+
+
+async def server_dies(session):
+    """A call that the server dies of ends in an error; the session goes on with the next server."""
+    try:
+        answer = await session.call_tool("die", {}, progress_callback=ignore)
+    except McpError as error:
+        failure = error.error
+    else:
+        check(False, f"an error was expected: {answer}")
+    while True:
+        try:
+            result = await session.call_tool("echo", {"message": "again"})
+            break
+        except McpError:
+            await anyio.sleep(0.1)
+    check(text_of(result) == "Echo: again", result)
+    return {"code": failure.code, "message": failure.message, "data": failure.data}
+
+
+async def slow_calls(session):
+    """Five calls that say `running` when the server works on them, and end when they end."""
+
+    async def slow_call():
+        async def on_progress(value, total, message):
+            if value == 1:
+                print(json.dumps({"step": "running"}), flush=True)
+
+        result = await session.call_tool(
+            LONG, {"duration": 2, "steps": 20}, progress_callback=on_progress
+        )
+        check("completed" in text_of(result), result)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(slow_call)
+
+
+async def endless_call(session):
+    """A call that says `running` and never ends by itself."""
+
+    async def on_progress(value, total, message):
+        if value == 1:
+            print(json.dumps({"step": "running"}), flush=True)
+
+    arguments = {"duration": 3000, "steps": 30000}
+    await session.call_tool(LONG, arguments, timedelta(seconds=3000), on_progress)
+
+
+async def ignore(value, total, message):
+    pass
+
+
+STEPS = [initialize, tools, resources, prompts, progress, errors, cancel, payloads, many_at_once]
+CHOSEN = [globals()[name] for name in sys.argv[2:]] or STEPS
+
+
+async def main():
+    async with connect() as session:
+        for step in CHOSEN:
+            begin = time.monotonic()
+            try:
+                with anyio.fail_after(60):
+                    detail = await step(session)
+            except Exception as error:
+                print(json.dumps({"step": step.__name__, "failed": repr(error)[:2000]}), flush=True)
+                raise
+            ms = round((time.monotonic() - begin) * 1000)
+            print(json.dumps({"step": step.__name__, "ms": ms, **(detail or {})}), flush=True)
+
+
+anyio.run(main)
