@@ -10,6 +10,7 @@ _mcp_tunnel() {
             'mcp-tunnel config') path='mcp-tunnel config' ;;
             'mcp-tunnel config check') path='mcp-tunnel config check' ;;
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
+            'mcp-tunnel health') path='mcp-tunnel health' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
         esac
     done
@@ -27,6 +28,9 @@ _mcp_tunnel() {
         --health.unix-socket | \
         --health.url-file | \
         --pid.file | \
+        --url-file | \
+        --unix-socket | \
+        --pid-file | \
         -c)
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -61,7 +65,11 @@ _mcp_tunnel() {
         --health.listen-addr | \
         --shutdown-grace | \
         --admin-ui.log-buffer-events | \
-        --proxy.check-interval)
+        --proxy.check-interval | \
+        --url | \
+        --port | \
+        --pid | \
+        --max-poll-age)
             :
             return
             ;;
@@ -80,11 +88,12 @@ _mcp_tunnel() {
     esac
     local words=
     case "$path" in
-        'mcp-tunnel') words='run config mcp-stub --help' ;;
+        'mcp-tunnel') words='run config health mcp-stub --help' ;;
         'mcp-tunnel run') words='--config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel config') words='check show --help' ;;
         'mcp-tunnel config check') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel config show') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
+        'mcp-tunnel health') words='--url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel mcp-stub') words='--help' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use lexopt::Arg;
 
+use super::health::health;
 use super::{config, run_command};
 use crate::settings::problem::{did_you_mean, nearest};
 use crate::settings::{Flags, TABLE, flags};
@@ -145,6 +146,37 @@ pub const ROOT: Command = Command {
                     run: config::show,
                 },
             ],
+        },
+        Command {
+            name: "health",
+            short: "Ask a running tunnel whether it is well",
+            long: "Asks /healthz and /readyz of a running daemon. Finds it by --url, --url-file, \
+                   --port or --unix-socket, or else by the same configuration as `run`. Exit \
+                   code 0 if all is well, 2 if not.",
+            words: &[],
+            flags: &[
+                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
+                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
+                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
+                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
+                Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
+                Flag {
+                    name: "require-control-plane-poll",
+                    metavar: "",
+                    short: "A poll must have succeeded",
+                },
+                Flag {
+                    name: "max-poll-age",
+                    metavar: "DURATION",
+                    short: "A poll must have succeeded within this time",
+                },
+                JSON,
+            ],
+            takes_settings: true,
+            example: "mcp-tunnel health --port 8080 --max-poll-age 2m",
+            children: &[],
+            run: health,
         },
         Command {
             name: STUB,
