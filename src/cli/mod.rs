@@ -8,8 +8,14 @@ mod config;
 pub mod docs;
 mod health;
 mod help;
+mod init;
+mod output;
+mod preflight;
+mod profiles;
 pub mod run;
+mod samples;
 pub mod stub;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -88,6 +94,17 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
 /// The configuration that the command was given.
 fn load(invocation: &Invocation) -> Loaded {
     crate::settings::load(&invocation.settings, &Env::of_process())
+}
+
+/// `help`: a topic, a command, or the list of both.
+fn help_command(invocation: &Invocation) -> ExitCode {
+    match help::on(&invocation.words) {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => fail(&wrong),
+    }
 }
 
 /// `run`: the checked configuration goes to the daemon.
