@@ -85,11 +85,16 @@ impl Server {
         // A frame of which a child took no byte before its end goes to the next child. That is
         // no replay: nobody has seen it (M-6).
         loop {
+            let number = self.shared.lock().number();
+            let mailbox = Arc::new(Mailbox::new());
+            // The text may be long: made outside the lock.
+            let bytes = match kind {
+                CallKind::Initialize => Vec::new(),
+                _ => outgoing.request(number),
+            };
             let queue = |state: &mut State| {
-                let number = state.number();
                 let deadline = Instant::now() + self.shared.config.limits.initialize;
                 let live = state.live.as_mut()?;
-                let mailbox = Arc::new(Mailbox::new());
                 live.calls.add(
                     number,
                     Call {
@@ -105,10 +110,7 @@ impl Server {
                     CallKind::Initialize => {
                         live.begin_initialize(number, message, false, deadline);
                     }
-                    _ => {
-                        let bytes = outgoing.request(number);
-                        live.ask(number, bytes);
-                    }
+                    _ => live.ask(number, bytes),
                 }
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
             };
@@ -138,15 +140,13 @@ impl Server {
         };
         let wish = Wish { initialize: None, modern_request: false };
         loop {
+            let mailbox = Arc::new(Mailbox::new());
+            let frame = (bytes.clone(), Some(mailbox.clone()));
             let queue = |state: &mut State| {
                 let number = state.number();
+                let (bytes, written) = frame;
                 let live = state.live.as_mut()?;
-                let mailbox = Arc::new(Mailbox::new());
-                live.stdin.push(Frame {
-                    number,
-                    bytes: bytes.clone(),
-                    written: Some(mailbox.clone()),
-                });
+                live.stdin.push(Frame { number, bytes, written });
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
             };
             let Passed::Queued(ticket) = self.pass(wish, bounds, queue)? else {
@@ -201,28 +201,26 @@ impl Server {
         &self,
         wish: Wish<'_>,
         bounds: &Bounds,
-        queue: impl Fn(&mut State) -> Option<Ticket>,
+        queue: impl FnOnce(&mut State) -> Option<Ticket>,
     ) -> Result<Passed, CallError> {
         loop {
             let now = Instant::now();
-            let changed = {
-                let mut state = self.shared.lock();
-                if bounds.cancel.is_cancelled() {
-                    return Err(CallError::Cancelled);
-                }
-                if now >= bounds.limit {
-                    return Err(CallError::TimedOut);
-                }
-                match state.gate(wish, &self.shared.config.limits, now) {
-                    Gate::Refused(error) => return Err(error),
-                    Gate::Answered(json) => return Ok(Passed::Answered(json)),
-                    Gate::Wait(changed) => changed,
-                    Gate::Go => match queue(&mut state) {
-                        Some(ticket) => return Ok(Passed::Queued(ticket)),
-                        None => return Err(PIPE_CLOSED.into()),
-                    },
+            if bounds.cancel.is_cancelled() {
+                return Err(CallError::Cancelled);
+            }
+            if now >= bounds.limit {
+                return Err(CallError::TimedOut);
+            }
+            let mut state = self.shared.lock();
+            let changed = match state.gate(wish, &self.shared.config.limits, now) {
+                Gate::Refused(error) => return Err(error),
+                Gate::Answered(json) => return Ok(Passed::Answered(json)),
+                Gate::Wait(changed) => changed,
+                Gate::Go => {
+                    return queue(&mut state).map(Passed::Queued).ok_or(PIPE_CLOSED.into());
                 }
             };
+            drop(state);
             // The supervisor may have to ask the child something first.
             self.shared.look();
             crossbeam_channel::select! {
