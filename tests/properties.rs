@@ -45,7 +45,11 @@ fn every_property_holds_for_the_seeds_and_their_neighbours() {
         assert!(!seeds.is_empty(), "{name} has no seeds");
         let try_one = |bytes: &[u8]| {
             let held = catch_unwind(AssertUnwindSafe(|| property(bytes)));
-            assert!(held.is_ok(), "{name} does not hold for {:?}", bytes.escape_ascii().to_string());
+            assert!(
+                held.is_ok(),
+                "{name} does not hold for {:?}",
+                bytes.escape_ascii().to_string()
+            );
         };
         for seed in &seeds {
             try_one(seed);

@@ -17,12 +17,14 @@ pub mod message;
 pub mod notes;
 pub mod server_info;
 pub mod sse;
+pub mod stdio_lines;
+pub mod stdio_rewrite;
 
 /// Takes bytes; panics if its property does not hold for them.
 pub type Property = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and seed directories.
-pub const ALL: [(&str, Property); 10] = [
+pub const ALL: [(&str, Property); 12] = [
     ("chunked", chunked::check),
     ("command", command::check),
     ("config", config::check),
@@ -33,6 +35,8 @@ pub const ALL: [(&str, Property); 10] = [
     ("notes", notes::check),
     ("server_info", server_info::check),
     ("sse", sse::check),
+    ("stdio_lines", stdio_lines::check),
+    ("stdio_rewrite", stdio_rewrite::check),
 ];
 
 /// The pieces of `bytes` when it is cut by a recipe: each recipe byte is the length of a piece,
