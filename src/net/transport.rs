@@ -211,6 +211,9 @@ fn limit(timeout: NextTimeout) -> Option<Instant> {
 fn timeout_or(error: io::Error, reason: Timeout) -> ureq::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => ureq::Error::Timeout(reason),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+            ureq::Error::Io(Fault::Cut(error).into())
+        }
         _ => ureq::Error::Io(error),
     }
 }
