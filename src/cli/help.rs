@@ -84,7 +84,7 @@ fn settings(out: &mut String, long: bool) {
                 entry(out, s);
             } else {
                 let short = match s.default {
-                    "" => s.short.to_owned(),
+                    "" | "false" => s.short.to_owned(),
                     default => format!("{} [{default}]", s.short),
                 };
                 row(out, &flag_of(s), &short, 38);

@@ -5,6 +5,7 @@
 
 mod command;
 mod config;
+pub mod docs;
 mod help;
 pub mod run;
 pub mod stub;
@@ -19,6 +20,13 @@ use command::{Invocation, Parsed};
 
 /// Exit code of anything that went wrong: flags, configuration, start (section 13).
 const FAILURE: u8 = 1;
+
+/// What the exit codes mean, for the manual.
+const EXIT_CODES: [(u8, &str); 3] = [
+    (0, "Success, help, or a stop by a signal."),
+    (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
+    (2, "A check was completed and its result is negative: `doctor`, `health`."),
+];
 
 /// Runs the command that the arguments, without the program's name, ask for.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

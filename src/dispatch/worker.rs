@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Outlet, Queued};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
 use crate::control_plane::{Delivery, Responder};
-use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt};
+use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
@@ -26,12 +27,14 @@ const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Ti
 /// One thread's way to a server.
 pub(super) enum Hop {
     Http(Box<HttpHop>),
+    Stdio(Arc<StdioChannel>),
 }
 
 impl Hop {
     pub(super) fn new(binding: &Binding, abandon: &Cancel) -> Self {
         match binding {
             Binding::Http(binding) => Self::Http(Box::new(binding.hop(abandon.clone()))),
+            Binding::Stdio(channel) => Self::Stdio(Arc::clone(channel)),
         }
     }
 }
@@ -39,7 +42,7 @@ impl Hop {
 pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
     pub(super) responder: Responder,
-    pub(super) stats: std::sync::Arc<DispatchStats>,
+    pub(super) stats: Arc<DispatchStats>,
     pub(super) ttl: Duration,
     pub(super) abandon: Cancel,
 }
@@ -110,6 +113,7 @@ impl Worker {
                 let delivered = self.in_order(queued, bounds).and_then(|()| {
                     self.timed(|| match hop {
                         Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
+                        Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
                     })
                 });
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
@@ -169,6 +173,9 @@ impl Worker {
         };
         self.timed(|| match hop {
             Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
+            Hop::Stdio(channel) => {
+                channel.request(message, &command.headers, bounds, &mut on_notification)
+            }
         })
     }
 
@@ -225,6 +232,8 @@ impl Worker {
         let ended = self.in_order(queued, bounds).and_then(|()| {
             self.timed(|| match hop {
                 Hop::Http(hop) => hop.terminate(&command.headers, bounds),
+                // A child has no sessions to end (F-56).
+                Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
             })
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)

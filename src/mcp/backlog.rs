@@ -1,12 +1,17 @@
 //! Notifications of one call that have arrived and are not posted yet.
 //!
-//! The control plane may be slower than the MCP server. Then the server must not be held up for
-//! every step of a progress bar, nor may the posting of old steps use up the time of the answer:
-//! of the progress of one token only the latest waits, all else keeps its place (B-27).
+//! The control plane may be slower than the MCP server. While it is, the server must not be held
+//! up for every step of a progress bar, nor may the posting of old steps use up the time of the
+//! answer: of the progress of one token only the latest is posted, all else in its order (B-27).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::wire::json::Members;
+
+/// How long a call may be busy posting notifications, without having caught up with its server,
+/// before it leaves out old progress: what old progress may cost the answer, at most.
+pub(super) const BEHIND: Duration = Duration::from_secs(1);
 
 /// Most notifications that wait. A call that has more to say waits with them in the socket.
 const NOTES_MAX: usize = 256;
@@ -34,24 +39,25 @@ impl Backlog {
         self.notes.len() < NOTES_MAX && self.bytes < BYTES_MAX
     }
 
-    /// Takes in a notification; an earlier progress of the same token gives way to it.
+    /// Takes in a notification.
     pub fn push(&mut self, method: &str, text: String) {
         let token = if method == "notifications/progress" { token(&text) } else { None };
-        if token.is_some()
-            && let Some(older) = self.notes.iter().position(|note| note.token == token)
-            && let Some(older) = self.notes.remove(older)
-        {
-            self.bytes -= older.text.len();
-        }
         self.bytes += text.len();
         self.notes.push_back(Note { text, token });
     }
 
-    /// The oldest notification.
-    pub fn pop(&mut self) -> Option<String> {
-        let note = self.notes.pop_front()?;
-        self.bytes -= note.text.len();
-        Some(note.text)
+    /// The oldest notification; if the call is `behind`, progress that later progress of the same
+    /// token has overtaken is passed over.
+    pub fn pop(&mut self, behind: bool) -> Option<String> {
+        loop {
+            let note = self.notes.pop_front()?;
+            self.bytes -= note.text.len();
+            let overtaken =
+                note.token.is_some() && self.notes.iter().any(|later| later.token == note.token);
+            if !(behind && overtaken) {
+                return Some(note.text);
+            }
+        }
     }
 
     /// Whether none waits.
@@ -75,12 +81,11 @@ mod tests {
         )
     }
 
-    fn drain(mut backlog: Backlog) -> Vec<String> {
-        std::iter::from_fn(|| backlog.pop()).collect()
+    fn drain(mut backlog: Backlog, behind: bool) -> Vec<String> {
+        std::iter::from_fn(|| backlog.pop(behind)).collect()
     }
 
-    #[test] // B-27
-    fn the_latest_progress_of_a_token_waits_and_all_else_keeps_its_place() {
+    fn mixed() -> Backlog {
         let mut backlog = Backlog::default();
         for (token, step) in [("1", 1), ("\"1\"", 1), ("1", 2)] {
             backlog.push("notifications/progress", progress(token, step));
@@ -88,8 +93,18 @@ mod tests {
         backlog.push("notifications/message", "log".to_owned());
         backlog.push("notifications/progress", progress("1", 3));
         backlog.push("notifications/message", "log".to_owned());
-        let expected = [&progress("\"1\"", 1), "log", &progress("1", 3), "log"].map(str::to_owned);
-        assert_eq!(drain(backlog), expected);
+        backlog
+    }
+
+    #[test] // B-27
+    fn a_call_that_is_behind_posts_the_latest_progress_and_all_else_in_its_order() {
+        let expected = [&progress("\"1\"", 1), "log", &progress("1", 3), "log"];
+        assert_eq!(drain(mixed(), true), expected.map(str::to_owned));
+    }
+
+    #[test] // F-22
+    fn a_call_that_keeps_up_posts_everything() {
+        assert_eq!(drain(mixed(), false).len(), 6);
     }
 
     #[test] // B-27
@@ -97,7 +112,7 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push("notifications/progress", "{}".to_owned());
         backlog.push("notifications/progress", "{}".to_owned());
-        assert_eq!(drain(backlog).len(), 2);
+        assert_eq!(drain(backlog, true).len(), 2);
     }
 
     #[test] // B-27
@@ -111,7 +126,7 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push("n", "x".repeat(BYTES_MAX));
         assert!(!backlog.has_room());
-        backlog.pop();
+        backlog.pop(false);
         assert!(backlog.has_room() && backlog.is_empty());
     }
 }

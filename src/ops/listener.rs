@@ -142,7 +142,7 @@ impl Pages {
         for (name, verdict) in &report.conditions {
             let holds = !matches!(verdict, Verdict::NotReady(_));
             let help = "1 if this condition of readiness holds.";
-            let labels = [("condition", *name)];
+            let labels = [("condition", name.as_str())];
             page.gauge("mcp_tunnel_condition", help, &labels, f64::from(u8::from(holds)));
         }
         self.process.write(&mut page);

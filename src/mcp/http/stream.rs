@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Method;
 
 use super::{Exchange, HttpHop, media_type, restored};
-use crate::mcp::backlog::Backlog;
+use crate::mcp::backlog::{BEHIND, Backlog};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
 use crate::mcp::sse::{Event, Parser, TooLarge};
@@ -43,8 +43,21 @@ struct Source {
     reply: Reply,
     parser: Parser,
     backlog: Backlog,
+    /// When all that had arrived was posted last.
+    caught_up: Instant,
     /// Something new has come since the stream was opened or taken up again.
     progressed: bool,
+}
+
+impl Source {
+    fn new(reply: Reply, parser: Parser) -> Self {
+        let backlog = Backlog::default();
+        Self { reply, parser, backlog, caught_up: Instant::now(), progressed: false }
+    }
+
+    fn next_note(&mut self) -> Option<String> {
+        self.backlog.pop(self.caught_up.elapsed() > BEHIND)
+    }
 }
 
 impl HttpHop {
@@ -59,18 +72,17 @@ impl HttpHop {
         on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let answer = |json| Answer { status, headers: received.clone(), json };
-        let parser = Parser::new(MESSAGE_MAX);
-        let mut source = Source { reply, parser, backlog: Backlog::default(), progressed: false };
+        let mut source = Source::new(reply, Parser::new(MESSAGE_MAX));
         let mut attempts = 0;
         loop {
             let end = loop {
                 let end = self.take_in(exchange, &mut source);
-                while let Some(json) = source.backlog.pop() {
+                while let Some(json) = source.next_note() {
                     if on_notification(answer(json)).is_break() {
                         return Err(CallError::Unwanted);
                     }
                     if end.is_none() {
-                        // More may have arrived meanwhile, and make what waits obsolete.
+                        // More may have arrived meanwhile, and overtake what waits.
                         break;
                     }
                 }
@@ -94,7 +106,7 @@ impl HttpHop {
         }
     }
 
-    /// Takes in what has arrived. Waits for more only while no notification is to be posted.
+    /// Takes in what has arrived, and waits for more only if no notification is to be posted.
     /// `None` while the stream goes on.
     fn take_in(&self, exchange: &Exchange<'_>, source: &mut Source) -> Option<End> {
         let mut buf = [0; READ_SIZE];
@@ -112,10 +124,16 @@ impl HttpHop {
                     }
                 }
             }
-            let read = match (source.backlog.has_room(), source.backlog.is_empty()) {
-                (false, _) => return None,
-                (true, false) => source.reply.read_arrived(&mut buf),
-                (true, true) => source.reply.read(&mut buf).map(Some),
+            if !source.backlog.has_room() {
+                return None;
+            }
+            let read = match source.reply.read_arrived(&mut buf) {
+                Ok(None) if source.backlog.is_empty() => {
+                    let read = source.reply.read(&mut buf).map(Some);
+                    source.caught_up = Instant::now();
+                    read
+                }
+                read => read,
             };
             match read {
                 Ok(None) => return None,
@@ -192,8 +210,7 @@ impl HttpHop {
             match self.send(Method::GET, headers.clone(), None, limit) {
                 Ok(reply) if is_stream(&reply) => {
                     let parser = Parser::resumed(MESSAGE_MAX, last_id, retry_ms);
-                    let backlog = Backlog::default();
-                    return Ok(Source { reply, parser, backlog, progressed: false });
+                    return Ok(Source::new(reply, parser));
                 }
                 // The server is there and has no such stream.
                 Ok(reply) => {
