@@ -18,7 +18,8 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
-use crate::mcp::{Binding, HttpBinding, probe};
+use crate::mcp::stdio::{Limits, StdioConfig};
+use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
 use crate::net::client::header_value;
 use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
@@ -36,6 +37,19 @@ use crate::wire::{CLIENT_VERSION, ChannelName};
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// How long threads that were told to end may take to do so.
 const LAST_THREADS: Duration = Duration::from_secs(1);
+/// How long children have to end once nothing is in flight: their input is closed, then they are
+/// told to, then they are killed.
+const CHILD_GRACE: Duration = Duration::from_secs(5);
+/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
+/// belongs to them too.
+const SECRET_VARIABLES: [&str; 6] = [
+    "CONTROL_PLANE_API_KEY",
+    "CONTROL_PLANE_EXTRA_HEADERS",
+    "MCP_EXTRA_HEADERS",
+    "MCP_DISCOVERY_EXTRA_HEADERS",
+    "OPENAI_ADMIN_KEY",
+    "CLOUDFLARED_TUNNEL_TOKEN",
+];
 /// Stack of the threads made here, in bytes; none of them recurses over input.
 const STACK: usize = 512 * 1024;
 
@@ -68,6 +82,7 @@ struct Parts {
     end: Cancel,
     pool: Pool,
     threads: Vec<JoinHandle<()>>,
+    children: Vec<Arc<StdioChannel>>,
     grace: Duration,
 }
 
@@ -103,6 +118,7 @@ fn start(config: &Config) -> Result<Daemon, String> {
         outlet: outlet.clone(),
         queue_capacity: config.control_plane.max_inflight,
         workers: config.mcp.max_concurrent_requests,
+        bindings: bindings.clone(),
         logger,
     });
     let listener = Listener::start(
@@ -134,12 +150,14 @@ fn start(config: &Config) -> Result<Daemon, String> {
 
     let mut threads = Vec::new();
     let (settled, all_settled) = bounded::<()>(0);
-    let http: Vec<Arc<HttpBinding>> = bindings
-        .iter()
-        .filter_map(|(_, binding)| match binding {
-            Binding::Http(http) => Some(Arc::clone(http)),
-        })
-        .collect();
+    let mut http = Vec::new();
+    let mut children = Vec::new();
+    for (_, binding) in &bindings {
+        match binding {
+            Binding::Http(binding) => http.push(Arc::clone(binding)),
+            Binding::Stdio(channel) => children.push(Arc::clone(channel)),
+        }
+    }
     let probe_stop = stop.clone();
     threads.push(spawn("probe", move || probe::run(&http, &probe_stop, settled))?);
 
@@ -166,13 +184,15 @@ fn start(config: &Config) -> Result<Daemon, String> {
         workers = config.mcp.max_concurrent_requests;
         "mcp-tunnel started"
     );
-    let parts = Parts { stop, abandon, end, pool, threads, grace: config.process.shutdown_grace };
+    let grace = config.process.shutdown_grace;
+    let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon { signals, logger, readiness, parts, _listener: listener, _pid_file: pid_file })
 }
 
 impl Daemon {
     fn serve(self) -> ExitCode {
         let Self { mut signals, logger, readiness, parts, _listener, _pid_file } = self;
+        let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
             match signals.wait() {
@@ -196,6 +216,9 @@ impl Daemon {
                 }
                 Event::StopNow(code) => {
                     log::warn!("second signal: ending at once");
+                    for child in &children {
+                        child.stop(Duration::ZERO);
+                    }
                     return ExitCode::from(code);
                 }
                 Event::Closed => {
@@ -210,7 +233,7 @@ impl Daemon {
 /// The way down: no more polls, then what is in hand finishes or is answered with a failure,
 /// then the threads end.
 fn take_down(parts: Parts, closer: &Closer) {
-    let Parts { stop, abandon, end, pool, threads, grace } = parts;
+    let Parts { stop, abandon, end, pool, threads, children, grace } = parts;
     stop.cancel();
     if !pool.wait_until(Instant::now() + grace) {
         log::warn!("the grace period is over: calls in flight are answered with a failure");
@@ -220,6 +243,9 @@ fn take_down(parts: Parts, closer: &Closer) {
         }
     }
     abandon.cancel();
+    for child in &children {
+        child.stop(CHILD_GRACE);
+    }
     if pool.wait_until(Instant::now() + LAST_THREADS) {
         end.cancel();
         pool.join();
@@ -333,10 +359,29 @@ fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, 
                     trust.cloned(),
                     fixed.clone(),
                 )),
-                Target::Stdio { .. } => return Err("stdio is not wired yet".to_owned()),
+                Target::Stdio { argv } => Binding::Stdio(
+                    StdioChannel::start(StdioConfig {
+                        channel: channel.clone(),
+                        argv: argv.clone(),
+                        remove_env: secret_variables(config),
+                        limits: Limits::default(),
+                    })
+                    .map_err(|e| e.to_string())?,
+                ),
             };
             Ok((channel, made))
         })
+        .collect()
+}
+
+/// Variables of our own environment that hold our secrets: no business of a child (B-18).
+fn secret_variables(config: &Config) -> Vec<String> {
+    let key = config.control_plane.api_key.expose();
+    std::env::vars_os()
+        .filter(|(name, value)| {
+            SECRET_VARIABLES.iter().any(|secret| name == secret) || value == key
+        })
+        .filter_map(|(name, _)| name.into_string().ok())
         .collect()
 }
 

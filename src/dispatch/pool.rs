@@ -26,7 +26,6 @@ const EXPRESS_THREADS: usize = 2;
 const STACK: usize = 512 * 1024;
 
 /// What the threads need.
-#[derive(Debug)]
 pub struct PoolConfig {
     /// Threads that take calls, at least one.
     pub workers: usize,

@@ -2,12 +2,13 @@
 //! (forwarding.md, sections 3 to 11).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Outlet, Queued};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
 use crate::control_plane::{Delivery, Responder};
-use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt};
+use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
@@ -25,12 +26,14 @@ const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Ti
 /// One thread's way to a server.
 pub(super) enum Hop {
     Http(Box<HttpHop>),
+    Stdio(Arc<StdioChannel>),
 }
 
 impl Hop {
     pub(super) fn new(binding: &Binding, abandon: &Cancel) -> Self {
         match binding {
             Binding::Http(binding) => Self::Http(Box::new(binding.hop(abandon.clone()))),
+            Binding::Stdio(channel) => Self::Stdio(Arc::clone(channel)),
         }
     }
 }
@@ -38,7 +41,7 @@ impl Hop {
 pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
     pub(super) responder: Responder,
-    pub(super) stats: std::sync::Arc<DispatchStats>,
+    pub(super) stats: Arc<DispatchStats>,
     pub(super) ttl: Duration,
     pub(super) abandon: Cancel,
 }
@@ -109,6 +112,10 @@ impl Worker {
                 let delivered = self.in_order(queued, bounds).and_then(|()| {
                     self.timed(|| match hop {
                         Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
+                        Hop::Stdio(channel) => channel
+                            .notify(message, command.session_id(), bounds.limit, &bounds.cancel)
+                            .map(|()| Receipt { status: 200, headers: Headers::new() })
+                            .map_err(CallError::from),
                     })
                 });
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
@@ -160,6 +167,16 @@ impl Worker {
         };
         self.timed(|| match hop {
             Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
+            Hop::Stdio(channel) => channel
+                .request(message, command.session_id(), bounds.limit, &bounds.cancel, &mut |json| {
+                    on_notification(Answer { status: 200, headers: Headers::new(), json });
+                })
+                .map(|answer| Answer {
+                    status: answer.status,
+                    headers: Headers::new(),
+                    json: answer.json,
+                })
+                .map_err(CallError::from),
         })
     }
 
@@ -228,6 +245,8 @@ impl Worker {
         let ended = self.in_order(queued, bounds).and_then(|()| {
             self.timed(|| match hop {
                 Hop::Http(hop) => hop.terminate(&command.headers, bounds),
+                // A child has no sessions to end (F-56).
+                Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
             })
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)

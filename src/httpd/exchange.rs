@@ -192,18 +192,36 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// If the client did not take the whole answer.
     pub fn respond(
-        mut self,
+        self,
         status: u16,
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<(), WriteError> {
+        self.respond_parts(status, headers, &[body])
+    }
+
+    /// Like [`Exchange::respond`], with a body in several pieces that need not be joined.
+    ///
+    /// # Errors
+    /// If the client did not take the whole answer.
+    pub fn respond_parts(
+        mut self,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &[&[u8]],
+    ) -> Result<(), WriteError> {
         let mut head = self.start(status, headers);
-        if may_have_body(status) {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let has_body = may_have_body(status);
+        if has_body {
+            let length: usize = body.iter().map(|part| part.len()).sum();
+            head.push_str(&format!("Content-Length: {length}\r\n"));
         }
         head.push_str("\r\n");
-        let sent = if may_have_body(status) && self.head.method != "HEAD" { body } else { b"" };
-        let result = self.link.write(&[head.as_bytes(), sent]);
+        let mut parts = vec![head.as_bytes()];
+        if has_body && self.head.method != "HEAD" {
+            parts.extend_from_slice(body);
+        }
+        let result = self.link.write(&parts);
         self.link.close |= result.is_err();
         result
     }

@@ -13,7 +13,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::sse::Parser;
-use super::state::ChannelState;
+use super::state::ServerState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
@@ -47,7 +47,7 @@ pub struct HttpBinding {
     url: Uri,
     client: ClientConfig,
     fixed: Vec<(HeaderName, HeaderValue)>,
-    state: Arc<ChannelState>,
+    state: Arc<ServerState>,
 }
 
 impl fmt::Debug for HttpBinding {
@@ -67,11 +67,11 @@ impl HttpBinding {
         fixed: Vec<(HeaderName, HeaderValue)>,
     ) -> Arc<Self> {
         let client = ClientConfig { trust, unix_socket, idle: IDLE, linger: None };
-        Arc::new(Self { url, client, fixed, state: Arc::new(ChannelState::new(channel)) })
+        Arc::new(Self { url, client, fixed, state: Arc::new(ServerState::new(channel)) })
     }
 
     /// Whether the server answers.
-    pub fn state(&self) -> &Arc<ChannelState> {
+    pub fn state(&self) -> &Arc<ServerState> {
         &self.state
     }
 
@@ -124,7 +124,7 @@ struct Exchange<'a> {
 
 impl HttpHop {
     /// The server's state cell.
-    pub fn state(&self) -> &ChannelState {
+    pub fn state(&self) -> &ServerState {
         &self.binding.state
     }
 

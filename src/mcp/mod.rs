@@ -10,6 +10,7 @@ pub mod http;
 pub mod probe;
 pub mod sse;
 pub mod state;
+pub mod stdio;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,13 +19,26 @@ use crate::net::Cancel;
 use crate::wire::{Failure, Headers};
 
 pub use http::{HttpBinding, HttpHop};
-pub use state::ChannelState;
+pub use state::ServerState;
+pub use stdio::StdioChannel;
 
 /// Who serves a channel.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Binding {
     /// A server behind Streamable HTTP.
     Http(Arc<HttpBinding>),
+    /// A child process.
+    Stdio(Arc<StdioChannel>),
+}
+
+impl Binding {
+    /// One line for the operator if the server does not answer.
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Http(http) => http.state().check().err(),
+            Self::Stdio(stdio) => stdio.status().state.complaint(),
+        }
+    }
 }
 
 /// Largest message that is taken from an MCP server, in bytes: four times the 16 MiB that must
@@ -71,6 +85,17 @@ pub enum CallError {
     Failed(Failure, Headers),
     /// A request of the stateless protocol for a server that keeps sessions (M-20).
     OlderServer,
+}
+
+impl From<stdio::CallError> for CallError {
+    fn from(error: stdio::CallError) -> Self {
+        match error {
+            stdio::CallError::TimedOut => Self::TimedOut,
+            stdio::CallError::Cancelled => Self::Cancelled,
+            stdio::CallError::Failed(failure) => failure.into(),
+            stdio::CallError::LegacyServer => Self::OlderServer,
+        }
+    }
 }
 
 impl From<Failure> for CallError {

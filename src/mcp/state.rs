@@ -8,7 +8,7 @@ use crate::wire::ChannelName;
 
 /// The cell that a channel writes and `ops` reads.
 #[derive(Debug)]
-pub struct ChannelState {
+pub struct ServerState {
     name: ChannelName,
     inner: Mutex<Inner>,
 }
@@ -20,7 +20,7 @@ struct Inner {
     seen_at: Option<Instant>,
 }
 
-impl ChannelState {
+impl ServerState {
     /// A channel whose server has not answered yet.
     pub fn new(name: ChannelName) -> Self {
         let inner =
@@ -75,7 +75,7 @@ mod tests {
 
     #[test] // B-28
     fn a_state_goes_up_and_down_and_up_again() {
-        let state = ChannelState::new(ChannelName::main());
+        let state = ServerState::new(ChannelName::main());
         assert!(state.check().is_err());
         state.answered();
         assert_eq!(state.check(), Ok(()));

@@ -8,7 +8,7 @@ use crate::control_plane::respond::RespondStats;
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
-use crate::mcp::Binding;
+use crate::mcp::{Binding, StdioChannel};
 use crate::ops::log::Logger;
 use crate::ops::metrics::{Exposition, Source, Unit};
 use crate::ops::readiness::{Condition, Verdict};
@@ -29,14 +29,9 @@ pub(super) fn conditions(
     let poll = Arc::clone(poll);
     let mut conditions =
         vec![Condition::new("control_plane", move || control_plane(&poll, attempt_limit))];
-    let states: Vec<_> = bindings
-        .iter()
-        .map(|(_, binding)| match binding {
-            Binding::Http(http) => Arc::clone(http.state()),
-        })
-        .collect();
+    let bindings = bindings.to_vec();
     conditions.push(Condition::new("mcp", move || {
-        let down = states.iter().find_map(|state| Some((state.name(), state.check().err()?)));
+        let down = bindings.iter().find_map(|(name, binding)| Some((name, binding.complaint()?)));
         match down {
             None => Verdict::Ready,
             Some((name, reason)) => {
@@ -75,13 +70,20 @@ pub(super) struct Seen {
     pub(super) outlet: Outlet,
     pub(super) queue_capacity: usize,
     pub(super) workers: usize,
+    pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) logger: &'static Logger,
 }
 
 /// What goes onto the metrics page (operations.md, section 4).
 pub(super) fn sources(seen: Seen) -> Vec<Source> {
     let logger = seen.logger;
+    let stdio: Vec<_> = seen.bindings.iter().filter_map(stdio_channel).collect();
     vec![
+        Box::new(move |out| {
+            for (name, channel) in &stdio {
+                child_metrics(name, channel, out);
+            }
+        }),
         Box::new(move |out| {
             poll_metrics(&seen.poll, out);
             queue_metrics(&seen, out);
@@ -89,6 +91,72 @@ pub(super) fn sources(seen: Seen) -> Vec<Source> {
         }),
         Box::new(move |out| logger.write_metrics(out)),
     ]
+}
+
+fn stdio_channel(
+    (name, binding): &(ChannelName, Binding),
+) -> Option<(ChannelName, Arc<StdioChannel>)> {
+    match binding {
+        Binding::Stdio(channel) => Some((name.clone(), Arc::clone(channel))),
+        Binding::Http(_) => None,
+    }
+}
+
+fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Exposition) {
+    let stats = channel.stats();
+    let labels = [("channel", name.as_str())];
+    let in_flight = stats.in_flight.get() as f64;
+    out.gauge("mcp_tunnel_child_in_flight", "Calls at the child.", &labels, in_flight);
+    let restarts = channel.status().restarts;
+    let counters = [
+        ("mcp_tunnel_child_restarts_total", "Children started after the first.", restarts),
+        (
+            "mcp_tunnel_child_start_failures_total",
+            "Starts of a child that failed.",
+            stats.start_failures.get(),
+        ),
+        (
+            "mcp_tunnel_child_lost_calls_total",
+            "Calls that a child's end left without an answer.",
+            stats.lost_calls.get(),
+        ),
+        (
+            "mcp_tunnel_child_stalls_total",
+            "Times that a child stopped reading.",
+            stats.stalls.get(),
+        ),
+        (
+            "mcp_tunnel_child_late_responses_total",
+            "Answers that nobody waited for any more.",
+            stats.late_responses.get(),
+        ),
+        (
+            "mcp_tunnel_child_requests_total",
+            "Requests of the child, all answered by the tunnel.",
+            stats.server_requests.get(),
+        ),
+        (
+            "mcp_tunnel_child_stderr_held_back_total",
+            "Lines on the child's stderr that were too many for the log.",
+            stats.stderr_held_back.get(),
+        ),
+    ];
+    for (metric, help, value) in counters {
+        out.counter(metric, help, &labels, value);
+    }
+    for (reason, counter) in [
+        ("no_message", &stats.stray_lines),
+        ("oversized", &stats.oversized_lines),
+        ("stranger", &stats.dropped_stranger),
+        ("unattributable", &stats.dropped_unattributable),
+        ("overflow", &stats.dropped_overflow),
+        ("urgent", &stats.dropped_urgent),
+        ("swallowed", &stats.swallowed),
+    ] {
+        let help = "Lines and messages of or for a child that went no further.";
+        let labels = [("channel", name.as_str()), ("reason", reason)];
+        out.counter("mcp_tunnel_child_dropped_total", help, &labels, counter.get());
+    }
 }
 
 fn poll_metrics(poll: &PollState, out: &mut Exposition) {

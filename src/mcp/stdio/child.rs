@@ -1,0 +1,308 @@
+//! One child process and the threads on its pipes.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use log::info;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::lines::Lines;
+use super::stdin::{Stdin, WriterEnd};
+use super::throttle::{Heads, Throttle, printable};
+use super::{Shared, StdioConfig};
+use crate::net::Cancel;
+
+/// How much is read from a pipe at once, in bytes: what a pipe holds.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// Most bytes that are still read from a pipe after its child is gone. A full pipe of the
+/// largest usual size; more comes only from a process that escaped the group.
+const DRAIN_MAX: usize = 1024 * 1024;
+
+/// How much of a line of the child's stderr reaches the log, in bytes.
+const STDERR_LINE: usize = 1024;
+
+/// Lines of the child's stderr that reach the log in one minute.
+const STDERR_PER_MINUTE: u32 = 300;
+
+/// Stack of the threads of a channel, in bytes. They neither recurse nor keep buffers on it.
+const STACK: usize = 256 * 1024;
+
+/// Why the command could not be started.
+#[derive(Debug)]
+pub struct StartError {
+    program: String,
+    error: io::Error,
+}
+
+impl StartError {
+    pub(super) fn of(config: &StdioConfig, error: io::Error) -> Self {
+        Self { program: config.argv.first().cloned().unwrap_or_default(), error }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, error } = self;
+        write!(f, "cannot start the MCP command `{program}`: ")?;
+        match error.kind() {
+            io::ErrorKind::NotFound if program.contains('/') => f.write_str(
+                "there is no such file, or the interpreter in its first line is missing",
+            ),
+            io::ErrorKind::NotFound => {
+                f.write_str("there is no such program on PATH (install it, or give its whole path)")
+            }
+            io::ErrorKind::PermissionDenied => f.write_str(
+                "it is not an executable file (is it a directory, or is `chmod +x` due?)",
+            ),
+            _ => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// A started child with its threads. The supervisor owns it and alone reaps it, so its process
+/// id means this child until then.
+pub(super) struct Running {
+    process: Child,
+    pub pid: Pid,
+    pub stdin: Arc<Stdin>,
+    gone: Cancel,
+    reader: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts the command, without a shell and in a process group of its own (F-64, M-24), and
+    /// the threads on its pipes. The child is installed in the state of the channel.
+    pub fn launch(shared: &Arc<Shared>) -> Result<Self, StartError> {
+        let config = &shared.config;
+        Self::try_launch(shared, config).map_err(|error| StartError::of(config, error))
+    }
+
+    fn try_launch(shared: &Arc<Shared>, config: &StdioConfig) -> io::Result<Self> {
+        let (program, arguments) =
+            config.argv.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        let gone = Cancel::new()?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        for name in &config.remove_env {
+            command.env_remove(name);
+        }
+        let mut process = command.spawn()?;
+        let mut threads = Vec::new();
+        let prepared = Self::attach(shared, &mut process, &gone, &mut threads);
+        match prepared {
+            Ok((pid, stdin)) => {
+                let reader = threads.remove(0);
+                Ok(Self { process, pid, stdin, gone, reader, others: threads })
+            }
+            Err(error) => {
+                // Out of threads or descriptors: undo, so that the next attempt starts clean.
+                let pid = Pid::from_child(&process);
+                let _ = kill_process_group(pid, Signal::KILL);
+                gone.cancel();
+                if let Some(live) = shared.lock().live.take() {
+                    live.stdin.close();
+                }
+                for thread in threads {
+                    let _ = thread.join();
+                }
+                let _ = process.wait();
+                Err(error)
+            }
+        }
+    }
+
+    fn attach(
+        shared: &Arc<Shared>,
+        process: &mut Child,
+        gone: &Cancel,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<(Pid, Arc<Stdin>)> {
+        let pid = Pid::from_child(process);
+        let pipe = |pipe: Option<OwnedFd>| -> io::Result<OwnedFd> {
+            let pipe = pipe.ok_or_else(|| io::Error::other("a pipe is missing"))?;
+            // Ours alone: the child's end of the pipe is another open file.
+            rustix::io::ioctl_fionbio(&pipe, true)?;
+            Ok(pipe)
+        };
+        let stdin = pipe(process.stdin.take().map(OwnedFd::from))?;
+        let stdout = pipe(process.stdout.take().map(OwnedFd::from))?;
+        let stderr = pipe(process.stderr.take().map(OwnedFd::from))?;
+        let stdin = Arc::new(Stdin::new(stdin, shared.config.limits.stdin_stall)?);
+        shared.stats.starts.inc();
+        shared.lock().install(pid, stdin.clone(), &shared.config.limits, Instant::now());
+
+        let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| -> io::Result<()> {
+            threads.push(thread(name, body)?);
+            Ok(())
+        };
+        spawn("stdio-reader", {
+            let (shared, gone) = (shared.clone(), gone.clone());
+            Box::new(move || read_messages(&shared, stdout, &gone))
+        })?;
+        spawn("stdio-stderr", {
+            let (shared, gone) = (shared.clone(), gone.clone());
+            Box::new(move || log_stderr(&shared, stderr, &gone))
+        })?;
+        spawn("stdio-writer", {
+            let (shared, stdin) = (shared.clone(), stdin.clone());
+            Box::new(move || match stdin.run(|| shared.is_starting()) {
+                WriterEnd::Closed => {}
+                WriterEnd::Broken => shared.input_broken(),
+                WriterEnd::Stalled => shared.input_stalled(),
+            })
+        })?;
+        spawn("stdio-wait", {
+            let shared = shared.clone();
+            Box::new(move || {
+                // Without reaping it: until the supervisor does, its id is no one else's.
+                while let Err(Errno::INTR) =
+                    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+                {
+                }
+                shared.exited();
+            })
+        })?;
+        Ok((pid, stdin))
+    }
+
+    /// Sends a signal to the child and all of its process group.
+    pub fn signal(&self, signal: Signal) {
+        // The only failure is that nobody is left in the group.
+        let _ = kill_process_group(self.pid, signal);
+    }
+
+    /// After the end of the child: ends what it left behind in its group, reads what it said
+    /// last, then calls `read` before the rest is cleared away. Returns its exit status.
+    pub fn reap(mut self, read: impl FnOnce()) -> io::Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.gone.cancel();
+        self.stdin.close();
+        let _ = self.reader.join();
+        read();
+        for thread in self.others {
+            let _ = thread.join();
+        }
+        self.process.wait()
+    }
+}
+
+/// Starts a thread of the channel.
+pub(super) fn thread(name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body)
+}
+
+/// How a child ended, in words.
+pub(super) fn exit_words(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("child exited with status {code}"),
+            (None, Some(signal)) => format!("child was ended by signal {signal}"),
+            (None, None) => "child ended".to_owned(),
+        },
+        Err(_) => "child ended".to_owned(),
+    }
+}
+
+/// The thread on the child's standard output: never blocked by anything but the pipe.
+fn read_messages(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
+    let mut inbox = shared.inbox();
+    let mut lines = Lines::new(shared.config.limits.line);
+    read_pipe(&pipe, gone, |bytes| lines.push(bytes, &mut |line| inbox.line(line)));
+    lines.end(&mut |line| inbox.line(line));
+    if !gone.is_cancelled() {
+        shared.output_closed();
+    }
+}
+
+/// The thread on the child's standard error, which is drained whatever happens to the lines
+/// (M-16).
+fn log_stderr(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
+    let mut heads = Heads::new(STDERR_LINE);
+    let mut throttle = Throttle::new(STDERR_PER_MINUTE);
+    let channel = &shared.config.channel;
+    let mut each = |line: &[u8]| match throttle.admit(Instant::now()) {
+        None => shared.stats.stderr_held_back.inc(),
+        Some(held_back) => {
+            if held_back > 0 {
+                info!(
+                    "lines of the child's stderr were left out lines={held_back} channel={channel}"
+                );
+            }
+            info!("child: {} channel={channel}", printable(line, STDERR_LINE));
+        }
+    };
+    read_pipe(&pipe, gone, |bytes| heads.push(bytes, &mut each));
+    heads.end(&mut each);
+}
+
+/// Reads until the pipe ends. Once `gone`, only what is in the pipe already: a process that left
+/// the child's group may hold the other end for ever.
+fn read_pipe(pipe: &OwnedFd, gone: &Cancel, mut each: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; READ_CHUNK];
+    let mut drained = 0;
+    loop {
+        let mut set = [
+            PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(gone.fd(), PollFlags::IN),
+        ];
+        // A failed wait shows in the read.
+        let _ = poll(&mut set, None);
+        match rustix::io::read(pipe, &mut buffer[..]) {
+            Ok(0) => return,
+            Ok(n) => {
+                each(&buffer[..n]);
+                if gone.is_cancelled() {
+                    drained += n;
+                }
+            }
+            Err(Errno::AGAIN) if gone.is_cancelled() => return,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return,
+        }
+        if drained > DRAIN_MAX {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(program: &str, kind: io::ErrorKind) -> String {
+        StartError { program: program.to_owned(), error: kind.into() }.to_string()
+    }
+
+    #[test]
+    fn a_command_that_does_not_start_says_what_to_do() {
+        let missing = message("mcp-thing", io::ErrorKind::NotFound);
+        assert!(missing.contains("`mcp-thing`") && missing.contains("PATH"), "{missing}");
+        let file = message("/opt/x", io::ErrorKind::NotFound);
+        assert!(file.contains("no such file"), "{file}");
+        let denied = message("/etc", io::ErrorKind::PermissionDenied);
+        assert!(denied.contains("chmod +x"), "{denied}");
+    }
+
+    #[test]
+    fn an_exit_is_told_in_words() {
+        assert_eq!(exit_words(Ok(ExitStatus::from_raw(3 << 8))), "child exited with status 3");
+        assert_eq!(exit_words(Ok(ExitStatus::from_raw(9))), "child was ended by signal 9");
+    }
+}

@@ -1,0 +1,231 @@
+//! What the child says: each line of its standard output is read, attributed and delivered. Runs
+//! on the reader's thread and never waits for a worker.
+
+use std::time::Instant;
+
+use log::{debug, warn};
+
+use super::Shared;
+use super::calls::{CallKind, Dropped};
+use super::lines::Line;
+use super::mailbox::Outcome;
+use super::rewrite::{self, Names};
+use super::state::Initialize;
+use super::stdin::Frame;
+use super::throttle::{Throttle, printable};
+use crate::wire::failure::error_json;
+use crate::wire::{Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json};
+
+/// Stray lines that reach the log in one minute.
+const STRAY_PER_MINUTE: u32 = 10;
+
+/// How much of a stray line reaches the log, in bytes.
+const STRAY_SHOWN: usize = 80;
+
+/// How much of a method name that the child chose reaches the log, in bytes.
+const METHOD_SHOWN: usize = 64;
+
+/// JSON-RPC "method not found".
+const METHOD_NOT_FOUND: i64 = -32601;
+
+/// An answer over the limit (B-19).
+const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::ResponseBodyTooLarge);
+
+/// An answer that has neither a result nor an error.
+const NO_ANSWER: Failure =
+    Failure::new(FailureSource::Protocol, FailureKind::InvalidProtocolResponse);
+
+/// The reader's view of the channel.
+pub(super) struct Inbox<'a> {
+    shared: &'a Shared,
+    strays: Throttle,
+}
+
+impl<'a> Inbox<'a> {
+    pub fn new(shared: &'a Shared) -> Self {
+        Self { shared, strays: Throttle::new(STRAY_PER_MINUTE) }
+    }
+
+    /// Takes one line. No line ends the channel (M-15).
+    pub fn line(&mut self, line: Line<'_>) {
+        match line {
+            Line::TooLong { number } => self.too_long(number),
+            // Blank lines are passed over (F-68).
+            Line::Text(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {}
+            Line::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => self.text(text, bytes),
+                Err(_) => self.stray(bytes, "it is not UTF-8"),
+            },
+        }
+    }
+
+    fn text(&mut self, text: &str, bytes: &[u8]) {
+        if !text.trim_start().starts_with('[') {
+            return self.message(text, bytes);
+        }
+        // A batch is taken apart, in order (F-32).
+        match json::elements(text) {
+            Ok(elements) if !elements.is_empty() => {
+                for element in elements {
+                    self.message(element.get(), bytes);
+                }
+            }
+            _ => self.stray(bytes, "it is no batch of messages"),
+        }
+    }
+
+    fn message(&mut self, text: &str, line: &[u8]) {
+        let message = match Message::parse(text) {
+            Ok(message) => message,
+            Err(error) => return self.stray(line, &error.to_string()),
+        };
+        match message.kind() {
+            MessageKind::Response { id, error_code } => {
+                self.response(message.text(), id.as_ref(), *error_code);
+            }
+            MessageKind::Notification { method } => self.notification(method, message.text()),
+            MessageKind::Request { id, method } => self.request(id, method),
+        }
+    }
+
+    fn stray(&mut self, line: &[u8], why: &str) {
+        self.shared.stats.stray_lines.inc();
+        let Some(held_back) = self.strays.admit(Instant::now()) else { return };
+        // What looks like a message may hold a payload, and payloads are not logged.
+        let shown = match line.trim_ascii_start().first() {
+            Some(b'{' | b'[') => format!("{} bytes", line.len()),
+            _ => format!("`{}`", printable(line, STRAY_SHOWN)),
+        };
+        warn!(
+            "skipped a line on the child's standard output that is no MCP message ({why}): {shown} \
+             channel={} not_logged={held_back}",
+            self.shared.config.channel
+        );
+    }
+
+    fn too_long(&mut self, number: Option<u64>) {
+        let shared = self.shared;
+        shared.stats.oversized_lines.inc();
+        warn!(
+            "skipped a line on the child's standard output that is over the limit limit={} channel={}",
+            shared.config.limits.line, shared.config.channel
+        );
+        let call = {
+            let mut state = shared.lock();
+            let Some(live) = &mut state.live else { return };
+            live.heard(shared.config.limits.discover, Instant::now());
+            let Some(number) = number else { return };
+            let pending = live.is_initialize(number);
+            let call = live.calls.answer(number);
+            if pending {
+                state.initialized("", false);
+            }
+            call
+        };
+        if let Some(call) = call {
+            call.mailbox.finish(Outcome::Lost(TOO_LARGE));
+        }
+    }
+
+    fn response(&mut self, text: &str, id: Option<&RpcId>, error_code: Option<i64>) {
+        let shared = self.shared;
+        let number = id.and_then(|id| rewrite::number(id.as_json()));
+        let mut initialize = None;
+        let call = {
+            let mut state = shared.lock();
+            let Some(live) = &mut state.live else { return };
+            if live.heard(shared.config.limits.discover, Instant::now()) {
+                shared.look();
+            }
+            if live.ping.as_ref().is_some_and(|ping| number.is_some() && ping.number == number) {
+                return;
+            }
+            if number.is_some() && live.era.probe == number {
+                state.settle_era(rewrite::discover_answer_is_modern(text, error_code));
+                return;
+            }
+            let call = number.and_then(|number| live.calls.answer(number));
+            if number.is_some_and(|number| live.is_initialize(number)) {
+                initialize = Some(state.initialized(text, rewrite::has_result(text)));
+            } else if call.is_none() {
+                // Given up, or never asked: of no use to anyone (M-11).
+                shared.stats.late_responses.inc();
+                return;
+            }
+            call
+        };
+        if initialize.is_some() {
+            shared.pump();
+        }
+        if initialize == Some(Initialize::ReplayRefused) {
+            warn!(
+                "the restarted child refused the `initialize` that its clients rely on; they have \
+                 to begin again channel={}",
+                shared.config.channel
+            );
+        }
+        // The text may be long: outside the lock.
+        if let Some(call) = call {
+            let restored = rewrite::restore_response(text, &call.id, call.kind == CallKind::Listen);
+            call.mailbox.finish(match restored {
+                Some(json) => Outcome::Answer { json, error_code },
+                None => Outcome::Lost(NO_ANSWER),
+            });
+        }
+    }
+
+    fn notification(&mut self, method: &str, text: &str) {
+        let shared = self.shared;
+        let names = rewrite::names(method, text);
+        let now = Instant::now();
+        let call = {
+            let mut state = shared.lock();
+            let Some(live) = &mut state.live else { return };
+            live.calls.addressee(&names, now).cloned()
+        };
+        match call {
+            Ok(call) => {
+                let token = call.token.as_deref().unwrap_or("null");
+                let restored = rewrite::restore_notification(text, &names, &call.id, token);
+                let progress = matches!(names, Names::Token(_));
+                let dropped = call.mailbox.note(restored, progress);
+                shared.stats.dropped_overflow.add(dropped);
+                if matches!(names, Names::End(_)) {
+                    // The closing result may follow, or not: the pages of MCP disagree.
+                    call.mailbox.withdraw(now + shared.config.limits.withdrawn);
+                }
+            }
+            Err(Dropped::Stranger) => shared.stats.dropped_stranger.inc(),
+            Err(Dropped::Unattributable) => shared.stats.dropped_unattributable.inc(),
+        }
+    }
+
+    /// A request of an older server. The tunnel protocol has no way to ask a remote client, so it
+    /// is answered here, and the call that may have caused it goes on (B-3, M-10).
+    fn request(&mut self, id: &RpcId, method: &str) {
+        let shared = self.shared;
+        shared.stats.server_requests.inc();
+        let method = printable(method.as_bytes(), METHOD_SHOWN);
+        let channel = &shared.config.channel;
+        let answer = match method.as_str() {
+            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
+            _ => {
+                debug!("refused a request of the child method={method} channel={channel}");
+                let text = "Method not found: the client of this session takes no requests";
+                error_json(Some(id), METHOD_NOT_FOUND, text, None)
+            }
+        };
+        let mut state = shared.lock();
+        let number = state.number();
+        let Some(live) = &state.live else { return };
+        if live.takes_no_response() {
+            return;
+        }
+        let frame = Frame { number, bytes: rewrite::line(&answer), written: None };
+        if !live.stdin.push_urgent(frame) {
+            shared.stats.dropped_urgent.inc();
+        }
+        drop(state);
+        shared.pump();
+    }
+}

@@ -1,0 +1,714 @@
+//! The stdio channel: one child process, shared by all remote clients, many calls at once.
+//!
+//! The workers of `dispatch` call [`StdioChannel::request`] and [`StdioChannel::notify`]; `cli`
+//! starts and stops it; `ops` reads [`StdioChannel::status`] and [`StdioStats`].
+//!
+//! ```text
+//! worker -> gate (state) -> ids rewritten (rewrite) -> frame (stdin) -> child
+//! worker <- mailbox <- ids restored (rewrite) <- whose is it (inbox, calls) <- line (lines)
+//! ```
+//!
+//! - Clients count their requests from 0 or 1 and share the child, so it sees ids and progress
+//!   tokens of ours; the clients get theirs back, byte for byte. Nothing else is touched.
+//! - An older server is initialized once. The first `initialize` of a client is forwarded, all
+//!   others get its answer, and a restarted child is brought to the same state before it serves
+//!   (mcp.md, section 9, choice B).
+//! - Nothing waits without a bound, and one slow call delays no other.
+//! - The child's end is never ours: its calls fail at once, and it is started again.
+
+mod calls;
+mod child;
+mod inbox;
+mod lines;
+mod mailbox;
+mod rewrite;
+mod state;
+mod stdin;
+mod supervisor;
+mod throttle;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+pub use self::child::StartError;
+
+use self::calls::{Call, CallKind};
+use self::inbox::Inbox;
+use self::mailbox::{Mailbox, Next, Outcome};
+use self::rewrite::Outgoing;
+use self::state::{Gate, Handshake, State, Wish};
+use self::stdin::{Frame, Stdin};
+use crate::net::Cancel;
+use crate::stats::{Counter, Gauge};
+use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Message, MessageKind, RpcId};
+
+/// The child ended, or closed its output, before it answered.
+const CHILD_GONE: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
+
+/// There is no child to write to.
+const PIPE_CLOSED: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::ClosedPipe);
+
+/// The longest line that the child may write, in bytes. It is held in memory until its `\n`.
+pub const LINE_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the child may take no byte while there is one for it. A full pipe for this long means
+/// that it has stopped reading: it is ended and started again (B-10).
+pub const STDIN_STALL: Duration = Duration::from_secs(30);
+
+/// How long the child may take to answer `initialize` before it counts as hung. Long, because a
+/// package runner may have to download the server first.
+pub const INITIALIZE_MAX: Duration = Duration::from_secs(120);
+
+/// How long a child that answers other things may be silent on `server/discover` before it counts
+/// as one of the older protocol (M-18).
+pub const DISCOVER_MAX: Duration = Duration::from_secs(5);
+
+/// The pause before the second question to a child that has not answered the first; doubling.
+pub const PING_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a child that must not be asked has to run before it counts as up.
+pub const SETTLE: Duration = Duration::from_secs(3);
+
+/// The pause before a restart: the first, and the longest. It doubles in between.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// A child that ran this long, and answered, is restarted after the shortest pause.
+pub const PROVEN: Duration = Duration::from_secs(60);
+
+/// A call waits for a restart that is due this soon, and fails at once otherwise.
+pub const DOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a child may run on after it closed its output or its input.
+pub const CLOSED_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a worker still waits for the answer to a call that its client has cancelled. Servers
+/// may answer such a call or not.
+pub const WITHDRAWN_WAIT: Duration = Duration::from_secs(2);
+
+/// Further time for the threads to end after the grace period of a stop. Only a child that even
+/// `SIGKILL` does not end (it hangs in the kernel) uses it up.
+const STOP_SLACK: Duration = Duration::from_secs(1);
+
+/// The limits of a channel. Tests shorten them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// See [`LINE_MAX`].
+    pub line: usize,
+    /// See [`STDIN_STALL`].
+    pub stdin_stall: Duration,
+    /// See [`INITIALIZE_MAX`].
+    pub initialize: Duration,
+    /// See [`DISCOVER_MAX`].
+    pub discover: Duration,
+    /// See [`PING_AFTER`].
+    pub ping: Duration,
+    /// See [`SETTLE`].
+    pub settle: Duration,
+    /// See [`BACKOFF`].
+    pub backoff: (Duration, Duration),
+    /// See [`PROVEN`].
+    pub proven: Duration,
+    /// See [`DOWN_WAIT`].
+    pub down_wait: Duration,
+    /// See [`CLOSED_WAIT`].
+    pub closed_wait: Duration,
+    /// See [`WITHDRAWN_WAIT`].
+    pub withdrawn: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            line: LINE_MAX,
+            stdin_stall: STDIN_STALL,
+            initialize: INITIALIZE_MAX,
+            discover: DISCOVER_MAX,
+            ping: PING_AFTER,
+            settle: SETTLE,
+            backoff: BACKOFF,
+            proven: PROVEN,
+            down_wait: DOWN_WAIT,
+            closed_wait: CLOSED_WAIT,
+            withdrawn: WITHDRAWN_WAIT,
+        }
+    }
+}
+
+/// What a channel is made of.
+#[derive(Debug, Clone)]
+pub struct StdioConfig {
+    /// The channel's name, for the log.
+    pub channel: ChannelName,
+    /// The program, looked up on `PATH` unless it has a slash, and its arguments.
+    pub argv: Vec<String>,
+    /// Variables of our own environment that the child must not see (B-18).
+    pub remove_env: Vec<String>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// An answer of the child.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StdioAnswer {
+    /// The HTTP status that goes with it (M-53).
+    pub status: u16,
+    /// The JSON-RPC response, with the client's own id.
+    pub json: String,
+}
+
+/// Why a message has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallError {
+    /// The limit passed. The child was told to cancel the call, if it had begun.
+    TimedOut,
+    /// The caller's [`Cancel`] was used. As above.
+    Cancelled,
+    /// The child failed.
+    Failed(Failure),
+    /// The request is of MCP 2026-07-28 or later and the child speaks an older revision, so it
+    /// was not forwarded (M-20). The caller is told so by a 400 that no client can take for an
+    /// answer of a modern server (M-52).
+    LegacyServer,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the limit passed"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Failed(failure) => {
+                write!(f, "{} ({})", failure.source.as_str(), failure.kind.as_str())
+            }
+            Self::LegacyServer => f.write_str("this MCP server speaks an older MCP revision"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Whether the channel serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChannelState {
+    /// The child runs, and has not answered anything yet; or it was restarted, and has not been
+    /// brought back to the state that its clients rely on.
+    Starting {
+        /// When it was started.
+        since: Instant,
+    },
+    /// The child has answered.
+    Up {
+        /// When it did so first.
+        since: Instant,
+    },
+    /// No child serves.
+    Down {
+        /// Why, in words.
+        reason: String,
+        /// How long until the next one is started; `None` if that is not decided yet.
+        next_try_in: Option<Duration>,
+    },
+}
+
+impl ChannelState {
+    /// One line for the operator if the channel does not serve.
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Up { .. } => None,
+            Self::Starting { since } => Some(format!(
+                "child has not answered for {} s since its start",
+                since.elapsed().as_secs()
+            )),
+            Self::Down { reason, next_try_in: Some(wait) } => {
+                Some(format!("{reason}; restart in {:.0} s", wait.as_secs_f32().ceil()))
+            }
+            Self::Down { reason, next_try_in: None } => Some(reason.clone()),
+        }
+    }
+}
+
+/// The channel at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StdioStatus {
+    /// Whether it serves.
+    pub state: ChannelState,
+    /// The process id of the child, if one runs.
+    pub pid: Option<i32>,
+    /// How often the child was restarted.
+    pub restarts: u64,
+}
+
+/// What happened on a channel.
+#[derive(Debug, Default)]
+pub struct StdioStats {
+    /// Requests of remote clients that the child has not answered.
+    pub in_flight: Gauge,
+    /// Children started, the first one included.
+    pub starts: Counter,
+    /// Starts that failed.
+    pub start_failures: Counter,
+    /// Calls that the child's end left without an answer.
+    pub lost_calls: Counter,
+    /// Times that the child stopped reading.
+    pub stalls: Counter,
+    /// Lines on stdout that are no message.
+    pub stray_lines: Counter,
+    /// Lines on stdout over [`LINE_MAX`].
+    pub oversized_lines: Counter,
+    /// Answers that nobody waited for any more.
+    pub late_responses: Counter,
+    /// Requests of the child that were answered here.
+    pub server_requests: Counter,
+    /// Notifications of the child for a call that is over.
+    pub dropped_stranger: Counter,
+    /// Notifications of the child that could not be attributed to one call.
+    pub dropped_unattributable: Counter,
+    /// Notifications of the child for which a worker was too slow.
+    pub dropped_overflow: Counter,
+    /// Cancels and answers to the child for which it was too slow.
+    pub dropped_urgent: Counter,
+    /// Notifications of remote clients that the child is not to see.
+    pub swallowed: Counter,
+    /// Lines on stderr that were too many for the log.
+    pub stderr_held_back: Counter,
+}
+
+/// One stdio channel.
+pub struct StdioChannel {
+    shared: Arc<Shared>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+    stopped: Receiver<()>,
+}
+
+/// What the threads of a channel have in common.
+struct Shared {
+    config: StdioConfig,
+    stats: StdioStats,
+    state: Mutex<State>,
+    nudge: Sender<()>,
+}
+
+/// A request on its way.
+struct Ticket {
+    number: u64,
+    mailbox: Arc<Mailbox>,
+    stdin: Arc<Stdin>,
+}
+
+impl StdioChannel {
+    /// Starts the child and the threads that serve it.
+    ///
+    /// # Errors
+    /// If the command cannot be started. Later failures to start are tried again.
+    pub fn start(config: StdioConfig) -> Result<Arc<Self>, StartError> {
+        let (nudge, nudged) = bounded(1);
+        let shared = Arc::new(Shared {
+            config,
+            stats: StdioStats::default(),
+            state: Mutex::new(State::new()),
+            nudge,
+        });
+        let (started, first) = bounded(1);
+        let (done, stopped) = bounded::<()>(0);
+        let supervisor = child::thread("stdio-supervise", {
+            let shared = shared.clone();
+            Box::new(move || {
+                // Disconnects when this thread ends.
+                let _done = done;
+                supervisor::run(&shared, &nudged, &started);
+            })
+        });
+        let supervisor = supervisor.map_err(|error| StartError::of(&shared.config, error))?;
+        first.recv().expect("the supervisor reports the first start")?;
+        Ok(Arc::new(Self { shared, supervisor: Mutex::new(Some(supervisor)), stopped }))
+    }
+
+    /// Forwards a request and waits for its answer. Notifications that belong to it are handed
+    /// to `on_notification` in order, before the answer; while that works, the child goes on.
+    ///
+    /// `session` is the remote client's session, if it has one; with it and the request's id a
+    /// later `notifications/cancelled` finds the call.
+    ///
+    /// # Errors
+    /// If there is no answer within `limit`, or `cancel` was used, or the child failed.
+    pub fn request(
+        &self,
+        message: &Message,
+        session: Option<&str>,
+        limit: Instant,
+        cancel: &Cancel,
+        on_notification: &mut dyn FnMut(String),
+    ) -> Result<StdioAnswer, CallError> {
+        let MessageKind::Request { id, method } = message.kind() else {
+            return Err(CallError::Failed(NOT_FORWARDED));
+        };
+        let _counted = self.shared.stats.in_flight.hold();
+        let outgoing = Outgoing::of(message);
+        let kind = match method.as_str() {
+            "initialize" => CallKind::Initialize,
+            "subscriptions/listen" => CallKind::Listen,
+            _ if outgoing.task => CallKind::Task,
+            _ => CallKind::Plain,
+        };
+        let wish = Wish {
+            initialize: (kind == CallKind::Initialize).then_some(id),
+            modern_request: outgoing.modern,
+        };
+        // A frame of which a child took no byte before its end goes to the next child. That is
+        // no replay: nobody has seen it (M-6).
+        loop {
+            let queue = |state: &mut State| {
+                let number = state.number();
+                let deadline = Instant::now() + self.shared.config.limits.initialize;
+                let live = state.live.as_mut()?;
+                let mailbox = Arc::new(Mailbox::new());
+                live.calls.add(
+                    number,
+                    Call {
+                        session: session.map(str::to_owned),
+                        id: id.clone(),
+                        token: outgoing.token.map(str::to_owned),
+                        kind,
+                        modern: outgoing.modern,
+                        mailbox: mailbox.clone(),
+                    },
+                );
+                match kind {
+                    CallKind::Initialize => {
+                        live.begin_initialize(number, message, false, deadline);
+                    }
+                    _ => {
+                        let bytes = outgoing.request(number);
+                        live.stdin.push(Frame { number, bytes, written: None });
+                    }
+                }
+                Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
+            };
+            let ticket = match self.pass(wish, limit, cancel, queue)? {
+                Passed::Queued(ticket) => ticket,
+                Passed::Answered(json) => return Ok(StdioAnswer { status: 200, json }),
+            };
+            ticket.stdin.pump();
+            if kind == CallKind::Initialize {
+                // The supervisor watches how long it takes.
+                self.shared.look();
+            }
+            match self.follow(&ticket, id, limit, cancel, on_notification)? {
+                Some((json, error_code)) => {
+                    let status = rewrite::status(outgoing.modern, error_code);
+                    return Ok(StdioAnswer { status, json });
+                }
+                None => continue,
+            }
+        }
+    }
+
+    /// Forwards a notification, and returns once it is written to the child or needs not be.
+    ///
+    /// # Errors
+    /// If it could not be written within `limit`, or `cancel` was used, or the child failed.
+    pub fn notify(
+        &self,
+        message: &Message,
+        session: Option<&str>,
+        limit: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), CallError> {
+        let method = message.method().unwrap_or_default();
+        match method {
+            "notifications/cancelled" => {
+                self.forward_cancel(message, session);
+                return Ok(());
+            }
+            // The child has had its one `initialized` from us. The other two answer to requests
+            // of the server, all of which were refused. A response answers one of those too.
+            "notifications/initialized"
+            | "notifications/progress"
+            | "notifications/roots/list_changed"
+            | "" => {
+                self.shared.stats.swallowed.inc();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let outgoing = Outgoing::of(message);
+        let wish = Wish { initialize: None, modern_request: false };
+        loop {
+            let queue = |state: &mut State| {
+                let number = state.number();
+                let live = state.live.as_mut()?;
+                let mailbox = Arc::new(Mailbox::new());
+                live.stdin.push(Frame {
+                    number,
+                    bytes: outgoing.notification(),
+                    written: Some(mailbox.clone()),
+                });
+                Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
+            };
+            let Passed::Queued(ticket) = self.pass(wish, limit, cancel, queue)? else {
+                return Ok(());
+            };
+            ticket.stdin.pump();
+            let given_up = match ticket.mailbox.next(limit, cancel) {
+                Next::Outcome(Outcome::Lost(failure)) => return Err(CallError::Failed(failure)),
+                Next::Outcome(Outcome::Unsent) => continue,
+                Next::TimedOut => CallError::TimedOut,
+                Next::Cancelled => CallError::Cancelled,
+                Next::Outcome(_) | Next::Note(_) | Next::Withdrawn => return Ok(()),
+            };
+            ticket.stdin.take_back(ticket.number);
+            return Err(given_up);
+        }
+    }
+
+    /// The channel at this moment.
+    pub fn status(&self) -> StdioStatus {
+        let state = self.shared.lock();
+        StdioStatus {
+            state: state.summary(&self.shared.config.limits, Instant::now()),
+            pid: state.live.as_ref().map(|live| live.pid.as_raw_pid()),
+            restarts: self.shared.stats.starts.get().saturating_sub(1),
+        }
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> &StdioStats {
+        &self.shared.stats
+    }
+
+    /// Ends the child as M-24 says: its input is closed, then `SIGTERM`, then `SIGKILL`, all
+    /// within `grace`, and to its whole process group. Calls that are open fail; nothing is
+    /// started again. Returns when the threads have ended.
+    pub fn stop(&self, grace: Duration) {
+        self.shared.lock().stopping.get_or_insert(grace);
+        self.shared.lock().bump();
+        self.shared.look();
+        let _ = self.stopped.recv_timeout(grace + STOP_SLACK);
+        let supervisor = self.supervisor.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(supervisor) = supervisor.filter(JoinHandle::is_finished) {
+            let _ = supervisor.join();
+        }
+    }
+
+    /// Waits until a message may pass, and queues it in the same moment.
+    fn pass(
+        &self,
+        wish: Wish<'_>,
+        limit: Instant,
+        cancel: &Cancel,
+        queue: impl Fn(&mut State) -> Option<Ticket>,
+    ) -> Result<Passed, CallError> {
+        loop {
+            let now = Instant::now();
+            let changed = {
+                let mut state = self.shared.lock();
+                if cancel.is_cancelled() {
+                    return Err(CallError::Cancelled);
+                }
+                if now >= limit {
+                    return Err(CallError::TimedOut);
+                }
+                match state.gate(wish, &self.shared.config.limits, now) {
+                    Gate::Refused(error) => return Err(error),
+                    Gate::Answered(json) => return Ok(Passed::Answered(json)),
+                    Gate::Wait(changed) => changed,
+                    Gate::Go => match queue(&mut state) {
+                        Some(ticket) => return Ok(Passed::Queued(ticket)),
+                        None => return Err(CallError::Failed(PIPE_CLOSED)),
+                    },
+                }
+            };
+            // The supervisor may have to ask the child something first.
+            self.shared.look();
+            crossbeam_channel::select! {
+                recv(changed) -> _ => {}
+                recv(cancel.channel()) -> _ => {}
+                recv(crossbeam_channel::at(limit)) -> _ => {}
+            }
+        }
+    }
+
+    /// Waits for the answer to a request. `None` if the child took no byte of it.
+    fn follow(
+        &self,
+        ticket: &Ticket,
+        id: &RpcId,
+        limit: Instant,
+        cancel: &Cancel,
+        on_notification: &mut dyn FnMut(String),
+    ) -> Result<Option<(String, Option<i64>)>, CallError> {
+        loop {
+            let given_up = match ticket.mailbox.next(limit, cancel) {
+                Next::Note(note) => {
+                    on_notification(note);
+                    continue;
+                }
+                Next::Outcome(Outcome::Answer { json, error_code }) => {
+                    return Ok(Some((json, error_code)));
+                }
+                Next::Outcome(Outcome::Lost(failure)) => return Err(CallError::Failed(failure)),
+                Next::Outcome(Outcome::Unsent) => return Ok(None),
+                Next::Outcome(Outcome::Written) => continue,
+                Next::Withdrawn => {
+                    self.shared.give_up(ticket, false);
+                    // The client waits for no answer, the control plane does (M-69).
+                    let json = error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None);
+                    return Ok(Some((json, None)));
+                }
+                Next::TimedOut => CallError::TimedOut,
+                Next::Cancelled => CallError::Cancelled,
+            };
+            self.shared.give_up(ticket, true);
+            return Err(given_up);
+        }
+    }
+
+    /// A remote client cancels a call: it overtakes what waits for the child (B-2), under the id
+    /// that the child knows. A cancel that names no open call is of no use to anyone (M-11).
+    fn forward_cancel(&self, message: &Message, session: Option<&str>) {
+        let withdrawn_at = Instant::now() + self.shared.config.limits.withdrawn;
+        let mut state = self.shared.lock();
+        let own = state.number();
+        let named = rewrite::cancelled_id(message.text());
+        let found = state.live.as_ref().zip(named).and_then(|(live, id)| {
+            let (number, call) = live.calls.named_by_client(session, &id)?;
+            Some((live.stdin.clone(), number, call.kind, call.mailbox.clone()))
+        });
+        let Some((stdin, number, kind, mailbox)) = found else {
+            self.shared.stats.swallowed.inc();
+            return;
+        };
+        match kind {
+            CallKind::Initialize | CallKind::Task => self.shared.stats.swallowed.inc(),
+            _ if stdin.take_back(number) => mailbox.withdraw(Instant::now()),
+            _ => {
+                let bytes = rewrite::cancelled(message.text(), number);
+                if !stdin.push_urgent(Frame { number: own, bytes, written: None }) {
+                    self.shared.stats.dropped_urgent.inc();
+                }
+                mailbox.withdraw(withdrawn_at);
+            }
+        }
+        drop(state);
+        stdin.pump();
+    }
+}
+
+impl Drop for StdioChannel {
+    fn drop(&mut self) {
+        // Nobody is left to wait for it.
+        self.shared.lock().stopping.get_or_insert(Duration::ZERO);
+        self.shared.look();
+    }
+}
+
+/// How a message passed the gate.
+enum Passed {
+    Queued(Ticket),
+    Answered(String),
+}
+
+/// A caller's mistake: a request is asked for, and something else was given.
+const NOT_FORWARDED: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Has the supervisor look at the state again.
+    fn look(&self) {
+        // A full channel means that it will look anyway.
+        let _ = self.nudge.try_send(());
+    }
+
+    fn inbox(&self) -> Inbox<'_> {
+        Inbox::new(self)
+    }
+
+    /// Writes what waits for the child, as far as it takes it.
+    fn pump(&self) {
+        let stdin = self.lock().live.as_ref().map(|live| live.stdin.clone());
+        if let Some(stdin) = stdin {
+            stdin.pump();
+        }
+    }
+
+    /// A worker waits no longer. If the child has the request, it is told (B-11), except where
+    /// MCP forbids it (M-21); its answer will be dropped (M-11).
+    fn give_up(&self, ticket: &Ticket, tell: bool) {
+        let mut state = self.lock();
+        let own = state.number();
+        let Some(live) = &mut state.live else { return };
+        let Some(call) = live.calls.give_up(ticket.number, Instant::now()) else { return };
+        if ticket.stdin.take_back(ticket.number) {
+            live.calls.answer(ticket.number);
+            if live.is_initialize(ticket.number) {
+                live.handshake = Handshake::Open;
+                state.bump();
+            }
+            return;
+        }
+        if tell && matches!(call.kind, CallKind::Plain | CallKind::Listen) {
+            let bytes = format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\
+                 \"requestId\":{},\"reason\":\"the caller waits no longer\"}}}}\n",
+                ticket.number
+            );
+            let frame = Frame { number: own, bytes: bytes.into_bytes(), written: None };
+            if !live.stdin.push_urgent(frame) {
+                self.stats.dropped_urgent.inc();
+            }
+        }
+        drop(state);
+        ticket.stdin.pump();
+    }
+
+    fn lose_calls(&self) {
+        let lost = self.lock().lose_calls();
+        self.stats.lost_calls.add(lost);
+    }
+
+    /// The child closed its output: no answer can come any more.
+    fn output_closed(&self) {
+        let wait = self.config.limits.closed_wait;
+        self.lock().end_child("child closed its standard output", wait, wait);
+        self.lose_calls();
+        self.look();
+    }
+
+    /// The child closed its input: it may answer what it has, but takes nothing more.
+    fn input_broken(&self) {
+        let wait = self.config.limits.closed_wait;
+        self.lock().end_child("child closed its standard input", wait, wait);
+        self.look();
+    }
+
+    /// Whether the child may be busy with its own start, so that it need not read yet.
+    fn is_starting(&self) -> bool {
+        self.lock().live.as_ref().is_some_and(|live| {
+            live.answered_at.is_none() && live.born.elapsed() < self.config.limits.initialize
+        })
+    }
+
+    /// The child has stopped reading.
+    fn input_stalled(&self) {
+        self.stats.stalls.inc();
+        let stall = self.config.limits.stdin_stall;
+        let reason = format!("child has not read its standard input for {stall:?}");
+        self.lock().end_child(&reason, Duration::ZERO, self.config.limits.closed_wait);
+        self.look();
+    }
+
+    /// The child has ended.
+    fn exited(&self) {
+        if let Some(live) = &mut self.lock().live {
+            live.exited = true;
+        }
+        self.look();
+    }
+}

@@ -1,0 +1,389 @@
+//! Ids, progress tokens and subscription ids: replaced on the way to the child, restored on the
+//! way back, everything else left as the text it came in (mcp.md, section 9).
+//!
+//! Pure functions of text. Several remote clients share the child, and each of them counts its
+//! requests from 0 or 1, so the child sees numbers of ours instead.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::wire::json::{self, Members};
+use crate::wire::{Message, RpcId};
+
+/// The revision that a request with per-request metadata names; its presence makes it "modern".
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// The id of a `subscriptions/listen` request, as a value in what belongs to it (M-23).
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// A message of a remote client, looked at once, before it is written to the child.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    text: &'a str,
+    ids: Vec<Range<usize>>,
+    tokens: Vec<Range<usize>>,
+    capabilities: Vec<Range<usize>>,
+    /// The client's own progress token, as JSON text.
+    pub token: Option<&'a str>,
+    /// Whether it carries the metadata of MCP 2026-07-28 and later.
+    pub modern: bool,
+    /// Whether it asks for a task, which is not to be cancelled like a request (M-21).
+    pub task: bool,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
+    /// the last one counts as what the client meant, as most JSON readers see it.
+    pub fn of(message: &'a Message) -> Self {
+        let text = message.text();
+        let mut found = Self {
+            text,
+            ids: Vec::new(),
+            tokens: Vec::new(),
+            capabilities: Vec::new(),
+            token: None,
+            modern: false,
+            task: false,
+        };
+        let Ok(root) = Members::of(text) else { return found };
+        found.ids = root.spans("id");
+        for params in objects(&root, "params") {
+            found.task |= params.has("task");
+            found.capabilities.extend(values(&params, "capabilities").map(|v| json::span(text, v)));
+            for meta in objects(&params, "_meta") {
+                found.modern |= meta.has(PROTOCOL_VERSION);
+                for token in values(&meta, "progressToken") {
+                    if RpcId::from_json(token).is_some() {
+                        found.token = Some(token);
+                        found.tokens.push(json::span(text, token));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// One line for the child, with `number` as the request's id and progress token.
+    pub fn request(&self, number: u64) -> Vec<u8> {
+        let number = number.to_string();
+        let edits = self.ids.iter().chain(&self.tokens).cloned();
+        self.line(edits.map(|range| (range, Cow::Borrowed(number.as_str()))).collect())
+    }
+
+    /// As [`Outgoing::request`], for an `initialize`: its client capabilities become `{}`.
+    ///
+    /// A capability is a promise to answer requests of the server. The tunnel protocol carries
+    /// no answer of a remote client back to the child, and a shared child's request could not be
+    /// tied to one client anyway, so none can be kept (M-66).
+    pub fn initialize(&self, number: u64) -> Vec<u8> {
+        let number = number.to_string();
+        let numbers = self.ids.iter().chain(&self.tokens).cloned();
+        let numbers = numbers.map(|range| (range, Cow::Borrowed(number.as_str())));
+        let empty = self.capabilities.iter().cloned().map(|range| (range, Cow::Borrowed("{}")));
+        self.line(numbers.chain(empty).collect())
+    }
+
+    /// One line for the child, unchanged.
+    pub fn notification(&self) -> Vec<u8> {
+        self.line(Vec::new())
+    }
+
+    fn line(&self, edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Vec<u8> {
+        line(&json::splice(self.text, edits))
+    }
+}
+
+/// A JSON text as the one line that stdio wants (M-13).
+pub(super) fn line(text: &str) -> Vec<u8> {
+    let mut bytes = json::compact(text).into_owned().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// The request that a remote `notifications/cancelled` names.
+pub(super) fn cancelled_id(text: &str) -> Option<RpcId> {
+    at(text, &["params", "requestId"]).last().and_then(|id| RpcId::from_json(id))
+}
+
+/// A remote `notifications/cancelled` with the id that the child knows (M-21).
+pub(super) fn cancelled(text: &str, number: u64) -> Vec<u8> {
+    line(&replace(text, &["params", "requestId"], &number.to_string()))
+}
+
+/// Whom a notification of the child names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// A call, by its progress token.
+    Token(u64),
+    /// A `subscriptions/listen` call.
+    Subscription(u64),
+    /// The end of a `subscriptions/listen` call.
+    End(u64),
+    /// A call in a way that cannot be one of ours.
+    Stranger,
+    /// Nobody: it has no field for that.
+    Nobody,
+}
+
+/// Reads whom a notification of the child names. `text` must be a message with `method`.
+pub(super) fn names(method: &str, text: &str) -> Names {
+    let last = |path: &[&str]| at(text, path).last().copied();
+    let known = |value: Option<&str>, name: fn(u64) -> Names| {
+        value.and_then(number).map_or(Names::Stranger, name)
+    };
+    match method {
+        "notifications/progress" => known(last(&["params", "progressToken"]), Names::Token),
+        "notifications/cancelled" => known(last(&["params", "requestId"]), Names::End),
+        _ => match last(&["params", "_meta", SUBSCRIPTION_ID]) {
+            Some(id) => known(Some(id), Names::Subscription),
+            None => Names::Nobody,
+        },
+    }
+}
+
+/// A notification of the child with the client's own token or id put back (M-1, M-23).
+pub(super) fn restore_notification(text: &str, names: &Names, id: &RpcId, token: &str) -> String {
+    match names {
+        Names::Token(_) => replace(text, &["params", "progressToken"], token),
+        Names::Subscription(_) => {
+            replace(text, &["params", "_meta", SUBSCRIPTION_ID], id.as_json())
+        }
+        Names::End(_) => replace(text, &["params", "requestId"], id.as_json()),
+        Names::Stranger | Names::Nobody => text.to_owned(),
+    }
+}
+
+/// A response of the child with the client's own id put back (M-1), and with the subscription id
+/// too where `listen` says that it is the closing result of a subscription (M-23). `None` if it
+/// has neither a result nor an error.
+pub(super) fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<String> {
+    let root = Members::of(text).ok()?;
+    if !root.has("result") && !root.has("error") {
+        return None;
+    }
+    let mut edits: Vec<_> = root.spans("id");
+    if listen {
+        for result in objects(&root, "result") {
+            for meta in objects(&result, "_meta") {
+                edits.extend(values(&meta, SUBSCRIPTION_ID).map(|v| json::span(text, v)));
+            }
+        }
+    }
+    let edits = edits.into_iter().map(|range| (range, Cow::Borrowed(id.as_json()))).collect();
+    Some(json::splice(text, edits))
+}
+
+/// Whether a response has a result.
+pub(super) fn has_result(text: &str) -> bool {
+    Members::of(text).is_ok_and(|root| root.has("result") && !root.has("error"))
+}
+
+/// The id or token that the child sent back, if it can be one of our numbers. A child may spell
+/// `7` as `7.0`; a string is never one of ours.
+pub(super) fn number(json: &str) -> Option<u64> {
+    /// Integers below this are exact in a double, as JSON readers of other languages have them.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    json.parse().ok().or_else(|| {
+        let double: f64 = json.parse().ok()?;
+        ((0.0..EXACT).contains(&double) && double.fract() == 0.0).then_some(double as u64)
+    })
+}
+
+/// What the answer to `server/discover` says of the child (M-18): whether it speaks the modern
+/// protocol. Any other error, and any other result, is that of an older server.
+pub(super) fn discover_answer_is_modern(text: &str, error_code: Option<i64>) -> bool {
+    match error_code {
+        Some(code) => is_modern_error(code),
+        None => !at(text, &["result", "supportedVersions"]).is_empty(),
+    }
+}
+
+/// The error codes that only a modern server sends: HeaderMismatch,
+/// MissingRequiredClientCapability, UnsupportedProtocolVersion.
+fn is_modern_error(code: i64) -> bool {
+    matches!(code, -32022..=-32020)
+}
+
+/// The HTTP status of an answer that came over stdio (M-53, mcp.md section 5).
+pub(super) fn status(modern: bool, error_code: Option<i64>) -> u16 {
+    match error_code {
+        Some(-32601) if modern => 404,
+        Some(code) if modern && is_modern_error(code) => 400,
+        _ => 200,
+    }
+}
+
+/// Every value at a path of member names, duplicates included.
+fn at<'a>(text: &'a str, path: &[&str]) -> Vec<&'a str> {
+    path.iter().fold(vec![text], |texts, name| {
+        let objects = texts.into_iter().filter_map(|text| Members::of(text).ok());
+        objects.flat_map(|object| values(&object, name).collect::<Vec<_>>()).collect()
+    })
+}
+
+fn replace(text: &str, path: &[&str], new: &str) -> String {
+    let edits = at(text, path).into_iter().map(|old| (json::span(text, old), Cow::Borrowed(new)));
+    json::splice(text, edits.collect())
+}
+
+fn values<'a>(object: &Members<'a>, name: &str) -> impl Iterator<Item = &'a str> {
+    object.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+fn objects<'a>(object: &Members<'a>, name: &str) -> impl Iterator<Item = Members<'a>> {
+    values(object, name).filter_map(|value| Members::of(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(text).unwrap()
+    }
+
+    fn text(line: Vec<u8>) -> String {
+        String::from_utf8(line).unwrap()
+    }
+
+    fn id(json: &str) -> RpcId {
+        RpcId::from_json(json).unwrap()
+    }
+
+    #[test] // M-3, M-13, M-63
+    fn a_request_changes_in_id_and_token_only() {
+        let message = message(
+            "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\n \"method\":\"tools/call\",\"params\":{\"_meta\":{\"progressToken\":1,\"x\":1e400},\
+             \"arguments\":{\"id\":\"a\",\"progressToken\":1,\"n\":12345678901234567890}}}",
+        );
+        let outgoing = Outgoing::of(&message);
+        assert_eq!(outgoing.token, Some("1"));
+        assert!(!outgoing.modern && !outgoing.task);
+        assert_eq!(
+            text(outgoing.request(77)),
+            "{\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"tools/call\",\"params\":{\"_meta\":{\"progressToken\":77,\"x\":1e400},\
+             \"arguments\":{\"id\":\"a\",\"progressToken\":1,\"n\":12345678901234567890}}}\n"
+        );
+    }
+
+    #[test]
+    fn duplicates_are_all_replaced_and_the_last_token_counts() {
+        let message = message(
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m","params":{"_meta":{"progressToken":"p","progressToken":{}}},"params":{"_meta":{"progressToken":"q"}}}"#,
+        );
+        let outgoing = Outgoing::of(&message);
+        assert_eq!(outgoing.token, Some("\"q\""));
+        assert_eq!(
+            text(outgoing.request(5)).trim_end(),
+            r#"{"jsonrpc":"2.0","id":5,"id":5,"method":"m","params":{"_meta":{"progressToken":5,"progressToken":{}}},"params":{"_meta":{"progressToken":5}}}"#
+        );
+    }
+
+    #[test] // M-66
+    fn an_initialize_promises_nothing_for_the_client() {
+        let message = message(
+            r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{"listChanged":true}},"clientInfo":{"name":"c","capabilities":1}}}"#,
+        );
+        assert_eq!(
+            text(Outgoing::of(&message).initialize(9)).trim_end(),
+            r#"{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","capabilities":1}}}"#
+        );
+    }
+
+    #[test]
+    fn era_and_task_are_seen() {
+        let modern = message(
+            r#"{"jsonrpc":"2.0","id":0,"method":"m","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"task":{"ttl":1}}}"#,
+        );
+        let outgoing = Outgoing::of(&modern);
+        assert!(outgoing.modern && outgoing.task);
+        for odd in [r#""params":[1]"#, r#""params":7"#, r#""params":{"_meta":[]}"#] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
+            assert!(!Outgoing::of(&message(&text)).modern, "{odd}");
+        }
+    }
+
+    #[test] // M-1, M-3
+    fn a_response_gets_its_id_back_byte_for_byte() {
+        let child = r#"{"result":{"id":7,"n":1.0,"x":1e400},"jsonrpc":"2.0","id":7}"#;
+        for original in [r#""\u00e9""#, "1.50", "12345678901234567890", "-0"] {
+            let restored = restore_response(child, &id(original), false).unwrap();
+            let wanted = format!(
+                r#"{{"result":{{"id":7,"n":1.0,"x":1e400}},"jsonrpc":"2.0","id":{original}}}"#
+            );
+            assert_eq!(restored, wanted);
+        }
+        assert_eq!(restore_response(r#"{"jsonrpc":"2.0","id":7}"#, &id("1"), false), None);
+    }
+
+    #[test] // M-23
+    fn the_closing_result_of_a_subscription_gets_its_subscription_id_back() {
+        let child = r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
+        assert_eq!(
+            restore_response(child, &id("\"s\""), true).unwrap(),
+            r#"{"jsonrpc":"2.0","id":"s","result":{"_meta":{"io.modelcontextprotocol/subscriptionId":"s"}}}"#
+        );
+        assert!(restore_response(child, &id("\"s\""), false).unwrap().contains(r#"Id":7"#));
+    }
+
+    #[test] // M-23, M-63
+    fn notifications_name_their_call_and_are_restored() {
+        let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7.0,"progress":0.10}}"#;
+        let named = names("notifications/progress", progress);
+        assert_eq!(named, Names::Token(7));
+        assert_eq!(
+            restore_notification(progress, &named, &id("1"), "\"tok\""),
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"tok","progress":0.10}}"#
+        );
+        let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":8}}}"#;
+        let named = names("notifications/resources/updated", updated);
+        assert_eq!(named, Names::Subscription(8));
+        assert!(restore_notification(updated, &named, &id("\"l\""), "").contains(r#"Id":"l""#));
+        let end =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":8}}"#;
+        assert_eq!(names("notifications/cancelled", end), Names::End(8));
+        assert!(restore_notification(end, &Names::End(8), &id("3"), "").contains("Id\":3"));
+    }
+
+    #[test]
+    fn what_cannot_be_ours_is_a_stranger() {
+        for token in [r#""7""#, "-1", "7.5", "1e400", "null", "{}", "[7]", "NaN", "inf"] {
+            let text = format!(r#"{{"params":{{"progressToken":{token}}}}}"#);
+            assert_eq!(names("notifications/progress", &text), Names::Stranger, "{token}");
+        }
+        assert_eq!(names("notifications/progress", "{}"), Names::Stranger);
+        assert_eq!(names("notifications/message", r#"{"params":{"data":1}}"#), Names::Nobody);
+    }
+
+    #[test] // M-21
+    fn a_cancel_names_the_id_that_the_child_knows() {
+        let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a","reason":"requestId"}}"#;
+        assert_eq!(cancelled_id(text), Some(id("\"a\"")));
+        assert_eq!(
+            String::from_utf8(cancelled(text, 12)).unwrap(),
+            "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":12,\"reason\":\"requestId\"}}\n"
+        );
+        assert_eq!(cancelled_id(r#"{"params":{"requestId":null}}"#), None);
+    }
+
+    #[test] // M-18
+    fn the_era_hangs_on_no_single_code() {
+        let result = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"]}}"#;
+        assert!(discover_answer_is_modern(result, None));
+        assert!(!discover_answer_is_modern(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, None));
+        for (code, modern) in
+            [(-32022, true), (-32021, true), (-32020, true), (-32601, false), (-32602, false)]
+        {
+            assert_eq!(discover_answer_is_modern("{}", Some(code)), modern, "{code}");
+        }
+    }
+
+    #[test] // M-53
+    fn the_status_depends_on_the_era() {
+        assert_eq!(status(true, None), 200);
+        assert_eq!(status(true, Some(-32601)), 404);
+        assert_eq!(status(true, Some(-32022)), 400);
+        assert_eq!(status(true, Some(-32602)), 200);
+        assert_eq!(status(false, Some(-32601)), 200);
+    }
+}

@@ -1,0 +1,374 @@
+//! What is known of the channel at one moment, behind one lock: the child, its open calls, its
+//! handshake, its era, and who may pass.
+//!
+//! Nothing here waits or reads; frames are only put into the queue of [`Stdin`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::process::Pid;
+
+use super::calls::Calls;
+use super::mailbox::Outcome;
+use super::stdin::{Frame, Stdin};
+use super::{CHILD_GONE, CallError, ChannelState, Limits, PIPE_CLOSED, rewrite};
+use crate::wire::{Message, RpcId};
+
+/// The channel.
+pub(super) struct State {
+    /// The running child.
+    pub live: Option<Live>,
+    /// Why there is none.
+    pub down: Down,
+    /// The handshake that a fresh child is brought back to (B-5).
+    pub remembered: Option<Remembered>,
+    /// The grace period, once the channel is to stop.
+    pub stopping: Option<Duration>,
+    /// The last child died of being asked before any client spoke; do not ask the next one.
+    pub skip_ping: bool,
+    /// The last child died of being asked for its era; take the next one to be of the older.
+    pub assume_legacy: bool,
+    last_number: u64,
+    changed: (Sender<()>, Receiver<()>),
+}
+
+/// Why no child runs.
+pub(super) struct Down {
+    /// In words, for the operator.
+    pub reason: String,
+    /// When the next one is started; `None` if none will be.
+    pub next_try: Option<Instant>,
+}
+
+/// A successful `initialize`.
+pub(super) struct Remembered {
+    /// As the remote client sent it.
+    pub request: Message,
+    /// As the child answered it.
+    pub answer: String,
+}
+
+/// One child process.
+pub(super) struct Live {
+    pub pid: Pid,
+    pub born: Instant,
+    pub stdin: Arc<Stdin>,
+    pub calls: Calls,
+    pub handshake: Handshake,
+    pub era: Era,
+    /// When it first answered anything.
+    pub answered_at: Option<Instant>,
+    /// The question whether it is there; `None` if it is not to be asked.
+    pub ping: Option<Ping>,
+    /// It is on its way out.
+    pub ending: Option<Ending>,
+    /// It has ended, but is not reaped yet.
+    pub exited: bool,
+}
+
+/// How far the one `initialize` of the process has come (M-17).
+pub(super) enum Handshake {
+    /// None was sent, or it was refused.
+    Open,
+    /// Sent, and not answered.
+    Pending {
+        number: u64,
+        /// When the child counts as hung.
+        deadline: Instant,
+        request: Message,
+        /// It is the tunnel's own, to a restarted child.
+        replay: bool,
+    },
+    /// Answered with success, and `notifications/initialized` was sent.
+    Done,
+}
+
+/// How an `initialize` came out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Initialize {
+    /// With success.
+    Done,
+    /// With an error, for the client to see.
+    Refused,
+    /// With an error to the tunnel's own one, which no client sees.
+    ReplayRefused,
+}
+
+/// Whether the child speaks the protocol of 2026-07-28 and later (M-18, M-19).
+#[derive(Default)]
+pub(super) struct Era {
+    /// Known for the life of the process.
+    pub modern: Option<bool>,
+    /// A client's request waits to know.
+    pub wanted: bool,
+    /// The id of `server/discover`, reserved for ever, as a late answer counts too.
+    pub probe: Option<u64>,
+    /// When silence means that the child is of the older kind.
+    pub deadline: Option<Instant>,
+}
+
+/// The tunnel's own question to a fresh child.
+pub(super) struct Ping {
+    pub number: Option<u64>,
+    pub next: Instant,
+    pub interval: Duration,
+}
+
+/// The steps towards the end of a child (M-24). Its input is closed already.
+pub(super) struct Ending {
+    pub reason: String,
+    pub term_at: Instant,
+    pub kill_at: Instant,
+    pub step: Step,
+}
+
+/// The last thing that was done to end a child.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    Closed,
+    Terminated,
+    Killed,
+}
+
+/// What a message of a remote client needs to pass.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// Its id, if it is an `initialize`.
+    pub initialize: Option<&'a RpcId>,
+    /// It is a request with the metadata of the modern protocol.
+    pub modern_request: bool,
+}
+
+/// Whether it may pass.
+pub(super) enum Gate {
+    /// Now, before the lock is given back.
+    Go,
+    /// Not yet: look again when this disconnects.
+    Wait(Receiver<()>),
+    /// It need not: this is its answer.
+    Answered(String),
+    /// Never.
+    Refused(CallError),
+}
+
+impl State {
+    pub fn new() -> Self {
+        Self {
+            live: None,
+            down: Down { reason: "child not started".to_owned(), next_try: None },
+            remembered: None,
+            stopping: None,
+            skip_ping: false,
+            assume_legacy: false,
+            last_number: 0,
+            changed: bounded(0),
+        }
+    }
+
+    /// The next id for the child: never used before, and exact in a double.
+    pub fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Wakes all who wait at the gate.
+    pub fn bump(&mut self) {
+        self.changed = bounded(0);
+    }
+
+    /// Whether a message may be written to the child at this moment.
+    pub fn gate(&mut self, wish: Wish<'_>, limits: &Limits, now: Instant) -> Gate {
+        if self.stopping.is_some() {
+            return Gate::Refused(CallError::Failed(PIPE_CLOSED));
+        }
+        let Some(live) = &mut self.live else {
+            return match self.down.next_try {
+                Some(at) if at <= now + limits.down_wait => Gate::Wait(self.changed.1.clone()),
+                _ => Gate::Refused(CallError::Failed(PIPE_CLOSED)),
+            };
+        };
+        let wait = Gate::Wait(self.changed.1.clone());
+        if live.ending.is_some() || live.exited {
+            return wait;
+        }
+        match (&live.handshake, wish.initialize, &self.remembered) {
+            (Handshake::Pending { .. }, _, _) => return wait,
+            (Handshake::Done, Some(id), Some(remembered)) => {
+                // The remembered answer has a result, so it can be restored.
+                let answer = rewrite::restore_response(&remembered.answer, id, false);
+                return Gate::Answered(answer.unwrap_or_default());
+            }
+            _ => {}
+        }
+        match live.era.modern {
+            _ if !wish.modern_request => Gate::Go,
+            Some(true) => Gate::Go,
+            Some(false) => Gate::Refused(CallError::LegacyServer),
+            None => {
+                live.era.wanted = true;
+                wait
+            }
+        }
+    }
+
+    /// Takes in a fresh child. If clients were initialized on an earlier one, it is initialized
+    /// in the same way before anything else is written (B-5).
+    pub fn install(&mut self, pid: Pid, stdin: Arc<Stdin>, limits: &Limits, now: Instant) {
+        let mut live = Live {
+            pid,
+            born: now,
+            stdin,
+            calls: Calls::default(),
+            handshake: Handshake::Open,
+            era: Era { modern: self.assume_legacy.then_some(false), ..Era::default() },
+            answered_at: None,
+            ping: (!self.skip_ping).then_some(Ping {
+                number: None,
+                next: now,
+                interval: limits.ping,
+            }),
+            ending: None,
+            exited: false,
+        };
+        if let Some(remembered) = &self.remembered {
+            self.last_number += 1;
+            let request = remembered.request.clone();
+            live.begin_initialize(self.last_number, &request, true, now + limits.initialize);
+        }
+        self.live = Some(live);
+        self.bump();
+    }
+
+    /// Starts the end of the child: its input is closed now, `SIGTERM` follows after `patience`,
+    /// `SIGKILL` a while later.
+    pub fn end_child(&mut self, reason: &str, patience: Duration, kill_after: Duration) {
+        let Some(live) = &mut self.live else { return };
+        if live.ending.is_some() {
+            return;
+        }
+        let term_at = Instant::now() + patience;
+        live.ending = Some(Ending {
+            reason: reason.to_owned(),
+            term_at,
+            kill_at: term_at + kill_after,
+            step: Step::Closed,
+        });
+        live.stdin.close();
+        self.bump();
+    }
+
+    /// Fails all calls, because no answer can come any more (M-25). Those of which the child has
+    /// no byte may be tried with the next child. Returns how many were lost.
+    pub fn lose_calls(&mut self) -> u64 {
+        let Some(live) = &mut self.live else { return 0 };
+        let unsent = live.stdin.abandon();
+        let mut lost = 0;
+        for (number, call) in live.calls.take_all() {
+            call.mailbox.finish(if unsent.contains(&number) {
+                Outcome::Unsent
+            } else {
+                lost += 1;
+                Outcome::Lost(CHILD_GONE)
+            });
+        }
+        lost
+    }
+
+    /// Notes the answer to the pending `initialize`.
+    pub fn initialized(&mut self, text: &str, success: bool) -> Initialize {
+        let number = self.number();
+        let Some(live) = &mut self.live else { return Initialize::Refused };
+        let Handshake::Pending { request, replay, .. } =
+            std::mem::replace(&mut live.handshake, Handshake::Open)
+        else {
+            return Initialize::Refused;
+        };
+        if success {
+            live.handshake = Handshake::Done;
+            self.remembered = Some(Remembered { request, answer: text.to_owned() });
+            // At once, and whatever the client does next: other sessions share the child, and it
+            // serves nobody before this (M-17). What clients send themselves is swallowed.
+            let bytes = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
+            live.stdin.push(Frame { number, bytes: bytes.to_vec(), written: None });
+        } else if replay {
+            // The child lives and refuses: let it tell the clients itself from now on.
+            self.remembered = None;
+        }
+        self.bump();
+        match (success, replay) {
+            (true, _) => Initialize::Done,
+            (false, true) => Initialize::ReplayRefused,
+            (false, false) => Initialize::Refused,
+        }
+    }
+
+    /// Settles the era of the child.
+    pub fn settle_era(&mut self, modern: bool) {
+        if let Some(live) = &mut self.live {
+            live.era.modern = Some(modern);
+            live.era.deadline = None;
+            self.bump();
+        }
+    }
+
+    /// What the operator is to know.
+    pub fn summary(&self, limits: &Limits, now: Instant) -> ChannelState {
+        let Some(live) = &self.live else {
+            let next_try_in = self.down.next_try.map(|at| at.saturating_duration_since(now));
+            return ChannelState::Down { reason: self.down.reason.clone(), next_try_in };
+        };
+        if let Some(ending) = &live.ending {
+            return ChannelState::Down { reason: ending.reason.clone(), next_try_in: None };
+        }
+        let settled = match (&live.ping, live.answered_at) {
+            _ if matches!(live.handshake, Handshake::Pending { replay: true, .. }) => None,
+            (_, Some(at)) => Some(at),
+            // It cannot be asked. That it still runs is all there is to know.
+            (None, None) => Some(live.born + limits.settle).filter(|at| *at <= now),
+            (Some(_), None) => None,
+        };
+        match settled {
+            Some(since) => ChannelState::Up { since },
+            None => ChannelState::Starting { since: live.born },
+        }
+    }
+}
+
+impl Live {
+    /// Queues an `initialize`; nothing else passes until it is answered.
+    pub fn begin_initialize(
+        &mut self,
+        number: u64,
+        request: &Message,
+        replay: bool,
+        deadline: Instant,
+    ) {
+        let bytes = rewrite::Outgoing::of(request).initialize(number);
+        self.stdin.push(Frame { number, bytes, written: None });
+        self.handshake = Handshake::Pending { number, deadline, request: request.clone(), replay };
+    }
+
+    /// Whether this number is that of the pending `initialize`.
+    pub fn is_initialize(&self, number: u64) -> bool {
+        matches!(&self.handshake, Handshake::Pending { number: pending, .. } if *pending == number)
+    }
+
+    /// Whether no JSON-RPC response may be written to it (M-22).
+    pub fn takes_no_response(&self) -> bool {
+        self.era.modern == Some(true) && matches!(self.handshake, Handshake::Open)
+    }
+
+    /// The child has answered something. The first time, silence begins to say something too;
+    /// returns whether it is.
+    pub fn heard(&mut self, discover: Duration, now: Instant) -> bool {
+        if self.answered_at.is_some() {
+            return false;
+        }
+        self.answered_at = Some(now);
+        if self.era.probe.is_some() && self.era.modern.is_none() {
+            self.era.deadline = Some(now + discover);
+        }
+        true
+    }
+}

@@ -1,0 +1,253 @@
+//! The one thread that owns the child: asks it whether it is there, ends it, reaps it, starts the
+//! next one.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use log::{info, warn};
+use rustix::process::Signal;
+
+use super::child::{Running, StartError, exit_words};
+use super::state::{Handshake, State, Step};
+use super::stdin::Frame;
+use super::{Limits, Shared};
+
+/// How long a child whose input was closed at shutdown may take to end by itself (M-24).
+const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a child may take to end after `SIGTERM`, at shutdown and otherwise.
+const TERM_WAIT: Duration = Duration::from_secs(2);
+
+/// Longest pause between two questions to a child that has not answered yet.
+const PING_MAX: Duration = Duration::from_secs(60);
+
+/// How one child ended.
+struct End {
+    reason: String,
+    /// It had run long enough, and answered, so that its end says nothing about the next one.
+    well: bool,
+}
+
+/// Runs until the channel is stopped. Whether the first start succeeds is told to `started`; if
+/// not, that was all.
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    nudge: &Receiver<()>,
+    started: &Sender<Result<(), StartError>>,
+) {
+    let first = match Running::launch(shared) {
+        Ok(running) => running,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    let _ = started.send(Ok(()));
+    let mut running = first;
+    let mut failures = 0;
+    loop {
+        info!("MCP child runs pid={} channel={}", running.pid.as_raw_pid(), shared.config.channel);
+        let end = attend(shared, running, nudge);
+        if end.well {
+            failures = 0;
+        }
+        let mut reason = end.reason;
+        running = loop {
+            let delay = backoff(&shared.config.limits, failures);
+            failures += 1;
+            if !rest(shared, nudge, &reason, delay) {
+                return;
+            }
+            match Running::launch(shared) {
+                Ok(running) => break running,
+                Err(error) => {
+                    shared.stats.start_failures.inc();
+                    reason = error.to_string();
+                }
+            }
+        };
+    }
+}
+
+/// Looks after one child until it is gone.
+fn attend(shared: &Arc<Shared>, running: Running, nudge: &Receiver<()>) -> End {
+    loop {
+        let next = {
+            let mut state = shared.lock();
+            if state.live.as_ref().is_none_or(|live| live.exited) {
+                break;
+            }
+            due(&mut state, shared, &running)
+        };
+        running.stdin.pump();
+        match next {
+            Some(at) => drop(nudge.recv_deadline(at)),
+            None => drop(nudge.recv()),
+        }
+    }
+    let status = running.reap(|| shared.lose_calls());
+    let mut state = shared.lock();
+    let Some(live) = state.live.take() else {
+        return End { reason: exit_words(status), well: false };
+    };
+    let forced = live.ending.as_ref().is_some_and(|ending| ending.step > Step::Closed);
+    if live.answered_at.is_none() && !forced {
+        // Old servers end when they are asked anything before `initialize`, even the `ping` that
+        // the specification allows. If it was that, the next one is left in peace.
+        state.skip_ping = live.ping.is_some();
+    }
+    state.assume_legacy = live.era.probe.is_some() && live.era.modern.is_none();
+    let limits = &shared.config.limits;
+    let reason = match live.ending {
+        // It went by itself before it was made to: its own status says more.
+        Some(ending) if forced => ending.reason,
+        _ => exit_words(status),
+    };
+    End { reason, well: live.answered_at.is_some() && live.born.elapsed() >= limits.proven }
+}
+
+/// Waits before the next start. False if the channel is stopped.
+fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) -> bool {
+    let until = Instant::now() + delay;
+    let stopping = {
+        let mut state = shared.lock();
+        let stopping = state.stopping.is_some();
+        state.down.reason = if stopping { "stopped" } else { reason }.to_owned();
+        state.down.next_try = (!stopping).then_some(until);
+        state.bump();
+        stopping
+    };
+    if stopping {
+        return false;
+    }
+    warn!("{reason}; restart in {:.1} s channel={}", delay.as_secs_f32(), shared.config.channel);
+    while Instant::now() < until {
+        let _ = nudge.recv_deadline(until);
+        let mut state = shared.lock();
+        if state.stopping.is_some() {
+            state.down.reason = "stopped".to_owned();
+            state.down.next_try = None;
+            state.bump();
+            return false;
+        }
+    }
+    true
+}
+
+/// Does what is due and says when to look again.
+fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant> {
+    let now = Instant::now();
+    let limits = &shared.config.limits;
+    if let Some(grace) = state.stopping {
+        // A child that does not end when its input does gets a part of the grace period for
+        // that, and a part for `SIGTERM`.
+        let patience = STOP_CLOSE_WAIT.min(grace / 2);
+        state.end_child("stopped", patience, TERM_WAIT.min(grace - patience));
+    }
+    let pending = match state.live.as_ref()?.handshake {
+        Handshake::Pending { deadline, .. } => Some(deadline),
+        _ => None,
+    };
+    if pending.is_some_and(|deadline| now >= deadline) {
+        let reason = format!("child did not answer `initialize` within {:?}", limits.initialize);
+        state.end_child(&reason, Duration::ZERO, TERM_WAIT);
+    }
+    if let Some(ending) = &mut state.live.as_mut()?.ending {
+        if now >= ending.kill_at && ending.step < Step::Killed {
+            ending.step = Step::Killed;
+            running.signal(Signal::KILL);
+        } else if now >= ending.term_at && ending.step < Step::Terminated {
+            ending.step = Step::Terminated;
+            running.signal(Signal::TERM);
+        }
+        return match ending.step {
+            Step::Closed => Some(ending.term_at),
+            Step::Terminated => Some(ending.kill_at),
+            Step::Killed => None,
+        };
+    }
+    let era = ask_era(state, shared, now);
+    let ping = ask_presence(state, now);
+    [pending, era, ping].into_iter().flatten().min()
+}
+
+/// Finds out whether the child speaks the modern protocol, once a client needs to know (M-18).
+fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> {
+    let number = state.number();
+    let live = state.live.as_mut()?;
+    if live.era.modern.is_some() || !live.era.wanted {
+        return None;
+    }
+    if live.era.probe.is_none() {
+        let bytes = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{\
+             \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
+             \"io.modelcontextprotocol/clientCapabilities\":{{}},\
+             \"io.modelcontextprotocol/clientInfo\":{{\"name\":\"mcp-tunnel\",\"version\":\"{}\"}}}}}}}}\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        live.stdin.push(Frame { number, bytes: bytes.into_bytes(), written: None });
+        live.era.probe = Some(number);
+        // A child that has not answered anything may still be starting: its silence says
+        // nothing, and the clock starts with its first word.
+        live.era.deadline = live.answered_at.map(|_| now + shared.config.limits.discover);
+    }
+    let deadline = live.era.deadline?;
+    if now < deadline {
+        return Some(deadline);
+    }
+    state.settle_era(false);
+    None
+}
+
+/// Asks a child that has not said anything yet whether it is there; any answer is one.
+fn ask_presence(state: &mut State, now: Instant) -> Option<Instant> {
+    let number = state.number();
+    let live = state.live.as_mut()?;
+    let asked = matches!(live.handshake, Handshake::Pending { .. }) || !live.calls.is_empty();
+    if live.answered_at.is_some() {
+        return None;
+    }
+    let ping = live.ping.as_mut()?;
+    if asked {
+        // Real traffic asks as well; if it comes to nothing, the question is due later.
+        ping.next = ping.next.max(now + ping.interval);
+        return Some(ping.next);
+    }
+    if now >= ping.next {
+        // A child that does not even read must not find a heap of questions.
+        let unread = ping.number.is_some_and(|earlier| live.stdin.take_back(earlier));
+        ping.number = Some(number);
+        ping.next = now + ping.interval;
+        ping.interval = if unread { PING_MAX } else { (ping.interval * 2).min(PING_MAX) };
+        let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"ping\"}}\n");
+        live.stdin.push(Frame { number, bytes: bytes.into_bytes(), written: None });
+    }
+    Some(ping.next)
+}
+
+/// The pause before a start, after so many that came to nothing: doubling, with jitter, so that
+/// many tunnels on one failing resource do not start in step.
+fn backoff(limits: &Limits, failures: u32) -> Duration {
+    let (min, max) = limits.backoff;
+    let whole = min.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(max);
+    let random = RandomState::new().build_hasher().finish() as u32;
+    whole.mul_f64(0.75 + 0.25 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_bound() {
+        let limits = Limits::default();
+        let (min, max) = limits.backoff;
+        for failures in [0, 1, 5, 31, 32, 1_000] {
+            let pause = backoff(&limits, failures);
+            assert!(pause <= max && pause >= min.mul_f64(0.75), "{failures}: {pause:?}");
+        }
+        assert!(backoff(&limits, 0) <= min);
+        assert!(backoff(&limits, 40) >= max.mul_f64(0.75));
+    }
+}

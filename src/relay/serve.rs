@@ -1,0 +1,136 @@
+//! The process: arguments in, a relay until a signal, exit code out.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, select};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::httpd::Bind;
+
+use super::Relay;
+use super::args::{self, Command, Config, HELP, TunnelConfig};
+use super::ids::Ids;
+
+/// How long threads have to write their last answers after the drain.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Runs the relay's command line.
+pub fn main() -> ExitCode {
+    let config = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            say(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Version) => {
+            say(concat!("mcp-tunnel-relay ", env!("CARGO_PKG_VERSION"), "\n"));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Serve(config)) => *config,
+        Err(message) => {
+            eprintln!("mcp-tunnel-relay: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("mcp-tunnel-relay: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to stdout; a reader that has gone is not our concern.
+fn say(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn serve(mut config: Config) -> Result<(), String> {
+    // It fails only if a logger is set already, and then that one logs.
+    let _ = simple_logger::SimpleLogger::new()
+        .with_level(config.log_level)
+        .with_utc_timestamps()
+        .init();
+    // Before the listener, so that no signal is missed once clients can connect.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
+    let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };
+    let (relay, running) =
+        Relay::start(&config).map_err(|e| format!("--listen {}: {e}", config.listen))?;
+    let url = match running.local() {
+        Bind::Tcp(address) => format!("http://{address}"),
+        Bind::Unix(path) => format!("unix:{}", path.display()),
+    };
+    if let Some(path) = &config.url_file {
+        write_url(path, &url).map_err(|e| format!("--url-file {}: {e}", path.display()))?;
+    }
+    say(&format!("mcp-tunnel-relay: listening on {url}\n"));
+    if let Some((tunnel, key)) = &dev_key {
+        say(&format!(
+            "\n# for the daemon:\n\
+             export CONTROL_PLANE_BASE_URL={url}\n\
+             export CONTROL_PLANE_TUNNEL_ID={tunnel}\n\
+             export CONTROL_PLANE_API_KEY={key}\n\
+             \n# for the MCP client:\n{url}/v1/mcp/{tunnel}\n"
+        ));
+    }
+
+    let (signal, signalled) = bounded(2);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if signal.send(()).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|e| format!("a thread for signals: {e}"))?;
+    // The sender lives as long as its thread, which ends only after this receiver.
+    let _ = signalled.recv();
+    log::info!("stopping: calls in flight may finish");
+    let (done, drained) = bounded(1);
+    std::thread::Builder::new()
+        .name("drain".to_owned())
+        .spawn(move || {
+            relay.drain();
+            running.stop(LAST_ANSWERS);
+            let _ = done.send(());
+        })
+        .map_err(|e| format!("a thread to drain: {e}"))?;
+    let result = select! {
+        recv(drained) -> _ => Ok(()),
+        recv(signalled) -> _ => Err("stopped at once by a second signal".to_owned()),
+    };
+    if let Some(path) = &config.url_file {
+        // Somebody else may have removed it; then there is nothing to do.
+        let _ = std::fs::remove_file(path);
+    }
+    result
+}
+
+/// Makes up a tunnel for `--dev`: its id and its runtime key, which is shown this once.
+fn make_dev_tunnel(config: &mut Config) -> Result<(String, String), String> {
+    let ids = Ids::new().map_err(|_| "the kernel gives no random bytes")?;
+    let (id, (_, key)) = (ids.tunnel_id(), ids.key("run"));
+    let shown = (id.to_string(), key.expose().to_owned());
+    config.tunnels.push(TunnelConfig {
+        id,
+        name: "development".to_owned(),
+        runtime_keys: vec![key],
+        connector_keys: Vec::new(),
+    });
+    Ok(shown)
+}
+
+/// Writes the URL so that a reader sees all of it or nothing.
+fn write_url(path: &Path, url: &str) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    std::fs::write(&temporary, format!("{url}\n"))?;
+    std::fs::rename(&temporary, path)
+}
