@@ -16,10 +16,8 @@ fn dead_url() -> String {
 
 /// Settings that are right but for what a test adds.
 fn settings() -> Settings {
-    Tunnel::to(&dead_url()).stdio(STUB)
+    Tunnel::to(&dead_url()).http(&dead_url())
 }
-
-const STUB: &str = concat!("'", env!("CARGO_BIN_EXE_mcp-tunnel"), "' mcp-stub");
 
 /// The one line that the program refuses its settings with, which must name each of `parts`.
 fn refused(settings: Settings, parts: &[&str]) {
@@ -60,7 +58,7 @@ fn a_malformed_key_is_named_but_not_shown() {
 
 #[test]
 fn a_missing_mcp_server_is_named_with_its_settings() {
-    refused(settings().without_env("MCP_COMMAND"), &["MCP_COMMAND", "MCP_SERVER_URL"]);
+    refused(settings().without_env("MCP_SERVER_URL"), &["MCP_COMMAND", "MCP_SERVER_URL"]);
 }
 
 #[test]
@@ -80,13 +78,17 @@ fn a_health_port_in_use_is_named() {
 
 #[test]
 fn a_command_that_is_not_there_is_named() {
-    refused(settings().stdio("/no/such/server --stdio"), &["/no/such/server"]);
+    refused(
+        settings().without_env("MCP_SERVER_URL").stdio("/no/such/server --stdio"),
+        &["/no/such/server"],
+    );
 }
 
 #[test]
 fn an_unreachable_control_plane_is_tried_until_it_is_there() {
     let url = dead_url();
-    let tunnel = Tunnel::to(&url).stdio(STUB).start();
+    let server = McpServer::start();
+    let tunnel = Tunnel::to(&url).http(&server.url()).start();
     let reason = tunnel.wait_not_ready(|reason| reason.contains("connect"));
     assert_eq!(reason.lines().count(), 1, "{reason}");
     let _control_plane = ControlPlane::start_on(url.rsplit(':').next().unwrap().parse().unwrap());
@@ -101,7 +103,8 @@ fn a_refused_key_is_told_with_the_permission_it_lacks_and_knocks_ever_more_slowl
             r#"{{"error":{{"message":"refused","type":"authentication_error","param":null,"code":"{code}"}}}}"#
         );
         control_plane.every_poll(Some(Answer::json(status, body)));
-        let tunnel = Tunnel::to(&control_plane.url()).stdio(STUB).start();
+        let server = McpServer::start();
+        let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
         let reason = tunnel.wait_not_ready(|reason| reason.contains(&status.to_string()));
         assert!(reason.contains("Use permission"), "{reason}");
         let line = tunnel.program.stderr_line("the refusal", |line| line.contains("poll failed"));

@@ -63,6 +63,7 @@ fn bench(calls: usize) -> Result<(), String> {
     let dir = programs.parent().unwrap_or(&programs).join("bench");
     fs::create_dir_all(&dir).map_err(|e| format!("can not make {dir:?}: {e}"))?;
     let bench = Bench { tunnel, dir: dir.clone(), plane: ControlPlane::start()?, calls };
+    print!("{}", report::head(calls));
     let mut rows = Vec::new();
     let mut first_poll = Vec::new();
     for (binding, events) in [
@@ -76,7 +77,7 @@ fn bench(calls: usize) -> Result<(), String> {
         rows.append(&mut pair);
     }
     let report = report::Report { rows, binary_bytes: size, first_poll, calls };
-    print!("{}", report.table());
+    print!("{}", report.end());
     let path = dir.with_extension("json");
     fs::write(&path, report.json()).map_err(|e| format!("can not write {path:?}: {e}"))?;
     println!("\nThe same as JSON: {}", path.display());
@@ -138,6 +139,7 @@ impl Bench {
             }
             row.floor.peak_kib = peak_kib(floor.part.id());
             row.tunnel.peak_kib = peak_kib(tunnel.part.id());
+            print!("{}", row.lines());
             rows.push(row);
         }
         Ok((rows, tunnel.started))

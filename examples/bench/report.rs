@@ -72,6 +72,30 @@ fn micros(time: &Duration) -> f64 {
 }
 
 impl Row {
+    /// Four lines of the table.
+    pub fn lines(&self) -> String {
+        let (floor, tunnel) = (self.floor.numbers(), self.tunnel.numbers());
+        let mut out = format!("{}\n", self.name());
+        for (name, n) in [("floor", &floor), ("tunnel", &tunnel)] {
+            let _ = writeln!(
+                out,
+                "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9.0}",
+                n.p50_us, n.p99_us, n.per_second, n.cpu_us, n.peak_kib
+            );
+        }
+        let _ = writeln!(
+            out,
+            "  {:<14}{:>+9.0}{:>+9.0}{:>9}{:>13}{:>9}\n",
+            "added / times",
+            tunnel.p50_us - floor.p50_us,
+            tunnel.p99_us - floor.p99_us,
+            times(tunnel.per_second, floor.per_second),
+            times(tunnel.cpu_us, floor.cpu_us),
+            times(tunnel.peak_kib, floor.peak_kib),
+        );
+        out
+    }
+
     fn name(&self) -> String {
         let binding = match (self.binding, self.events) {
             (Binding::Http, false) => "http, JSON",
@@ -83,41 +107,27 @@ impl Row {
     }
 }
 
+/// What stands above the rows, which are at most 80 columns wide.
+pub fn head(calls: usize) -> String {
+    format!(
+        "Each row: {calls} calls. Latency from the poll answer to the end of the response POST.\n\
+         floor: the same exchanges in a bare loop of one thread, with the same library.\n\
+         SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
+         {:<16}{:>9}{:>9}{:>9}{:>13}{:>9}\n",
+        "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
+    )
+}
+
 impl Report {
-    /// The table, at most 80 columns wide.
-    pub fn table(&self) -> String {
-        let mut out = format!(
-            "Each row: {} calls. Latency from the poll answer to the end of the response POST.\n\
-             floor: the same exchanges in a bare loop of one thread, with the same library.\n\
-             SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
-             {:<30}{:>9}{:>9}{:>9}{:>11}{:>9}\n",
-            self.calls, "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
-        );
-        for row in &self.rows {
-            let (floor, tunnel) = (row.floor.numbers(), row.tunnel.numbers());
-            for (name, n) in [(row.name() + ": floor", &floor), ("tunnel".to_owned(), &tunnel)] {
-                let _ = writeln!(
-                    out,
-                    "{name:<30}{:>9.0}{:>9.0}{:>9.0}{:>11.0}{:>9.0}",
-                    n.p50_us, n.p99_us, n.per_second, n.cpu_us, n.peak_kib
-                );
-            }
-            let _ = writeln!(
-                out,
-                "{:<30}{:>+9.0}{:>+9.0}{:>9}{:>11}{:>9}\n",
-                "added, or times the floor",
-                tunnel.p50_us - floor.p50_us,
-                tunnel.p99_us - floor.p99_us,
-                times(tunnel.per_second, floor.per_second),
-                times(tunnel.cpu_us, floor.cpu_us),
-                times(tunnel.peak_kib, floor.peak_kib),
-            );
-        }
+    /// What does not belong to one row.
+    pub fn end(&self) -> String {
         let starts: Vec<String> =
             self.first_poll.iter().map(|time| format!("{:.1}", micros(time) / 1e3)).collect();
-        let _ = writeln!(out, "Start to first poll, in ms: {}", starts.join(", "));
-        let _ = writeln!(out, "Size of mcp-tunnel, in bytes: {}", self.binary_bytes);
-        out
+        format!(
+            "Start to first poll, in ms: {}\nSize of mcp-tunnel, in bytes: {}\n",
+            starts.join(", "),
+            self.binary_bytes
+        )
     }
 
     /// The same for programs.

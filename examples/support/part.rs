@@ -57,6 +57,7 @@ impl Part {
     }
 
     /// The process id.
+    #[allow(dead_code, reason = "only measurements look at the process")]
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -79,9 +79,15 @@ struct Sink {
 }
 
 enum Target {
-    Stderr { is_file: bool },
+    /// Stderr that is a terminal, a pipe or a socket, which can be asked before a write.
+    Reader,
+    /// Any other stderr, for instance a file on a disk that may be full.
+    Stderr,
     Stdout,
-    File { path: PathBuf, file: File },
+    File {
+        path: PathBuf,
+        file: File,
+    },
 }
 
 /// Makes the log of this process. Called once, before the first record.
@@ -105,7 +111,8 @@ impl Logger {
         };
         let target = match settings.file {
             Some(path) => Target::File { file: open(&path)?, path },
-            None if format == Format::Plain => Target::Stderr { is_file: is_file(io::stderr()) },
+            None if format == Format::Plain && has_reader(io::stderr()) => Target::Reader,
+            None if format == Format::Plain => Target::Stderr,
             None => Target::Stdout,
         };
         let mut always = vec![("client_instance_id", settings.client_instance_id)];
@@ -151,13 +158,15 @@ impl Logger {
 
     fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {
         match &sink.target {
-            Target::Stderr { .. } => {
+            // It panics when a write fails, and a panic ends the daemon: see `takes_a_line`.
+            Target::Reader => {
                 let text = line.message_and_fields();
                 let mut record = Record::builder();
                 record.level(line.level).target(line.component);
                 self.simple.log(&record.args(format_args!("{text}")).build());
                 Ok(())
             }
+            Target::Stderr => write_all(io::stderr().as_fd(), self.text(line).as_bytes()),
             Target::Stdout => write_all(io::stdout().as_fd(), self.text(line).as_bytes()),
             Target::File { file, .. } => write_all(file.as_fd(), self.text(line).as_bytes()),
         }
@@ -166,7 +175,8 @@ impl Logger {
     fn text(&self, line: &Line) -> String {
         match self.format {
             Format::Json => line.json(&self.always),
-            Format::StructText | Format::Plain => line.struct_text(&self.always),
+            Format::StructText => line.struct_text(&self.always),
+            Format::Plain => line.plain(),
         }
     }
 }
@@ -203,14 +213,12 @@ impl Log for Logger {
 }
 
 impl Target {
-    /// Whether a line can be written now, or within `patience`. It matters most for stderr:
-    /// `simple_logger` panics when a write fails, and a panic ends the daemon.
+    /// Whether a line can be written now, or within `patience`.
     fn takes_a_line(&self, patience: Duration) -> bool {
         match self {
-            Self::Stderr { is_file: true } => has_room(io::stderr()),
-            Self::Stderr { is_file: false } => writable(io::stderr(), patience),
+            Self::Reader => writable(io::stderr(), patience),
             Self::Stdout => writable(io::stdout(), patience),
-            Self::File { .. } => true,
+            Self::Stderr | Self::File { .. } => true,
         }
     }
 }
@@ -223,14 +231,10 @@ fn writable(fd: impl AsFd, patience: Duration) -> bool {
     ready && !set[0].revents().intersects(bad)
 }
 
-fn is_file(fd: impl AsFd) -> bool {
-    rustix::fs::fstat(fd).is_ok_and(|stat| {
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
-    })
-}
-
-fn has_room(fd: impl AsFd) -> bool {
-    rustix::fs::fstatvfs(fd).is_ok_and(|stat| stat.f_bavail > 0)
+fn has_reader(fd: impl AsFd) -> bool {
+    use rustix::fs::FileType;
+    let kind = rustix::fs::fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket)) || rustix::termios::isatty(fd)
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {

@@ -20,14 +20,17 @@ type Check = Box<dyn Fn() -> Verdict + Send + Sync>;
 
 /// One thing that must hold.
 pub struct Condition {
-    name: &'static str,
+    name: String,
     check: Check,
 }
 
 impl Condition {
     /// A condition under a stable one-word name. `check` must answer at once.
-    pub fn new(name: &'static str, check: impl Fn() -> Verdict + Send + Sync + 'static) -> Self {
-        Self { name, check: Box::new(check) }
+    pub fn new(
+        name: impl Into<String>,
+        check: impl Fn() -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), check: Box::new(check) }
     }
 }
 
@@ -45,7 +48,7 @@ pub struct Report {
     /// `ready`, `ready (reason)` or the first reason why not (operations.md, section 3).
     pub line: String,
     /// Each condition and what it found, in order.
-    pub conditions: Vec<(&'static str, Verdict)>,
+    pub conditions: Vec<(String, Verdict)>,
 }
 
 impl Readiness {
@@ -63,9 +66,9 @@ impl Readiness {
     pub fn report(&self) -> Report {
         let mut conditions = Vec::with_capacity(self.conditions.len() + 1);
         if self.draining.load(Ordering::SeqCst) {
-            conditions.push(("shutdown", Verdict::NotReady("draining".to_owned())));
+            conditions.push(("shutdown".to_owned(), Verdict::NotReady("draining".to_owned())));
         }
-        conditions.extend(self.conditions.iter().map(|c| (c.name, one_line((c.check)()))));
+        conditions.extend(self.conditions.iter().map(|c| (c.name.clone(), one_line((c.check)()))));
         let reason = |wanted: fn(&Verdict) -> Option<&String>| {
             conditions.iter().find_map(|(_, verdict)| wanted(verdict)).cloned()
         };

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::control_plane::{API_KEY, TUNNEL_ID};
 use super::http::get;
-use super::{Program, Scratch, eventually};
+use super::{PATIENCE, Program, Scratch, eventually};
 
 /// A command for one of the binaries of this crate, without inherited settings.
 pub fn binary(path: &str) -> Command {
@@ -152,14 +153,23 @@ impl Tunnel {
     }
 
     pub fn wait_ready(&self) {
-        eventually("the tunnel to be ready", || (self.page("/readyz").0 == 200).then_some(()));
+        self.wait_readiness("ready", |status, _| status == 200);
     }
 
     /// Waits until it is not ready, and gives the reason it states.
     pub fn wait_not_ready(&self, because: impl Fn(&str) -> bool) -> String {
-        eventually("the tunnel to be unready for that reason", || {
+        self.wait_readiness("unready for that reason", |status, why| status == 503 && because(why))
+    }
+
+    fn wait_readiness(&self, what: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+        let begin = Instant::now();
+        loop {
             let (status, body) = self.page("/readyz");
-            (status == 503 && because(&body)).then_some(body)
-        })
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(begin.elapsed() < PATIENCE, "in vain for {what}; /readyz is {status}: {body}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

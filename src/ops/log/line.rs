@@ -54,6 +54,12 @@ impl Line {
         Self { time, level, component: "log", message, fields: Vec::new() }
     }
 
+    /// The line that `simple_logger` writes, with its line end.
+    pub fn plain(&self) -> String {
+        let (date, level, component) = (self.date(3), self.level, self.component);
+        format!("{date} {level:<5} [{component}] {}\n", self.message_and_fields())
+    }
+
     /// The message and ` name=value` for each field, without control characters.
     pub fn message_and_fields(&self) -> String {
         let mut out = printable(&self.message).into_owned();
@@ -237,7 +243,10 @@ mod tests {
     fn each_form_has_its_time_level_message_and_fields() {
         let line = line("posted", &[("request_id", "cmd 1".into()), ("ms", 7_u64.into())]);
         let always = [("client_instance_id", "0a".to_owned())];
-        assert_eq!(line.message_and_fields(), "posted request_id=\"cmd 1\" ms=7");
+        assert_eq!(
+            line.plain(),
+            "1970-01-01T00:00:01.500Z INFO  [dispatcher] posted request_id=\"cmd 1\" ms=7\n"
+        );
         assert_eq!(
             line.struct_text(&always),
             "time=1970-01-01T00:00:01.500Z level=INFO msg=posted client_instance_id=0a \

@@ -1,0 +1,213 @@
+//! Completions for bash, zsh and fish (C-10): static files, nothing is asked at run time.
+
+use std::fmt::Write;
+
+use crate::cli::command::{Command, Flag, ROOT};
+use crate::settings::TABLE;
+use crate::settings::table::{Kind, Setting};
+
+/// How the value of a flag is completed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completes {
+    /// There is no value.
+    Nothing,
+    /// A file.
+    Files,
+    /// One of these words.
+    Words(&'static str),
+    /// Anything else.
+    Text,
+}
+
+/// A flag of a command, its own or that of a setting.
+struct AnyFlag {
+    name: &'static str,
+    short: &'static str,
+    completes: Completes,
+}
+
+fn setting_flag(s: &'static Setting) -> AnyFlag {
+    let completes = match s.kind {
+        Kind::Bool => Completes::Nothing,
+        Kind::Path | Kind::PathRef | Kind::Source("FILE" | "DIR") => Completes::Files,
+        Kind::LogLevel => Completes::Words("debug info warn error"),
+        Kind::LogFormat => Completes::Words("struct-text json"),
+        Kind::Transports => Completes::Words("http-streamable"),
+        _ => Completes::Text,
+    };
+    AnyFlag { name: s.flag, short: s.short, completes }
+}
+
+fn own_flag(flag: &'static Flag) -> AnyFlag {
+    let completes = match flag.metavar {
+        "" => Completes::Nothing,
+        "FILE" | "DIR" | "PATH" => Completes::Files,
+        _ => Completes::Text,
+    };
+    AnyFlag { name: flag.name, short: flag.short, completes }
+}
+
+/// The flags of a command; those that are refused are not offered.
+fn flags(command: &'static Command) -> Vec<AnyFlag> {
+    let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused);
+    let of_settings = settings.filter(|_| command.takes_settings).map(setting_flag);
+    command.flags.iter().map(own_flag).chain(of_settings).collect()
+}
+
+/// Every command with the words that lead to it.
+fn commands() -> Vec<(String, &'static Command)> {
+    fn walk(path: &str, command: &'static Command, all: &mut Vec<(String, &'static Command)>) {
+        all.push((path.to_owned(), command));
+        for child in command.children {
+            walk(&format!("{path} {}", child.name), child, all);
+        }
+    }
+    let mut all = Vec::new();
+    walk(ROOT.name, &ROOT, &mut all);
+    all
+}
+
+const HEAD: &str = "Made from the tables of commands and settings; see src/cli/docs/.";
+
+/// For bash-completion.
+pub fn bash() -> String {
+    let mut out = format!(
+        "# bash completion for mcp-tunnel. {HEAD}\n\n\
+         _mcp_tunnel() {{\n\
+         \x20   local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}\n\
+         \x20   local path=mcp-tunnel word i\n\
+         \x20   for ((i = 1; i < COMP_CWORD; i++)); do\n\
+         \x20       word=${{COMP_WORDS[i]}}\n\
+         \x20       case \"$path $word\" in\n"
+    );
+    let all = commands();
+    for (path, _) in all.iter().skip(1) {
+        let _ = writeln!(out, "            '{path}') path='{path}' ;;");
+    }
+    out.push_str("        esac\n    done\n    COMPREPLY=()\n    case \"$prev\" in\n");
+    let mut by_value: Vec<(Completes, Vec<String>)> = Vec::new();
+    for flag in all.iter().flat_map(|(_, command)| flags(command)) {
+        let name = format!("--{}", flag.name);
+        if flag.completes == Completes::Nothing {
+            continue;
+        }
+        match by_value.iter_mut().find(|(completes, _)| *completes == flag.completes) {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None => by_value.push((flag.completes, vec![name])),
+        }
+    }
+    for (completes, mut names) in by_value {
+        if completes == Completes::Files {
+            names.push("-c".to_owned());
+        }
+        let action = match completes {
+            Completes::Files => "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")".to_owned(),
+            Completes::Words(words) => {
+                format!("mapfile -t COMPREPLY < <(compgen -W '{words}' -- \"$cur\")")
+            }
+            Completes::Text | Completes::Nothing => ":".to_owned(),
+        };
+        let names = names.join(" | \\\n        ");
+        let _ = write!(
+            out,
+            "        {names})\n            {action}\n            return\n            ;;\n"
+        );
+    }
+    out.push_str("    esac\n    local words=\n    case \"$path\" in\n");
+    for (path, command) in &all {
+        let mut words: Vec<String> = command.children.iter().map(|c| c.name.to_owned()).collect();
+        words.extend(flags(command).iter().map(|flag| format!("--{}", flag.name)));
+        words.push("--help".to_owned());
+        let _ = writeln!(out, "        '{path}') words='{}' ;;", words.join(" "));
+    }
+    out.push_str(
+        "    esac\n    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n\
+         complete -F _mcp_tunnel mcp-tunnel\n",
+    );
+    out
+}
+
+/// For zsh.
+pub fn zsh() -> String {
+    let mut out = format!("#compdef mcp-tunnel\n# {HEAD}\n\n");
+    for (path, command) in commands() {
+        let name = path.replace([' ', '-'], "_");
+        let _ = write!(out, "_{name}() {{\n    _arguments -C \\\n");
+        for flag in flags(command) {
+            let short =
+                flag.short.replace('\'', "'\\''").replace(['[', ']'], "").replace(':', "\\:");
+            let value = match flag.completes {
+                Completes::Nothing => String::new(),
+                Completes::Files => ":file:_files".to_owned(),
+                Completes::Words(words) => format!(":value:({words})"),
+                Completes::Text => ":value: ".to_owned(),
+            };
+            let equals = if flag.completes == Completes::Nothing { "" } else { "=" };
+            let _ = writeln!(out, "        '*--{}{equals}[{short}]{value}' \\", flag.name);
+        }
+        if command.takes_settings {
+            out.push_str("        '-c[Configuration file]:file:_files' \\\n");
+        }
+        out.push_str("        '(- *)'{-h,--help}'[Help]'");
+        if command.children.is_empty() {
+            out.push_str("\n}\n\n");
+            continue;
+        }
+        out.push_str(" \\\n        '1: :->command' '*:: :->rest'\n    case $state in\n");
+        out.push_str("        command)\n            local -a commands=(\n");
+        for child in command.children {
+            let short = child.short.replace('\'', "'\\''");
+            let _ = writeln!(out, "                '{}:{short}'", child.name);
+        }
+        out.push_str("            )\n            _describe command commands\n            ;;\n");
+        out.push_str("        rest)\n            case $words[1] in\n");
+        for child in command.children {
+            let child_name = format!("{name}_{}", child.name.replace('-', "_"));
+            let _ = writeln!(out, "                {}) _{child_name} ;;", child.name);
+        }
+        out.push_str("            esac\n            ;;\n    esac\n}\n\n");
+    }
+    out.push_str("_mcp_tunnel \"$@\"\n");
+    out
+}
+
+/// For fish.
+pub fn fish() -> String {
+    let mut out = format!("# fish completion for mcp-tunnel. {HEAD}\n\n");
+    out.push_str("complete -c mcp-tunnel -f\ncomplete -c mcp-tunnel -s h -l help -d Help\n");
+    for (path, command) in commands() {
+        let words: Vec<&str> = path.split(' ').skip(1).collect();
+        let mut condition: Vec<String> =
+            words.iter().map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
+        let below: Vec<&str> = command.children.iter().map(|c| c.name).collect();
+        if !below.is_empty() {
+            condition.push(format!("not __fish_seen_subcommand_from {}", below.join(" ")));
+        }
+        let condition = condition.join("; and ");
+        for child in command.children {
+            let short = child.short.replace('\'', "\\'");
+            let _ = writeln!(
+                out,
+                "complete -c mcp-tunnel -n '{condition}' -a {} -d '{short}'",
+                child.name
+            );
+        }
+        for flag in flags(command) {
+            let value = match flag.completes {
+                Completes::Nothing => String::new(),
+                Completes::Files => " -r -F".to_owned(),
+                Completes::Words(words) => format!(" -x -a '{words}'"),
+                Completes::Text => " -x".to_owned(),
+            };
+            let short = flag.short.replace('\'', "\\'");
+            let letter = if flag.name == "config" { " -s c" } else { "" };
+            let _ = writeln!(
+                out,
+                "complete -c mcp-tunnel -n '{condition}'{letter} -l {}{value} -d '{short}'",
+                flag.name
+            );
+        }
+    }
+    out
+}

@@ -1,0 +1,348 @@
+//! The manual pages, in mdoc.
+
+use super::{kind_in_words, settings_in_order};
+use crate::cli::EXIT_CODES;
+use crate::cli::command::{Command, ROOT};
+use crate::settings::TABLE;
+use crate::settings::table::{Kind, Section};
+
+/// The date of the pages: when their words last changed in a way worth a date.
+const DATE: &str = "October 1, 2026";
+/// Longest line of the source, in characters.
+const WIDTH: usize = 78;
+
+/// One page being written.
+struct Page(String);
+
+impl Page {
+    fn new(title: &str, section: u8) -> Self {
+        let title = title.to_uppercase();
+        Self(format!(
+            ".\\\" Made from the tables of commands and settings; see src/cli/docs/.\n\
+             .Dd {DATE}\n.Dt {title} {section}\n.Os\n"
+        ))
+    }
+
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn section(&mut self, title: &str) {
+        self.line(&format!(".Sh {}", title.to_uppercase()));
+    }
+
+    /// A text with `literals`, one sentence after the other, each on lines of its own.
+    fn text(&mut self, text: &str) {
+        let mut line = String::new();
+        let mut bold = false;
+        for word in text.split_whitespace() {
+            let mut set = String::new();
+            let ends = word.ends_with('.') && !word.ends_with("...");
+            for c in word.chars() {
+                match c {
+                    '`' => {
+                        bold = !bold;
+                        set.push_str(if bold { "\\fB" } else { "\\fR" });
+                    }
+                    '\\' => set.push_str("\\e"),
+                    '-' => set.push_str("\\-"),
+                    '~' => set.push_str("\\(ti"),
+                    '\'' => set.push_str("\\(aq"),
+                    '"' => set.push_str("\\(dq"),
+                    c => set.push(c),
+                }
+            }
+            if !line.is_empty() && line.len() + 1 + set.len() > WIDTH {
+                self.line(&line);
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            } else if set.starts_with('.') {
+                set.insert_str(0, "\\&");
+            }
+            line.push_str(&set);
+            if ends {
+                self.line(&line);
+                line.clear();
+            }
+        }
+        if !line.is_empty() {
+            self.line(&line);
+        }
+    }
+
+    fn literal(&mut self, text: &str) {
+        self.line(".Bd -literal -offset indent");
+        for line in text.lines() {
+            let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+            let dot = if line.starts_with('.') { "\\&" } else { "" };
+            self.line(&format!("{dot}{line}"));
+        }
+        self.line(".Ed");
+    }
+}
+
+/// A macro's argument: the dots and dashes of flags stand as they are.
+fn arg(text: &str) -> String {
+    text.replace('-', "\\-")
+}
+
+/// `mcp-tunnel(1)`.
+pub fn program() -> String {
+    let mut p = Page::new("mcp-tunnel", 1);
+    p.section("Name");
+    p.line(".Nm mcp\\-tunnel");
+    p.line(&format!(".Nd {}", ROOT.short.to_lowercase().replace("mcp", "MCP")));
+    p.section("Synopsis");
+    for (path, command) in leaves() {
+        p.line(".Nm");
+        p.line(&format!(".Cm {}", arg(&path)));
+        if command.takes_settings || !command.flags.is_empty() {
+            p.line(".Op Ar flags");
+        }
+        for word in command.words {
+            p.line(&format!(".Ar {word}"));
+        }
+    }
+    p.section("Description");
+    p.text(ROOT.long);
+    p.text(
+        "A command of the control plane is answered exactly once, or not at all if its deadline \
+         has passed. What the payloads hold is neither read nor logged.",
+    );
+    p.section("Commands");
+    p.line(".Bl -tag -width Ds");
+    for (path, command) in leaves() {
+        let words: Vec<String> = command.words.iter().map(|w| format!(" Ar {w}")).collect();
+        p.line(&format!(".It Cm {}{}", arg(&path), words.concat()));
+        p.text(&format!("{}.", command.short));
+        p.text(command.long);
+        if command.takes_settings {
+            p.text("Takes the flags of the settings below.");
+        }
+        if !command.flags.is_empty() {
+            p.line(".Bl -tag -width Ds");
+            for flag in command.flags {
+                match flag.metavar {
+                    "" => p.line(&format!(".It Fl Fl {}", arg(flag.name))),
+                    metavar => p.line(&format!(".It Fl Fl {} Ar {metavar}", arg(flag.name))),
+                }
+                p.text(&format!("{}.", flag.short));
+            }
+            p.line(".El");
+        }
+        p.line(".Pp");
+        p.line("Example:");
+        p.literal(command.example);
+    }
+    p.line(".El");
+    p.section("Settings");
+    p.text(
+        "A flag wins over the environment, the environment over the configuration file, and that \
+         over the default. Each is explained in",
+    );
+    p.line(".Xr mcp-tunnel.conf 5 .");
+    p.text("Some flags are also known with dashes in place of the dots.");
+    p.line(".Bl -tag -width Ds");
+    for s in settings_in_order().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused) {
+        let letter = if s.flag == "config" { "Fl c , " } else { "" };
+        match s.kind {
+            Kind::Bool => p.line(&format!(".It {letter}Fl Fl {}", arg(s.flag))),
+            _ => p.line(&format!(".It {letter}Fl Fl {} Ar {}", arg(s.flag), s.metavar())),
+        }
+        let default = match s.default {
+            "" => String::new(),
+            default => format!(" (default {default})"),
+        };
+        p.text(&format!("{}{default}.", s.short));
+    }
+    p.line(".El");
+    p.section("Environment");
+    p.line(".Bl -tag -width Ds");
+    for s in settings_in_order().filter(|s| s.kind != Kind::Refused) {
+        for name in s.env {
+            p.line(&format!(".It Ev {name}"));
+            p.text(&format!("{}.", s.short));
+        }
+    }
+    for (name, text) in OTHER_VARIABLES {
+        p.line(&format!(".It Ev {name}"));
+        p.text(text);
+    }
+    p.line(".El");
+    p.section("Files");
+    p.line(".Bl -tag -width Ds");
+    p.line(".It Pa /etc/mcp\\-tunnel.conf");
+    p.text(
+        "The configuration file of the packages. It is read only if a flag or variable says so.",
+    );
+    p.line(".It Pa /etc/mcp\\-tunnel.d/");
+    p.text("Secrets that the configuration refers to.");
+    p.line(".It Pa \\(ti/.config/mcp\\-tunnel/ , \\(ti/.config/tunnel\\-client/");
+    p.text("Profiles of a user; the second is used if the first does not exist.");
+    p.line(".El");
+    p.section("Exit status");
+    p.line(".Bl -tag -width Ds");
+    for (code, text) in EXIT_CODES {
+        p.line(&format!(".It {code}"));
+        p.text(text);
+    }
+    p.line(".El");
+    p.text(
+        "A service manager should not restart the daemon after exit code 1 at start: with \
+         systemd, `RestartPreventExitStatus=1`.",
+    );
+    p.section("Examples");
+    p.text("The three commands to a running tunnel:");
+    p.literal(
+        "export CONTROL_PLANE_TUNNEL_ID=tunnel_...\n\
+         export CONTROL_PLANE_API_KEY=...\n\
+         mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
+    );
+    p.section("See also");
+    p.line(".Xr mcp-tunnel-relay 1 ,");
+    p.line(".Xr mcp-tunnel.conf 5");
+    p.0
+}
+
+/// Variables that are no settings.
+const OTHER_VARIABLES: [(&str, &str); 5] = [
+    (
+        "OPENAI_ADMIN_KEY",
+        "The admin key, for the `admin` commands only. Never give it to the daemon.",
+    ),
+    (
+        "HTTP_PROXY , HTTPS_PROXY , NO_PROXY",
+        "Proxies for targets without one of their own; also in lower case.",
+    ),
+    ("SSL_CERT_FILE , SSL_CERT_DIR", "Where the system's trusted certificates are."),
+    ("CREDENTIALS_DIRECTORY", "Where systemd puts credentials: `file:NAME` is looked for there."),
+    ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
+];
+
+/// Every command that can be run, with the words that lead to it.
+fn leaves() -> Vec<(String, &'static Command)> {
+    fn walk(path: &str, command: &'static Command, all: &mut Vec<(String, &'static Command)>) {
+        for child in command.children {
+            let path = format!("{path} {}", child.name).trim().to_owned();
+            if child.children.is_empty() {
+                all.push((path, child));
+            } else {
+                walk(&path, child, all);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    walk("", &ROOT, &mut all);
+    all
+}
+
+/// `mcp-tunnel.conf(5)`.
+pub fn configuration() -> String {
+    let mut p = Page::new("mcp-tunnel.conf", 5);
+    p.section("Name");
+    p.line(".Nm mcp\\-tunnel.conf");
+    p.line(".Nd configuration of mcp\\-tunnel");
+    p.section("Description");
+    p.text(
+        "The configuration file is one YAML document: a map of groups, each a map of settings. \
+         `control_plane.tunnel_id` below means the key `tunnel_id` in the group `control_plane`. \
+         Unknown keys, keys that are there twice and a second document are errors. An empty file \
+         is an empty configuration. JSON is accepted, because it is YAML.",
+    );
+    p.line(".Pp");
+    p.text(
+        "No file is read unless `-c`, a profile, or a variable names one. It is read once, at \
+         start. A flag wins over the environment, the environment over the file. A variable \
+         that is set but empty hides the file's value, and the default applies. A list or map of \
+         a higher layer replaces the one below it whole.",
+    );
+    p.line(".Pp");
+    p.text(
+        "`mcp-tunnel config check` says everything that is wrong, with line and column. \
+         `mcp-tunnel config show` prints each setting with the place it comes from.",
+    );
+    p.section("Values");
+    p.line(".Bl -tag -width Ds");
+    for (name, text) in VALUES {
+        p.line(&format!(".It {name}"));
+        p.text(text);
+    }
+    p.line(".El");
+    p.section("Secrets");
+    p.text(
+        "Keep secrets out of the file: give `file:PATH` and let the file at PATH be readable by \
+         the daemon alone. A file with a secret that every user can read is reported at start. \
+         `file:NAME` without a slash is looked for in the credentials directory of systemd \
+         (`LoadCredential=`), then in the working directory. No error, log line or metric shows \
+         a secret.",
+    );
+    p.section("Settings");
+    for section in Section::ALL {
+        p.line(&format!(".Ss {}", section.title()));
+        p.line(".Bl -tag -width Ds");
+        for s in TABLE.iter().filter(|s| s.section == section) {
+            let mut names: Vec<String> = Vec::new();
+            if s.key.is_empty() {
+                p.line(&format!(".It Fl Fl {}", arg(s.flag)));
+            } else {
+                p.line(&format!(".It Ic {}", s.key));
+                names.extend((!s.flag.is_empty()).then(|| format!("flag `--{}`", s.flag)));
+            }
+            names.extend(s.env.iter().map(|name| format!("variable `{name}`")));
+            p.text(s.long);
+            p.line(".Pp");
+            let default = match s.default {
+                "" => String::new(),
+                default => format!("; default `{default}`"),
+            };
+            let names =
+                if names.is_empty() { String::new() } else { format!("; {}", names.join(", ")) };
+            p.text(&format!("Value: {}{default}{names}.", kind_in_words(s)));
+        }
+        p.line(".El");
+    }
+    p.section("Examples");
+    p.text("A server on this host that speaks Streamable HTTP:");
+    p.literal(
+        "control_plane:\n  tunnel_id: tunnel_0123456789abcdef0123456789abcdef\n  \
+         api_key: file:/etc/mcp-tunnel.d/api-key\nmcp:\n  server_urls:\n    - channel: main\n      \
+         url: http://127.0.0.1:3001/mcp",
+    );
+    p.text("A server that the tunnel starts and speaks to on its standard streams:");
+    p.literal(
+        "mcp:\n  commands:\n    - channel: main\n      command: /usr/local/bin/my-server --stdio",
+    );
+    p.section("See also");
+    p.line(".Xr mcp-tunnel 1 ,");
+    p.line(".Xr mcp-tunnel-relay 1");
+    p.0
+}
+
+/// The grammars that need a word.
+const VALUES: [(&str, &str); 6] = [
+    (
+        "duration",
+        "A number with a unit, such as `1.5s` or `2m30s`. The units are `ns`, `us`, `ms`, `s`, \
+         `m` and `h`. A number without a unit is an error.",
+    ),
+    ("number", "A whole number without quotes."),
+    ("URL", "Begins with `https://` or `http://`."),
+    (
+        "env:NAME",
+        "The value of a variable. For paths of certificates, keys and sockets the value is the \
+         path.",
+    ),
+    (
+        "file:PATH",
+        "The contents of a file, without white space around them. For paths of certificates, \
+         keys and sockets of MCP servers it is the path itself.",
+    ),
+    (
+        "map of headers",
+        "Names and values, for instance `{ X-Gateway-Key: \"file:/etc/mcp-tunnel.d/key\" }`. In \
+         a file that a value refers to, one final line ending is dropped.",
+    ),
+];
