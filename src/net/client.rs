@@ -20,6 +20,10 @@ const REDIRECTS_MAX: usize = 10;
 /// one costs the connection instead.
 const DRAIN_MAX: u64 = 64 * 1024;
 
+/// How long the rest of an unwanted body is waited for. It follows the head at once or not at
+/// all: a peer that is slow here must not hold up the next message.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
 /// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -243,7 +247,13 @@ impl Reply {
 
     /// Reads a short rest and forgets it, so that the connection can be used again.
     pub fn drain(mut self) {
+        self.drain_until(Instant::now() + DRAIN_TIME);
+    }
+
+    fn drain_until(&mut self, until: Instant) {
+        *self.trace.unwanted_until() = Some(until);
         let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+        *self.trace.unwanted_until() = None;
     }
 }
 
@@ -251,9 +261,7 @@ impl Drop for Reply {
     /// Takes the end of the body if it has arrived, so that the connection can be used again; it
     /// is closed otherwise.
     fn drop(&mut self) {
-        self.trace.arrived_only.store(true, Ordering::SeqCst);
-        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
-        self.trace.arrived_only.store(false, Ordering::SeqCst);
+        self.drain_until(Instant::now());
     }
 }
 

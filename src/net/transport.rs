@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
@@ -48,8 +48,14 @@ pub(super) struct Trace {
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// Only bytes that are here already may be read: nobody waits for more.
-    pub(super) arrived_only: AtomicBool,
+    /// The body is unwanted: its rest is only worth waiting for until then.
+    pub(super) unwanted_until: Mutex<Option<Instant>>,
+}
+
+impl Trace {
+    pub(super) fn unwanted_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.unwanted_until.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 impl Connector for Dialer {
@@ -185,9 +191,11 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let arrived_only = self.trace.arrived_only.load(Ordering::SeqCst);
-        self.stream.socket().limit =
-            if arrived_only { Some(Instant::now()) } else { limit(timeout) };
+        let own = limit(timeout);
+        self.stream.socket().limit = match *self.trace.unwanted_until() {
+            Some(unwanted) => Some(own.map_or(unwanted, |own| own.min(unwanted))),
+            None => own,
+        };
         self.send_held(timeout.reason)?;
         let input = self.buffers.input_append_buf();
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
