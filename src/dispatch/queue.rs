@@ -1,27 +1,52 @@
 //! Between the poll thread and the workers: two bounded lanes, and the order within a session.
 //!
 //! Requests wait in one lane. What must not wait behind them (notifications, cancels, answers,
-//! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). Within
-//! a session a notification is delivered before later commands start (B-33, M-5), so a command
-//! may carry a gate that the notification before it opens.
+//! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). If it
+//! names one of those, both go to the express lane, to be answered without the server. Within a
+//! session a notification is delivered before later commands start (B-33, M-5), so a command may
+//! carry a gate that the notification before it opens.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::control_plane::Sink;
+use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
-use crate::wire::{ChannelName, Command, CommandKind, MessageKind};
+use crate::wire::json::Members;
+use crate::wire::{ChannelName, Command, CommandKind, Message, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
 /// has been delivered are forgotten. More than this many can not be waiting at once unless the
 /// lanes are larger.
 const GATES_PRUNE_AT: usize = 1024;
 
+/// Calls that are remembered, for cancels to find, before those that are over are forgotten. More
+/// than this many can not be open at once unless the lanes are larger.
+const OPEN_PRUNE_AT: usize = 1024;
+
+/// What a worker is to do with a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Forward it.
+    Forward,
+    /// Answer a call that was cancelled before it was started.
+    Withdrawn,
+    /// Acknowledge the cancel that did this: the server knows nothing of the call.
+    Spent,
+}
+
+/// Where a call waits. A cancel takes it out; the worker whose turn it would have been finds
+/// nothing. While a worker has it, the empty place stands for the call that runs.
+type Place = Arc<Mutex<Option<Queued>>>;
+
 /// A command with its place in the order of its session.
 #[derive(Debug)]
 pub struct Queued {
+    /// What to do with it.
+    pub errand: Errand,
     /// What to do.
     pub command: Command,
     /// When it was put here.
@@ -30,23 +55,35 @@ pub struct Queued {
     pub after: Option<Receiver<()>>,
     /// Dropped when this notification has been delivered.
     pub gate: Option<Sender<()>>,
+    /// Dropped when this call is over.
+    open: Option<Place>,
+}
+
+/// A call that waits or runs.
+struct Open {
+    channel: ChannelName,
+    session: Option<String>,
+    id: RpcId,
+    modern: bool,
+    place: Weak<Mutex<Option<Queued>>>,
 }
 
 /// The poll thread's end.
 pub struct Intake {
-    calls: Sender<Queued>,
+    calls: Sender<Place>,
     express: Sender<Queued>,
     freed: Receiver<()>,
     capacity: usize,
     /// Ends a hand-over that waits for room.
     end: Cancel,
     gates: HashMap<(ChannelName, String), Receiver<()>>,
+    open: Vec<Open>,
 }
 
 /// A worker's end.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    calls: Receiver<Queued>,
+    calls: Receiver<Place>,
     express: Receiver<Queued>,
     freed: Sender<()>,
 }
@@ -58,7 +95,8 @@ pub fn queue(capacity: usize, end: Cancel) -> (Intake, Outlet) {
     let (calls, calls_out) = bounded(capacity);
     let (express, express_out) = bounded(capacity);
     let (freed, freed_in) = bounded(1);
-    let intake = Intake { calls, express, freed: freed_in, capacity, end, gates: HashMap::new() };
+    let gates = HashMap::new();
+    let intake = Intake { calls, express, freed: freed_in, capacity, end, gates, open: Vec::new() };
     (intake, Outlet { calls: calls_out, express: express_out, freed })
 }
 
@@ -66,20 +104,31 @@ impl Outlet {
     /// The next command; one of the express lane first. `None` once the intake is gone and the
     /// lanes are empty.
     pub fn next(&self) -> Option<Queued> {
-        let queued = match self.express.try_recv() {
-            Ok(queued) => Some(queued),
-            Err(TryRecvError::Empty) => select! {
-                recv(self.express) -> queued => queued.ok().or_else(|| self.calls.recv().ok()),
-                recv(self.calls) -> queued => queued.ok().or_else(|| self.express.recv().ok()),
-            },
-            Err(TryRecvError::Disconnected) => self.calls.recv().ok(),
-        };
-        self.tell_freed(queued)
+        loop {
+            let call = match self.express.try_recv() {
+                Ok(queued) => return Some(self.tell_freed(queued)),
+                Err(TryRecvError::Empty) => select! {
+                    recv(self.express) -> queued => match queued {
+                        Ok(queued) => return Some(self.tell_freed(queued)),
+                        Err(_) => self.calls.recv(),
+                    },
+                    recv(self.calls) -> call => match call {
+                        Ok(call) => Ok(call),
+                        Err(_) => return self.next_express(),
+                    },
+                },
+                Err(TryRecvError::Disconnected) => self.calls.recv(),
+            };
+            // One that is not there any more was cancelled.
+            if let Some(queued) = take(call.ok()?) {
+                return Some(self.tell_freed(queued));
+            }
+        }
     }
 
     /// The next command of the express lane alone.
     pub fn next_express(&self) -> Option<Queued> {
-        self.tell_freed(self.express.recv().ok())
+        Some(self.tell_freed(self.express.recv().ok()?))
     }
 
     /// Commands waiting in both lanes.
@@ -92,11 +141,18 @@ impl Outlet {
         self.len() == 0
     }
 
-    fn tell_freed(&self, queued: Option<Queued>) -> Option<Queued> {
+    fn tell_freed(&self, queued: Queued) -> Queued {
         // A full channel means that the poll thread has been told already.
         let _ = self.freed.try_send(());
         queued
     }
+}
+
+/// Takes a call out of its place and has it keep the place open.
+fn take(place: Place) -> Option<Queued> {
+    let mut queued = place.lock().unwrap_or_else(|e| e.into_inner()).take()?;
+    queued.open = Some(place);
+    Some(queued)
 }
 
 impl Intake {
@@ -110,7 +166,14 @@ impl Intake {
     }
 
     fn place(&mut self, command: Command) -> (Queued, bool) {
-        let mut queued = Queued { command, queued_at: Instant::now(), after: None, gate: None };
+        let mut queued = Queued {
+            errand: Errand::Forward,
+            command,
+            queued_at: Instant::now(),
+            after: None,
+            gate: None,
+            open: None,
+        };
         let (express, ordered, opens) = match &queued.command.kind {
             CommandKind::JsonRpc(message) => match message.kind() {
                 MessageKind::Request { .. } => (false, true, false),
@@ -143,6 +206,66 @@ impl Intake {
         }
         (queued, express)
     }
+
+    /// The call that waits and that this command cancels. Without a session nothing says whose
+    /// id it is: then only a call of the older protocol is meant, and only if it is the one call
+    /// with that id (M-70).
+    fn withdraw(&mut self, command: &Command) -> Option<Queued> {
+        let CommandKind::JsonRpc(message) = &command.kind else { return None };
+        let id = cancelled_id(message)?;
+        let session = command.session_id();
+        let mut named = self.open.iter().filter(|open| {
+            open.channel == command.channel
+                && open.session.as_deref() == session
+                && open.id.same_as(&id)
+                && (session.is_some() || !open.modern)
+                && open.place.strong_count() > 0
+        });
+        let place = named.next()?.place.upgrade()?;
+        if named.next().is_some() {
+            return None;
+        }
+        let mut queued = take(place)?;
+        queued.errand = Errand::Withdrawn;
+        Some(queued)
+    }
+
+    /// Remembers a call for as long as it waits or runs.
+    fn remember(&mut self, queued: &Queued, place: &Place) {
+        if let CommandKind::JsonRpc(message) = &queued.command.kind
+            && let MessageKind::Request { id, method } = message.kind()
+            // It is never cancelled (M-21).
+            && method != "initialize"
+        {
+            if self.open.len() >= OPEN_PRUNE_AT {
+                self.open.retain(|open| open.place.strong_count() > 0);
+            }
+            self.open.push(Open {
+                channel: queued.command.channel.clone(),
+                session: queued.command.session_id().map(str::to_owned),
+                id: id.clone(),
+                modern: modern_version(message).is_some(),
+                place: Arc::downgrade(place),
+            });
+        }
+    }
+
+    fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
+        select! {
+            send(lane, what) -> sent => sent.is_ok(),
+            recv(self.end.channel()) -> _ => false,
+        }
+    }
+}
+
+/// The id that a `notifications/cancelled` names.
+fn cancelled_id(message: &Message) -> Option<RpcId> {
+    let MessageKind::Notification { method } = message.kind() else { return None };
+    if method != "notifications/cancelled" {
+        return None;
+    }
+    let params = Members::of(message.text()).ok()?.get("params")?;
+    RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
 }
 
 /// Whether a gate still holds back what comes after it.
@@ -167,12 +290,21 @@ impl Sink for Intake {
     }
 
     fn take(&mut self, command: Command) -> bool {
-        let (queued, express) = self.place(command);
-        let lane = if express { &self.express } else { &self.calls };
-        select! {
-            send(lane, queued) -> sent => sent.is_ok(),
-            recv(self.end.channel()) -> _ => false,
+        let withdrawn = self.withdraw(&command);
+        let (mut queued, express) = self.place(command);
+        if let Some(withdrawn) = withdrawn {
+            queued.errand = Errand::Spent;
+            if !self.send(&self.express, withdrawn) {
+                return false;
+            }
         }
+        if express {
+            return self.send(&self.express, queued);
+        }
+        let place = Place::default();
+        self.remember(&queued, &place);
+        *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
+        self.send(&self.calls, place)
     }
 }
 
@@ -228,6 +360,76 @@ mod tests {
         assert!(!is_closed(&gate));
         intake.take(call("later", "s"));
         assert!(outlet.next().unwrap().after.is_none());
+    }
+
+    /// What the workers get, and what they are to do with it.
+    fn errands(outlet: &Outlet) -> Vec<(String, Errand)> {
+        std::iter::from_fn(|| outlet.next()).map(|q| (id(&q).to_owned(), q.errand)).collect()
+    }
+
+    fn cancel(request_id: &str, session: &str, id: &str) -> Command {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        );
+        command(request_id, session, &text)
+    }
+
+    #[test] // B-2
+    fn a_cancel_takes_the_call_that_it_names_out_of_the_lane() {
+        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        intake.take(call("other", "t"));
+        intake.take(call("call", "s"));
+        intake.take(cancel("cancel", "s", "1.0"));
+        intake.take(cancel("again", "s", "1"));
+        drop(intake);
+        let expected = [
+            ("call", Errand::Withdrawn),
+            ("cancel", Errand::Spent),
+            ("again", Errand::Forward),
+            ("other", Errand::Forward),
+        ];
+        assert_eq!(errands(&outlet), expected.map(|(id, errand)| (id.to_owned(), errand)));
+    }
+
+    #[test] // B-2, M-70
+    fn a_cancel_without_a_session_must_leave_no_doubt() {
+        let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let withdrawn = |runs: bool, waits: Command| {
+            let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+            let running = runs.then(|| {
+                intake.take(call("runs", ""));
+                outlet.next().unwrap()
+            });
+            intake.take(waits);
+            intake.take(cancel("cancel", "", "1"));
+            drop(intake);
+            let found = errands(&outlet);
+            drop(running);
+            found.iter().any(|(_, errand)| *errand == Errand::Withdrawn)
+        };
+        assert!(withdrawn(false, call("waits", "")));
+        assert!(!withdrawn(false, command("waits", "", modern)));
+        // One of two clients' calls runs, the other one waits: whose cancel is it?
+        assert!(!withdrawn(true, call("waits", "")));
+    }
+
+    #[test] // B-2, M-21
+    fn an_initialize_is_never_taken_out() {
+        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        intake.take(command("call", "s", r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#));
+        intake.take(cancel("cancel", "s", "1"));
+        drop(intake);
+        assert!(errands(&outlet).iter().all(|(_, errand)| *errand == Errand::Forward));
+    }
+
+    #[test] // B-2
+    fn calls_that_are_over_are_forgotten() {
+        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        for n in 0..2 * OPEN_PRUNE_AT {
+            intake.take(call(&n.to_string(), "s"));
+            outlet.next().unwrap();
+        }
+        assert!(intake.open.len() <= OPEN_PRUNE_AT);
     }
 
     #[test] // W-39, F-3

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::queue::{Outlet, Queued};
+use super::queue::{Errand, Outlet, Queued};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
@@ -23,6 +23,14 @@ const STOPPING: Failure =
     Failure::new(FailureSource::ClientInternal, FailureKind::ConnectionClosed);
 /// Posted when the connection's time to live passes (B-14).
 const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Timeout);
+
+/// Acknowledges what was taken and needs not be forwarded.
+const ACCEPTED: Response = Response {
+    resp_type: ResponseType::NotifyAck,
+    resp_code: 202,
+    resp_headers: Headers::new(),
+    resp_json: None,
+};
 
 /// One thread's way to a server.
 pub(super) enum Hop {
@@ -65,6 +73,7 @@ impl Worker {
         }
         let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
         let response = match (self.hops.get(&command.channel), &command.kind) {
+            _ if queued.errand != Errand::Forward => withdrawn(command),
             (None, _) => Some(self.unsupported_channel(command)),
             (Some(hop), CommandKind::JsonRpc(message)) => {
                 self.json_rpc(hop, queued, message, &bounds)
@@ -120,12 +129,7 @@ impl Worker {
             }
             // Every request of the server was answered on the spot: nobody waits for this one,
             // but the remote client waits for a word that it arrived (B-4).
-            MessageKind::Response { .. } => Some(Response {
-                resp_type: ResponseType::NotifyAck,
-                resp_code: 202,
-                resp_headers: Headers::new(),
-                resp_json: None,
-            }),
+            MessageKind::Response { .. } => Some(ACCEPTED),
         }
     }
 
@@ -402,6 +406,20 @@ impl Worker {
             self.stats.observe_latency(labels("enqueue_to_response"), age);
         }
     }
+}
+
+/// What is posted for a call that was cancelled while it waited, and for its cancel (B-2). The
+/// client waits for neither any more, but the control plane does.
+fn withdrawn(command: &Command) -> Option<Response> {
+    let CommandKind::JsonRpc(message) = &command.kind else { return None };
+    let MessageKind::Request { id, .. } = message.kind() else { return Some(ACCEPTED) };
+    let text = "Request cancelled before it was started";
+    Some(Response {
+        resp_type: ResponseType::JsonRpcResponse,
+        resp_code: 200,
+        resp_headers: json_headers(),
+        resp_json: Some(error_json(Some(id), INTERNAL_ERROR, text, None)),
+    })
 }
 
 fn passed(deadline: Option<Instant>) -> bool {

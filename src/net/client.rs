@@ -235,9 +235,9 @@ impl Reply {
     /// # Errors
     /// If the connection failed.
     pub fn read_arrived(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetError> {
-        self.trace.arrived_only.store(true, Ordering::SeqCst);
+        *self.trace.hurry_until() = Some(Instant::now());
         let read = self.read(buf);
-        self.trace.arrived_only.store(false, Ordering::SeqCst);
+        *self.trace.hurry_until() = None;
         match read {
             Ok(read) => Ok(Some(read)),
             Err(error) if error.kind == NetErrorKind::TimedOut => Ok(None),
@@ -251,9 +251,9 @@ impl Reply {
     }
 
     fn drain_until(&mut self, until: Instant) {
-        *self.trace.unwanted_until() = Some(until);
+        *self.trace.hurry_until() = Some(until);
         let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
-        *self.trace.unwanted_until() = None;
+        *self.trace.hurry_until() = None;
     }
 }
 

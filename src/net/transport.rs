@@ -48,13 +48,13 @@ pub(super) struct Trace {
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// The body is unwanted: its rest is only worth waiting for until then.
-    pub(super) unwanted_until: Mutex<Option<Instant>>,
+    /// Whoever reads the body waits no longer than until then, and may come back later.
+    pub(super) hurry_until: Mutex<Option<Instant>>,
 }
 
 impl Trace {
-    pub(super) fn unwanted_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.unwanted_until.lock().unwrap_or_else(|e| e.into_inner())
+    pub(super) fn hurry_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.hurry_until.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -192,8 +192,8 @@ impl Transport for Connection {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let own = limit(timeout);
-        self.stream.socket().limit = match *self.trace.unwanted_until() {
-            Some(unwanted) => Some(own.map_or(unwanted, |own| own.min(unwanted))),
+        self.stream.socket().limit = match *self.trace.hurry_until() {
+            Some(until) => Some(own.map_or(until, |own| own.min(until))),
             None => own,
         };
         self.send_held(timeout.reason)?;
