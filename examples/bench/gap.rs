@@ -26,7 +26,13 @@ impl Bench {
         for rate in RATES {
             for polls in [1, 2] {
                 let subject = self.subject(|id| {
-                    self.start_tunnel_to(&base, id, Binding::Http, std::slice::from_ref(&url), polls)
+                    self.start_tunnel_to(
+                        &base,
+                        id,
+                        Binding::Http,
+                        std::slice::from_ref(&url),
+                        polls,
+                    )
                 })?;
                 let session = subject.session.as_deref();
                 let count = rate * LENGTH.as_secs() as u32;

@@ -1,28 +1,52 @@
 //! Between the poll threads and the workers: two bounded lanes, and the order within a session.
 //!
 //! Requests wait in one lane. What must not wait behind them (notifications, cancels, answers,
-//! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). Within
-//! a session a notification is delivered before later commands start (B-33, M-5), so a command
-//! may carry a gate that the notification before it opens.
+//! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). If it
+//! names one of those, both go to the express lane, to be answered without the server. Within a
+//! session a notification is delivered before later commands start (B-33, M-5), so a command may
+//! carry a gate that the notification before it opens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::control_plane::Sink;
+use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
-use crate::wire::{ChannelName, Command, CommandKind, MessageKind};
+use crate::wire::json::Members;
+use crate::wire::{ChannelName, Command, CommandKind, Message, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
 /// has been delivered are forgotten. More than this many can not be waiting at once unless the
 /// lanes are larger.
 const GATES_PRUNE_AT: usize = 1024;
 
+/// Calls that are remembered, for cancels to find, before those that are over are forgotten. More
+/// than this many can not be open at once unless the lanes are larger.
+const OPEN_PRUNE_AT: usize = 1024;
+
+/// What a worker is to do with a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Forward it.
+    Forward,
+    /// Answer a call that was cancelled before it was started.
+    Withdrawn,
+    /// Acknowledge the cancel that did this: the server knows nothing of the call.
+    Spent,
+}
+
+/// Where a call waits. A cancel takes it out; the worker whose turn it would have been finds
+/// nothing. While a worker has it, the empty place stands for the call that runs.
+type Place = Arc<Mutex<Option<Queued>>>;
+
 /// A command with its place in the order of its session.
 #[derive(Debug)]
 pub struct Queued {
+    /// What to do with it.
+    pub errand: Errand,
     /// What to do.
     pub command: Command,
     /// When it was put here.
@@ -31,6 +55,17 @@ pub struct Queued {
     pub after: Option<Receiver<()>>,
     /// Dropped when this notification has been delivered.
     pub gate: Option<Sender<()>>,
+    /// Dropped when this call is over.
+    open: Option<Place>,
+}
+
+/// A call that waits or runs.
+struct Open {
+    channel: ChannelName,
+    session: Option<String>,
+    id: RpcId,
+    modern: bool,
+    place: Weak<Mutex<Option<Queued>>>,
 }
 
 /// A poll thread's end. Several may share the lanes; commands come in the order in which they
@@ -42,7 +77,7 @@ pub struct Intake {
 }
 
 struct Entrance {
-    calls: Sender<Queued>,
+    calls: Sender<Place>,
     express: Sender<Queued>,
     freed: Receiver<()>,
     tell_freed: Sender<()>,
@@ -59,12 +94,13 @@ struct Inner {
     /// What all polls together have asked for and not got yet.
     asked: usize,
     gates: HashMap<(ChannelName, String), Receiver<()>>,
+    open: Vec<Open>,
 }
 
 /// A worker's end.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    calls: Receiver<Queued>,
+    calls: Receiver<Place>,
     express: Receiver<Queued>,
     freed: Sender<()>,
 }
@@ -90,20 +126,31 @@ impl Outlet {
     /// The next command; one of the express lane first. `None` once the intake is gone and the
     /// lanes are empty.
     pub fn next(&self) -> Option<Queued> {
-        let queued = match self.express.try_recv() {
-            Ok(queued) => Some(queued),
-            Err(TryRecvError::Empty) => select! {
-                recv(self.express) -> queued => queued.ok().or_else(|| self.calls.recv().ok()),
-                recv(self.calls) -> queued => queued.ok().or_else(|| self.express.recv().ok()),
-            },
-            Err(TryRecvError::Disconnected) => self.calls.recv().ok(),
-        };
-        self.tell_freed(queued)
+        loop {
+            let call = match self.express.try_recv() {
+                Ok(queued) => return Some(self.freed(queued)),
+                Err(TryRecvError::Empty) => select! {
+                    recv(self.express) -> queued => match queued {
+                        Ok(queued) => return Some(self.freed(queued)),
+                        Err(_) => self.calls.recv(),
+                    },
+                    recv(self.calls) -> call => match call {
+                        Ok(call) => Ok(call),
+                        Err(_) => return self.next_express(),
+                    },
+                },
+                Err(TryRecvError::Disconnected) => self.calls.recv(),
+            };
+            // One that is not there any more was cancelled; its place is free all the same.
+            if let Some(queued) = self.freed(take(call.ok()?)) {
+                return Some(queued);
+            }
+        }
     }
 
     /// The next command of the express lane alone.
     pub fn next_express(&self) -> Option<Queued> {
-        self.tell_freed(self.express.recv().ok())
+        Some(self.freed(self.express.recv().ok()?))
     }
 
     /// Commands waiting in both lanes.
@@ -116,11 +163,19 @@ impl Outlet {
         self.len() == 0
     }
 
-    fn tell_freed(&self, queued: Option<Queued>) -> Option<Queued> {
-        // A full channel means that the poll thread has been told already.
+    /// Says that there is room for another one.
+    fn freed<T>(&self, taken: T) -> T {
+        // A full channel means that a poll thread has been told already.
         let _ = self.freed.try_send(());
-        queued
+        taken
     }
+}
+
+/// Takes a call out of its place and has it keep the place open.
+fn take(place: Place) -> Option<Queued> {
+    let mut queued = place.lock().unwrap_or_else(|e| e.into_inner()).take()?;
+    queued.open = Some(place);
+    Some(queued)
 }
 
 impl Entrance {
@@ -137,28 +192,66 @@ impl Entrance {
         inner.asked += kept;
         if room > kept {
             // Whoever waits beside this thread may have been told of it only through this one.
-            self.tell();
+            self.tell_freed();
         }
         kept
     }
 
     fn give_back(&self, room: usize) {
         self.lock().asked -= room;
-        self.tell();
+        self.tell_freed();
     }
 
-    fn tell(&self) {
+    fn tell_freed(&self) {
         // A full channel means that a poll thread will look in any case.
         let _ = self.tell_freed.try_send(());
     }
 
+    fn take(&self, command: Command) -> bool {
+        let mut inner = self.lock();
+        let withdrawn = inner.withdraw(&command);
+        let (mut queued, express) = inner.place(command);
+        let place = Place::default();
+        if !express {
+            inner.remember(&queued, &place);
+        }
+        drop(inner);
+        if let Some(withdrawn) = withdrawn {
+            queued.errand = Errand::Spent;
+            if !self.send(&self.express, withdrawn) {
+                return false;
+            }
+        }
+        if express {
+            return self.send(&self.express, queued);
+        }
+        *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
+        self.send(&self.calls, place)
+    }
+
+    fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
+        select! {
+            send(lane, what) -> sent => sent.is_ok(),
+            recv(self.end.channel()) -> _ => false,
+        }
+    }
+}
+
+impl Inner {
     /// The order key of a command: its session, or for a server without sessions its channel.
     fn session_key(command: &Command) -> (ChannelName, String) {
         (command.channel.clone(), command.session_id().unwrap_or_default().to_owned())
     }
 
-    fn place(&self, command: Command) -> (Queued, bool) {
-        let mut queued = Queued { command, queued_at: Instant::now(), after: None, gate: None };
+    fn place(&mut self, command: Command) -> (Queued, bool) {
+        let mut queued = Queued {
+            errand: Errand::Forward,
+            command,
+            queued_at: Instant::now(),
+            after: None,
+            gate: None,
+            open: None,
+        };
         let (express, ordered, opens) = match &queued.command.kind {
             CommandKind::JsonRpc(message) => match message.kind() {
                 MessageKind::Request { .. } => (false, true, false),
@@ -179,19 +272,71 @@ impl Entrance {
         };
         if ordered {
             let key = Self::session_key(&queued.command);
-            let gates = &mut self.lock().gates;
-            queued.after = gates.get(&key).filter(|gate| is_closed(gate)).cloned();
+            queued.after = self.gates.get(&key).filter(|gate| is_closed(gate)).cloned();
             if opens {
-                if gates.len() >= GATES_PRUNE_AT {
-                    gates.retain(|_, gate| is_closed(gate));
+                if self.gates.len() >= GATES_PRUNE_AT {
+                    self.gates.retain(|_, gate| is_closed(gate));
                 }
                 let (gate, opened) = bounded(0);
                 queued.gate = Some(gate);
-                gates.insert(key, opened);
+                self.gates.insert(key, opened);
             }
         }
         (queued, express)
     }
+
+    /// The call that waits and that this command cancels. Without a session nothing says whose
+    /// id it is: then only a call of the older protocol is meant, and only if it is the one call
+    /// with that id (M-70).
+    fn withdraw(&mut self, command: &Command) -> Option<Queued> {
+        let CommandKind::JsonRpc(message) = &command.kind else { return None };
+        let id = cancelled_id(message)?;
+        let session = command.session_id();
+        let mut named = self.open.iter().filter(|open| {
+            open.channel == command.channel
+                && open.session.as_deref() == session
+                && open.id.same_as(&id)
+                && (session.is_some() || !open.modern)
+                && open.place.strong_count() > 0
+        });
+        let place = named.next()?.place.upgrade()?;
+        if named.next().is_some() {
+            return None;
+        }
+        let mut queued = take(place)?;
+        queued.errand = Errand::Withdrawn;
+        Some(queued)
+    }
+
+    /// Remembers a call for as long as it waits or runs.
+    fn remember(&mut self, queued: &Queued, place: &Place) {
+        if let CommandKind::JsonRpc(message) = &queued.command.kind
+            && let MessageKind::Request { id, method } = message.kind()
+            // It is never cancelled (M-21).
+            && method != "initialize"
+        {
+            if self.open.len() >= OPEN_PRUNE_AT {
+                self.open.retain(|open| open.place.strong_count() > 0);
+            }
+            self.open.push(Open {
+                channel: queued.command.channel.clone(),
+                session: queued.command.session_id().map(str::to_owned),
+                id: id.clone(),
+                modern: modern_version(message).is_some(),
+                place: Arc::downgrade(place),
+            });
+        }
+    }
+}
+
+/// The id that a `notifications/cancelled` names.
+fn cancelled_id(message: &Message) -> Option<RpcId> {
+    let MessageKind::Notification { method } = message.kind() else { return None };
+    if method != "notifications/cancelled" {
+        return None;
+    }
+    let params = Members::of(message.text()).ok()?.get("params")?;
+    RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
 }
 
 /// Whether a gate still holds back what comes after it.
@@ -219,16 +364,10 @@ impl Sink for Intake {
     }
 
     fn take(&mut self, command: Command) -> bool {
-        let entrance = &self.entrance;
-        let (queued, express) = entrance.place(command);
-        let lane = if express { &entrance.express } else { &entrance.calls };
-        let taken = select! {
-            send(lane, queued) -> sent => sent.is_ok(),
-            recv(entrance.end.channel()) -> _ => false,
-        };
+        let taken = self.entrance.take(command);
         if self.asked > 0 {
             self.asked -= 1;
-            entrance.give_back(1);
+            self.entrance.give_back(1);
         }
         taken
     }
@@ -301,6 +440,76 @@ mod tests {
         assert!(!is_closed(&gate));
         intake.take(call("later", "s"));
         assert!(outlet.next().unwrap().after.is_none());
+    }
+
+    /// What the workers get, and what they are to do with it.
+    fn errands(outlet: &Outlet) -> Vec<(String, Errand)> {
+        std::iter::from_fn(|| outlet.next()).map(|q| (id(&q).to_owned(), q.errand)).collect()
+    }
+
+    fn cancel(request_id: &str, session: &str, id: &str) -> Command {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        );
+        command(request_id, session, &text)
+    }
+
+    #[test] // B-2
+    fn a_cancel_takes_the_call_that_it_names_out_of_the_lane() {
+        let (mut intake, outlet) = one(10);
+        intake.take(call("other", "t"));
+        intake.take(call("call", "s"));
+        intake.take(cancel("cancel", "s", "1.0"));
+        intake.take(cancel("again", "s", "1"));
+        drop(intake);
+        let expected = [
+            ("call", Errand::Withdrawn),
+            ("cancel", Errand::Spent),
+            ("again", Errand::Forward),
+            ("other", Errand::Forward),
+        ];
+        assert_eq!(errands(&outlet), expected.map(|(id, errand)| (id.to_owned(), errand)));
+    }
+
+    #[test] // B-2, M-70
+    fn a_cancel_without_a_session_must_leave_no_doubt() {
+        let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let withdrawn = |runs: bool, waits: Command| {
+            let (mut intake, outlet) = one(10);
+            let running = runs.then(|| {
+                intake.take(call("runs", ""));
+                outlet.next().unwrap()
+            });
+            intake.take(waits);
+            intake.take(cancel("cancel", "", "1"));
+            drop(intake);
+            let found = errands(&outlet);
+            drop(running);
+            found.iter().any(|(_, errand)| *errand == Errand::Withdrawn)
+        };
+        assert!(withdrawn(false, call("waits", "")));
+        assert!(!withdrawn(false, command("waits", "", modern)));
+        // One of two clients' calls runs, the other one waits: whose cancel is it?
+        assert!(!withdrawn(true, call("waits", "")));
+    }
+
+    #[test] // B-2, M-21
+    fn an_initialize_is_never_taken_out() {
+        let (mut intake, outlet) = one(10);
+        intake.take(command("call", "s", r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#));
+        intake.take(cancel("cancel", "s", "1"));
+        drop(intake);
+        assert!(errands(&outlet).iter().all(|(_, errand)| *errand == Errand::Forward));
+    }
+
+    #[test] // B-2
+    fn calls_that_are_over_are_forgotten() {
+        let (mut intake, outlet) = one(10);
+        for n in 0..2 * OPEN_PRUNE_AT {
+            intake.take(call(&n.to_string(), "s"));
+            outlet.next().unwrap();
+        }
+        assert!(intake.entrance.lock().open.len() <= OPEN_PRUNE_AT);
     }
 
     #[test] // W-39, F-3
@@ -377,6 +586,25 @@ mod tests {
         let polled: usize = polls.into_iter().map(|poll| poll.join().unwrap()).sum();
         let taken: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
         assert_eq!(taken, polled);
+    }
+
+    #[test] // W-39, B-2
+    fn the_place_of_a_cancelled_call_is_room_again() {
+        let stop = Cancel::new().unwrap();
+        let (mut intake, outlet) = one(1);
+        intake.take(call("call", "s"));
+        let cancelling = std::thread::spawn(move || {
+            assert!(intake.take(cancel("cancel", "s", "1")));
+            (intake.wait_for_room(25, &stop), intake)
+        });
+        for expected in ["call", "cancel"] {
+            assert_eq!(id(&outlet.next_express().unwrap()), expected);
+        }
+        let worker = std::thread::spawn(move || outlet.next().map(|_| ()));
+        let (room, intake) = cancelling.join().unwrap();
+        assert_eq!(room, Some(1));
+        drop(intake);
+        assert_eq!(worker.join().unwrap(), None);
     }
 
     #[test] // W-44
