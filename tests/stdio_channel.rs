@@ -1,6 +1,7 @@
 //! The stdio channel against real child processes, through its public interface.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -70,7 +71,10 @@ impl Fixture {
     ) -> (Result<Answer, CallError>, Vec<String>) {
         let message = Message::parse(text).unwrap();
         let mut notes = Vec::new();
-        let mut on_note = |note: Answer| notes.push(note.json);
+        let mut on_note = |note: Answer| {
+            notes.push(note.json);
+            ControlFlow::Continue(())
+        };
         let bounds = self.bounds(limit);
         let result = self.channel.request(&message, &headers(session), &bounds, &mut on_note);
         (result, notes)

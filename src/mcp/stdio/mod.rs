@@ -22,15 +22,16 @@
 mod calls;
 mod child;
 mod inbox;
-mod lines;
+pub mod lines;
 mod mailbox;
-mod rewrite;
+pub mod rewrite;
 mod server;
 mod state;
 mod stdin;
 mod supervisor;
 mod throttle;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -271,7 +272,8 @@ impl StdioChannel {
     }
 
     /// Forwards a request and waits for its answer. Notifications that belong to it are handed
-    /// to `on_notification` in order, before the answer; while that works, the child goes on.
+    /// to `on_notification` in order, before the answer; while that works, the child goes on. When
+    /// it says that nobody waits any more, the call ends.
     ///
     /// Of the headers of the remote client only the session counts (M-27): with it and the
     /// request's id a later `notifications/cancelled` finds the call.
@@ -284,7 +286,7 @@ impl StdioChannel {
         message: &Message,
         command: &Headers,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let _counted = self.stats.in_flight.hold();
         let Some(outgoing) = Outgoing::of(message) else {

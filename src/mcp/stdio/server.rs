@@ -1,5 +1,6 @@
 //! One child that is kept running: the way of a message to it and of its answer back.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -67,7 +68,7 @@ impl Server {
         outgoing: &Outgoing<'_>,
         session: Option<&str>,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let MessageKind::Request { id, method } = message.kind() else {
             return Err(NOT_A_REQUEST.into());
@@ -237,14 +238,14 @@ impl Server {
         ticket: &Ticket,
         id: &RpcId,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Option<(String, Option<i64>)>, CallError> {
         loop {
             let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
-                Next::Note(note) => {
-                    on_notification(answer(200, note));
-                    continue;
-                }
+                Next::Note(note) => match on_notification(answer(200, note)) {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(()) => CallError::Unwanted,
+                },
                 Next::Outcome(Outcome::Answer { json, error_code }) => {
                     return Ok(Some((json, error_code)));
                 }
