@@ -28,10 +28,18 @@ impl StatusError {
     pub fn read(reply: Reply) -> Self {
         let status = reply.status.as_u16();
         let request_id = reply.header("x-request-id").map(str::to_owned);
-        let (code, message) = match beginning(reply) {
-            Ok(body) => details(&String::from_utf8_lossy(&body)),
-            Err(error) => (None, Some(format!("read error body: {error}"))),
-        };
+        match beginning(reply) {
+            Ok(body) => Self::of(status, request_id, &String::from_utf8_lossy(&body)),
+            Err(error) => {
+                let message = Some(format!("read error body: {error}"));
+                Self { status, code: None, message, request_id }
+            }
+        }
+    }
+
+    /// The same for a body that was read.
+    pub fn of(status: u16, request_id: Option<String>, body: &str) -> Self {
+        let (code, message) = details(body);
         Self { status, code, message, request_id }
     }
 
@@ -118,20 +126,19 @@ fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
             json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
         });
     }
-    Some((code, message.map(|text| shortened(&text))))
+    Some((code.map(|text| shortened(&text)), message.map(|text| shortened(&text))))
 }
 
-/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut.
+/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut. It becomes part of one
+/// line of the log and of the readiness page, so line breaks and their like become blanks.
 fn shortened(text: &str) -> String {
-    match text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= SHOWN)
-        .last()
-    {
-        Some(end) if end < text.len() => format!("{}...", &text[..end]),
-        _ => text.to_owned(),
+    let cut = SHOWN.min(text.len());
+    let end = (0..=cut).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let mut shown = text[..end].replace(char::is_control, " ");
+    if end < text.len() {
+        shown.push_str("...");
     }
+    shown
 }
 
 /// What to do about a known code (W-77).
@@ -219,6 +226,16 @@ mod tests {
         assert_eq!(shown.len(), 1024 + 3);
         assert!(shown.ends_with("é..."));
         assert_eq!(shortened("short"), "short");
+    }
+
+    #[test] // W-75
+    fn what_a_service_says_stays_one_line_of_bounded_length() {
+        let error = StatusError::of(500, None, "<html>\r\n<p>\u{1b}[2J\u{85}down</p>");
+        assert_eq!(error.to_string(), "status 500: <html>  <p> [2J down</p>");
+        let body = format!(r#"{{"code":"a\nb{}","message":"c\td"}}"#, "x".repeat(60_000));
+        let line = StatusError::of(500, None, &body).to_string();
+        assert!(line.starts_with("status 500: a bxx") && line.ends_with("...: c d"), "{line}");
+        assert!(line.len() < 2 * SHOWN, "{} bytes", line.len());
     }
 
     #[test] // W-76

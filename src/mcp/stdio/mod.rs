@@ -19,9 +19,9 @@
 mod calls;
 mod child;
 mod inbox;
-mod lines;
+pub mod lines;
 mod mailbox;
-mod rewrite;
+pub mod rewrite;
 mod state;
 mod stdin;
 mod supervisor;
