@@ -1,17 +1,17 @@
 //! The stdio channel against real child processes, through its public interface.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcp_tunnel::mcp::stdio::{
-    CallError, ChannelState, Limits, StdioAnswer, StdioChannel, StdioConfig,
-};
+use mcp_tunnel::mcp::stdio::{Limits, StdioChannel, StdioConfig, StdioState};
+use mcp_tunnel::mcp::{Answer, Bounds, CallError};
 use mcp_tunnel::net::Cancel;
-use mcp_tunnel::wire::{ChannelName, FailureKind, Message};
+use mcp_tunnel::wire::{ChannelName, FailureKind, Headers, Message};
 
 /// The longest that any state is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +25,11 @@ struct Fixture {
 }
 
 fn quick() -> Limits {
-    Limits { backoff: (Duration::from_millis(10), Duration::from_millis(100)), ..Limits::default() }
+    Limits {
+        backoff: (Duration::from_millis(10), Duration::from_millis(100)),
+        settle: (Duration::from_millis(50), Duration::from_millis(50)),
+        ..Limits::default()
+    }
 }
 
 /// A channel whose child runs in `mode`.
@@ -46,7 +50,7 @@ fn start(mode: &str, limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    fn request(&self, session: &str, text: &str) -> Result<StdioAnswer, CallError> {
+    fn request(&self, session: &str, text: &str) -> Result<Answer, CallError> {
         self.request_within(session, text, PATIENCE)
     }
 
@@ -55,7 +59,7 @@ impl Fixture {
         session: &str,
         text: &str,
         limit: Duration,
-    ) -> Result<StdioAnswer, CallError> {
+    ) -> Result<Answer, CallError> {
         self.noted(session, text, limit).0
     }
 
@@ -64,28 +68,30 @@ impl Fixture {
         session: &str,
         text: &str,
         limit: Duration,
-    ) -> (Result<StdioAnswer, CallError>, Vec<String>) {
+    ) -> (Result<Answer, CallError>, Vec<String>) {
         let message = Message::parse(text).unwrap();
         let mut notes = Vec::new();
-        let session = Some(session).filter(|s| !s.is_empty());
-        let result = self.channel.request(
-            &message,
-            session,
-            Instant::now() + limit,
-            &self.cancel,
-            &mut |n| notes.push(n),
-        );
+        let mut on_note = |note: Answer| {
+            notes.push(note.json);
+            ControlFlow::Continue(())
+        };
+        let bounds = self.bounds(limit);
+        let result = self.channel.request(&message, &headers(session), &bounds, &mut on_note);
         (result, notes)
     }
 
-    fn run(&self, session: &str, id: &str, steps: &str) -> Result<StdioAnswer, CallError> {
+    fn run(&self, session: &str, id: &str, steps: &str) -> Result<Answer, CallError> {
         self.request(session, &do_text(id, steps))
     }
 
     fn notify(&self, session: &str, text: &str) {
         let message = Message::parse(text).unwrap();
-        let limit = Instant::now() + PATIENCE;
-        self.channel.notify(&message, Some(session), limit, &self.cancel).unwrap();
+        let bounds = self.bounds(PATIENCE);
+        assert_eq!(self.channel.notify(&message, &headers(session), &bounds).unwrap().status, 200);
+    }
+
+    fn bounds(&self, limit: Duration) -> Bounds {
+        Bounds { limit: Instant::now() + limit, cancel: self.cancel.clone() }
     }
 
     /// What the children have read so far.
@@ -101,12 +107,14 @@ impl Fixture {
         wait(&format!("the child to read {part}"), || self.seen().iter().any(|l| l.contains(part)));
     }
 
-    fn wait_up(&self) {
-        wait("the child to answer", || self.is_up());
+    /// Waits until the child has read something, and answered.
+    fn warm_up(&self) {
+        self.request("w", r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#).unwrap();
+        assert!(self.is_up());
     }
 
     fn is_up(&self) -> bool {
-        matches!(self.channel.status().state, ChannelState::Up { .. })
+        matches!(self.channel.status().state, StdioState::Up { .. })
     }
 }
 
@@ -114,6 +122,12 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         self.channel.stop(Duration::from_millis(200));
     }
+}
+
+fn headers(session: &str) -> Headers {
+    let mut headers = Headers::new();
+    headers.set("Mcp-Session-Id", session);
+    headers
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
@@ -134,9 +148,9 @@ fn initialize_text(id: &str, version: &str) -> String {
     )
 }
 
-fn failed(result: Result<StdioAnswer, CallError>) -> FailureKind {
+fn failed(result: Result<Answer, CallError>) -> FailureKind {
     match result {
-        Err(CallError::Failed(failure)) => failure.kind,
+        Err(CallError::Failed(failure, _)) => failure.kind,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -170,6 +184,17 @@ fn payloads_pass_as_the_text_they_are() {
     let odd = r#"{"x":[1e400,1.0,-0], "jsonrpc":"2.0","method":"odd","id":7}"#;
     assert_eq!(fixture.request("s", odd).unwrap().status, 200);
     fixture.wait_seen(r#"{"x":[1e400,1.0,-0], "jsonrpc":"2.0","method":"odd","id":"#);
+}
+
+#[test] // M-63
+fn a_message_that_the_child_could_take_for_another_is_not_forwarded() {
+    let fixture = start("legacy", quick());
+    let answer = fixture.request("a", r#"{"jsonrpc":"2.0","id":1,"ID":2,"method":"x"}"#).unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.json.starts_with(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"#));
+    fixture.run("a", "2", r#"["answer"]"#).unwrap();
+    assert_eq!(fixture.seen().len(), 1);
+    assert_eq!(fixture.channel.stats().refused.get(), 1);
 }
 
 #[test] // M-5, M-63
@@ -247,10 +272,10 @@ fn a_refused_initialize_is_told_and_the_next_one_is_forwarded() {
 #[test] // B-7
 fn an_initialize_whose_caller_gave_up_still_counts() {
     let fixture = start("slow-initialize", quick());
-    fixture.wait_up();
+    fixture.warm_up();
     let text = initialize_text("1", "2025-06-18");
     let short = Duration::from_millis(50);
-    assert_eq!(fixture.request_within("a", &text, short), Err(CallError::TimedOut));
+    assert!(matches!(fixture.request_within("a", &text, short), Err(CallError::TimedOut)));
     assert!(fixture.request("b", &text).unwrap().json.contains("result"));
     let seen = fixture.seen();
     assert_eq!(seen.iter().filter(|line| line.contains("\"initialize\"")).count(), 1, "{seen:?}");
@@ -262,7 +287,7 @@ fn an_initialize_whose_caller_gave_up_still_counts() {
 fn a_child_that_never_answers_initialize_is_replaced() {
     let limits = Limits { initialize: Duration::from_millis(100), ..quick() };
     let fixture = start("deaf-to-initialize", limits);
-    fixture.wait_up();
+    fixture.warm_up();
     let result = fixture.request("a", &initialize_text("1", "2025-06-18"));
     assert_eq!(failed(result), FailureKind::Eof);
     wait("a restart", || fixture.channel.status().restarts == 1);
@@ -303,10 +328,10 @@ fn the_last_words_of_a_child_are_delivered() {
 #[test] // B-11, M-11, M-21
 fn a_call_that_times_out_is_cancelled_and_its_late_answer_is_dropped() {
     let fixture = start("legacy", quick());
-    fixture.wait_up();
+    fixture.warm_up();
     let short = Duration::from_millis(100);
     let result = fixture.request_within("a", &do_text("\"x\"", r#"["hold"]"#), short);
-    assert_eq!(result, Err(CallError::TimedOut));
+    assert!(matches!(result, Err(CallError::TimedOut)));
     fixture.wait_seen("notifications/cancelled");
     let seen = fixture.seen();
     let call: serde_json::Value = serde_json::from_str(&seen[0]).unwrap();
@@ -324,7 +349,7 @@ fn a_worker_that_is_told_to_give_up_does_so() {
         let call = scope.spawn(|| fixture.run("a", "1", r#"["hold"]"#));
         fixture.wait_seen("hold");
         fixture.cancel.cancel();
-        assert_eq!(call.join().unwrap(), Err(CallError::Cancelled));
+        assert!(matches!(call.join().unwrap(), Err(CallError::Cancelled)));
     });
     fixture.wait_seen("notifications/cancelled");
 }
@@ -365,10 +390,11 @@ fn a_modern_request_never_reaches_a_legacy_child() {
     let silent = Limits { discover: Duration::from_millis(50), ..quick() };
     for (mode, limits) in [("legacy", quick()), ("deaf-to-discover", silent)] {
         let fixture = start(mode, limits);
+        fixture.warm_up();
         let text =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{MODERN}}}}}"#);
         for _ in 0..2 {
-            assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer), "{mode}");
+            assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
         }
         let seen = fixture.seen();
         assert_eq!(seen.len(), 1, "{seen:?}");
@@ -380,10 +406,10 @@ fn a_modern_request_never_reaches_a_legacy_child() {
 #[test] // M-18
 fn a_child_that_dies_of_the_era_question_is_not_asked_again() {
     let fixture = start("exit-on-discover", quick());
-    fixture.wait_up();
+    fixture.warm_up();
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{MODERN}}}}}"#);
-    assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer));
-    assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer));
+    assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
+    assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
     assert_eq!(fixture.channel.status().restarts, 1);
 }
 
@@ -502,6 +528,7 @@ fn a_flood_on_stderr_holds_up_nobody() {
 #[test] // B-10
 fn a_child_that_stops_reading_is_replaced_and_what_it_never_saw_is_served_by_the_next() {
     let fixture = start("legacy", Limits { stdin_stall: Duration::from_millis(100), ..quick() });
+    fixture.warm_up();
     let big = format!(r#"["answer"],["none","{}"]"#, "y".repeat(1_000_000));
     thread::scope(|scope| {
         let stuck = scope.spawn(|| fixture.run("a", "1", r#"["stop_reading"]"#));
@@ -542,21 +569,22 @@ fn a_flapping_child_is_started_again_and_again() {
 }
 
 #[test]
-fn a_child_that_never_answers_is_not_up_and_its_calls_end_at_their_limit() {
-    let fixture = start("silent", quick());
+fn a_child_that_does_not_answer_is_not_up_and_its_calls_end_at_their_limit() {
+    let fixture = start("silent", Limits { answer_due: Duration::ZERO, ..quick() });
     let short = Duration::from_millis(50);
     let result = fixture.request_within("a", &do_text("1", r#"["answer"]"#), short);
-    assert_eq!(result, Err(CallError::TimedOut));
+    assert!(matches!(result, Err(CallError::TimedOut)));
     let complaint = fixture.channel.status().state.complaint().unwrap();
-    assert!(complaint.starts_with("child has not answered"), "{complaint}");
+    assert!(complaint.starts_with("child was started"), "{complaint}");
 }
 
-#[test]
-fn a_child_that_dies_of_a_ping_is_left_in_peace_the_next_time() {
-    let fixture = start("exit-on-ping", Limits { settle: Duration::from_millis(50), ..quick() });
-    fixture.wait_up();
-    assert_eq!(fixture.channel.status().restarts, 1);
+#[test] // M-17, M-18
+fn nothing_is_written_to_a_child_before_a_client_speaks() {
+    let fixture = start("legacy", quick());
+    wait("the child to count as up", || fixture.is_up());
     fixture.run("a", "1", r#"["answer"]"#).unwrap();
+    let seen = fs::read_to_string(&fixture.seen).unwrap();
+    assert_eq!(seen.lines().count(), 1, "{seen}");
 }
 
 #[test]
@@ -605,7 +633,7 @@ fn a_stop_ends_a_stubborn_child_and_its_whole_group() {
 #[test] // M-24
 fn a_child_that_ends_with_its_input_is_not_signalled() {
     let fixture = start("legacy", quick());
-    fixture.wait_up();
+    fixture.warm_up();
     fixture.channel.stop(PATIENCE);
     assert_eq!(fixture.channel.status().restarts, 0);
 }
