@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use lexopt::Arg;
 
+use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
 use super::{config, help_command, profiles, run_command};
@@ -174,6 +175,20 @@ pub const ROOT: Command = Command {
                     run: config::show,
                 },
             ],
+        },
+        Command {
+            name: "doctor",
+            short: "Try the configuration out and say what to mend",
+            long: "Checks the configuration, reaches the control plane with the runtime key, \
+                   holds a short MCP session with each server, and looks at the health \
+                   listener. Uses the same settings as `run`, changes nothing, and works while \
+                   the daemon runs. Exit code 0 if nothing failed, 2 if something did.",
+            words: &[],
+            flags: &[Flag { name: "explain", metavar: "", short: "Say why and what to do" }, JSON],
+            takes_settings: true,
+            example: "mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain",
+            children: &[],
+            run: doctor,
         },
         Command {
             name: "health",

@@ -6,6 +6,7 @@
 mod command;
 mod config;
 pub mod docs;
+mod doctor;
 mod health;
 mod help;
 mod init;
