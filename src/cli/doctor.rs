@@ -163,8 +163,14 @@ fn text(report: &Report, explain: bool, coloured: bool) -> String {
         let _ = writeln!(out, "CHECK {:<24} {word} {}", row.id, row.summary);
     }
     if explain {
-        for row in report.checks.iter().filter(|row| row.status != Status::Pass) {
-            let _ = write!(out, "\n{} {}: {}\n", row.status.word(), row.id, row.summary);
+        let told = |row: &&Row| {
+            row.status != Status::Pass
+                && !(row.why.is_empty() && row.evidence.is_empty() && row.next.is_empty())
+        };
+        for row in report.checks.iter().filter(told) {
+            let head = format!("{} {}: {}", row.status.word(), row.id, row.summary);
+            out.push('\n');
+            super::help::wrap(&mut out, &head, "", 80);
             if !row.why.is_empty() {
                 super::help::wrap(&mut out, row.why, "  ", 80);
             }

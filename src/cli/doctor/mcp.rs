@@ -190,9 +190,10 @@ impl Session {
                 answer.json
             }
             Self::Stdio(channel) => {
-                let limit = Instant::now() + CALL_LIMIT;
-                let answered = channel.request(&message, None, limit, cancel, &mut |_| {});
-                answered.map_err(|e| failure(&e.into()))?.json
+                let none = Headers::new();
+                let bounds = Self::bounds(cancel);
+                let answered = channel.request(&message, &none, &bounds, &mut |_| {});
+                answered.map_err(|e| failure(&e))?.json
             }
         };
         let mut answer: Value =
@@ -216,8 +217,7 @@ impl Session {
                 let _ = hop.notify(&message, &headers, &Self::bounds(cancel));
             }
             Self::Stdio(channel) => {
-                let limit = Instant::now() + CALL_LIMIT;
-                let _ = channel.notify(&message, None, limit, cancel);
+                let _ = channel.notify(&message, &Headers::new(), &Self::bounds(cancel));
             }
         }
     }
