@@ -23,6 +23,13 @@ _mcp_tunnel() {
             'mcp-tunnel profiles samples') path='mcp-tunnel profiles samples' ;;
             'mcp-tunnel profiles samples list') path='mcp-tunnel profiles samples list' ;;
             'mcp-tunnel profiles samples show') path='mcp-tunnel profiles samples show' ;;
+            'mcp-tunnel admin') path='mcp-tunnel admin' ;;
+            'mcp-tunnel admin tunnels') path='mcp-tunnel admin tunnels' ;;
+            'mcp-tunnel admin tunnels create') path='mcp-tunnel admin tunnels create' ;;
+            'mcp-tunnel admin tunnels get') path='mcp-tunnel admin tunnels get' ;;
+            'mcp-tunnel admin tunnels list') path='mcp-tunnel admin tunnels list' ;;
+            'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
+            'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
         esac
@@ -92,7 +99,13 @@ _mcp_tunnel() {
         --mcp-command | \
         --control-plane-base-url | \
         --control-plane-api-key-ref | \
-        --health-listen-addr)
+        --health-listen-addr | \
+        --name | \
+        --description | \
+        --organization-id | \
+        --workspace-id | \
+        --admin-key | \
+        --tenant-id)
             :
             return
             ;;
@@ -111,7 +124,7 @@ _mcp_tunnel() {
     esac
     local words=
     case "$path" in
-        'mcp-tunnel') words='run config doctor health init profiles help mcp-stub --help' ;;
+        'mcp-tunnel') words='run config doctor health init profiles admin help mcp-stub --help' ;;
         'mcp-tunnel run') words='--config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel config') words='check show --help' ;;
         'mcp-tunnel config check') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
@@ -129,6 +142,13 @@ _mcp_tunnel() {
         'mcp-tunnel profiles samples') words='list show --help' ;;
         'mcp-tunnel profiles samples list') words='--help' ;;
         'mcp-tunnel profiles samples show') words='--help' ;;
+        'mcp-tunnel admin') words='tunnels --help' ;;
+        'mcp-tunnel admin tunnels') words='create get list update delete --help' ;;
+        'mcp-tunnel admin tunnels create') words='--name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path --help' ;;
+        'mcp-tunnel admin tunnels get') words='--admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path --help' ;;
+        'mcp-tunnel admin tunnels list') words='--organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path --help' ;;
+        'mcp-tunnel admin tunnels update') words='--name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path --help' ;;
+        'mcp-tunnel admin tunnels delete') words='--confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path --help' ;;
         'mcp-tunnel help') words='--help' ;;
         'mcp-tunnel mcp-stub') words='--help' ;;
     esac

@@ -18,6 +18,8 @@ pub struct StatusError {
     pub status: u16,
     /// The service's code for it.
     pub code: Option<String>,
+    /// The service's class of it.
+    pub error_type: Option<String>,
     /// The service's text, or the raw body.
     pub message: Option<String>,
     /// `X-Request-Id` of the answer (W-10).
@@ -29,12 +31,12 @@ impl StatusError {
     pub fn read(reply: Reply) -> Self {
         let status = reply.status.as_u16();
         let request_id = reply.header("x-request-id").map(str::to_owned);
-        let (code, message) = match reply.bytes(KEPT) {
+        let (code, error_type, message) = match reply.bytes(KEPT) {
             Ok(body) => details(&String::from_utf8_lossy(&body)),
-            Err(BodyError::TooLarge) => (None, Some("the error body is too long".to_owned())),
-            Err(BodyError::Net(error)) => (None, Some(format!("read error body: {error}"))),
+            Err(BodyError::TooLarge) => (None, None, Some("the error body is too long".to_owned())),
+            Err(BodyError::Net(error)) => (None, None, Some(format!("read error body: {error}"))),
         };
-        Self { status, code, message, request_id }
+        Self { status, code, error_type, message, request_id }
     }
 
     /// What an operator can do about it.
@@ -72,16 +74,19 @@ impl fmt::Display for StatusError {
     }
 }
 
-/// Code and message of a body (W-75).
-fn details(body: &str) -> (Option<String>, Option<String>) {
+/// Code, type and message of a body.
+type Details = (Option<String>, Option<String>, Option<String>);
+
+/// What a body says (W-75).
+fn details(body: &str) -> Details {
     let body = body.trim();
     if body.is_empty() {
-        return (None, None);
+        return (None, None, None);
     }
-    structured(body).unwrap_or_else(|| (None, Some(shortened(body))))
+    structured(body).unwrap_or_else(|| (None, None, Some(shortened(body))))
 }
 
-fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
+fn structured(body: &str) -> Option<Details> {
     let document = Members::of(body).ok()?;
     let inner = match document.get("error") {
         Some("null") | None => None,
@@ -92,13 +97,13 @@ fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
         Some("null") | None => Some(None),
         Some(value) => json::string(value).map(|text| Some(text.into_owned())),
     };
-    let (code, _type, mut message) = (text("code")?, text("type")?, text("message")?);
+    let (code, error_type, mut message) = (text("code")?, text("type")?, text("message")?);
     if message.is_none() && inner.is_none() {
         message = document.get("detail").filter(|detail| *detail != "null").map(|detail| {
             json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
         });
     }
-    Some((code, message.map(|text| shortened(&text))))
+    Some((code, error_type, message.map(|text| shortened(&text))))
 }
 
 /// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut.
@@ -167,7 +172,8 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> (Option<String>, Option<String>) {
-        details(body)
+        let (code, _, message) = details(body);
+        (code, message)
     }
 
     fn some(text: &str) -> Option<String> {
@@ -206,6 +212,7 @@ mod tests {
         let error = StatusError {
             status: 401,
             code: some("tunnel_use_forbidden"),
+            error_type: None,
             message: some("no"),
             request_id: None,
         };

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::cli::command::{Command, Flag, ROOT};
+use crate::cli::command::{Command, Flag};
+use crate::cli::commands::ROOT;
+use crate::settings::Id;
 use crate::settings::TABLE;
 use crate::settings::table::{Kind, Setting};
 
@@ -50,7 +52,7 @@ fn own_flag(flag: &'static Flag) -> AnyFlag {
 /// The flags of a command; those that are refused are not offered.
 fn flags(command: &'static Command) -> Vec<AnyFlag> {
     let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused);
-    let of_settings = settings.filter(|_| command.takes_settings).map(setting_flag);
+    let of_settings = settings.filter(|s| command.settings.has(s.id)).map(setting_flag);
     command.flags.iter().map(own_flag).chain(of_settings).collect()
 }
 
@@ -146,7 +148,7 @@ pub fn zsh() -> String {
             let equals = if flag.completes == Completes::Nothing { "" } else { "=" };
             let _ = writeln!(out, "        '*--{}{equals}[{short}]{value}' \\", flag.name);
         }
-        if command.takes_settings {
+        if command.settings.has(Id::ConfigFile) {
             out.push_str("        '-c[Configuration file]:file:_files' \\\n");
         }
         out.push_str("        '(- *)'{-h,--help}'[Help]'");
