@@ -106,7 +106,9 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let poll_state = Arc::new(PollState::default());
     let respond_stats = Arc::new(RespondStats::default());
     let stats = Arc::new(DispatchStats::default());
-    let (intake, outlet) = queue(config.control_plane.max_inflight, end.clone());
+    let control_plane = &config.control_plane;
+    let (intakes, outlet) =
+        queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
     let readiness = Arc::new(Readiness::new(instruments::conditions(
         &poll_state,
@@ -158,17 +160,26 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let probe_stop = stop.clone();
     threads.push(spawn("probe", move || probe::run(&http, &probe_stop, settled))?);
 
-    let channels = config.control_plane.poll_channels.clone().unwrap_or_default();
-    let vouched = Arc::clone(&poll_state);
-    let poller = Poller::new(Arc::clone(&access), channels, intake, poll_state, stop.clone());
+    let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
-    threads.push(spawn("poll", move || {
-        if !startup_wait.is_zero() {
-            // Settled or not, polling begins (F-83).
-            let _ = all_settled.recv_timeout(startup_wait);
-        }
-        poller.run();
-    })?);
+    for (number, intake) in intakes.into_iter().enumerate() {
+        let poller = Poller::new(
+            Arc::clone(&access),
+            channels.clone(),
+            intake,
+            Arc::clone(&poll_state),
+            stop.clone(),
+        );
+        let all_settled = all_settled.clone();
+        threads.push(spawn(&format!("poll-{number}"), move || {
+            if !startup_wait.is_zero() {
+                // Settled or not, polling begins (F-83).
+                let _ = all_settled.recv_timeout(startup_wait);
+            }
+            poller.run();
+        })?);
+    }
+    let vouched = Arc::clone(&poll_state);
     let metadata_access = Arc::clone(&access);
     let metadata_stop = stop.clone();
     threads
@@ -317,11 +328,16 @@ pub(super) fn access(
     trust: Option<Trust>,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
+    // Only what is polled for is declared (W-13).
+    let polled = |channel: &ChannelName| {
+        control_plane.poll_channels.as_ref().is_none_or(|listed| listed.contains(channel))
+    };
     let server_info = ServerInfo::new(
         config
             .mcp
             .bindings
             .iter()
+            .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
     Access::new(AccessConfig {

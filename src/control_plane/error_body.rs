@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::net::Reply;
-use crate::net::client::BodyError;
+use crate::net::{NetError, Reply};
 use crate::wire::json::{self, Members};
 
 /// Bytes of an error body that are kept (W-74).
@@ -31,11 +30,18 @@ impl StatusError {
     pub fn read(reply: Reply) -> Self {
         let status = reply.status.as_u16();
         let request_id = reply.header("x-request-id").map(str::to_owned);
-        let (code, error_type, message) = match reply.bytes(KEPT) {
-            Ok(body) => details(&String::from_utf8_lossy(&body)),
-            Err(BodyError::TooLarge) => (None, None, Some("the error body is too long".to_owned())),
-            Err(BodyError::Net(error)) => (None, None, Some(format!("read error body: {error}"))),
-        };
+        match beginning(reply) {
+            Ok(body) => Self::of(status, request_id, &String::from_utf8_lossy(&body)),
+            Err(error) => {
+                let message = Some(format!("read error body: {error}"));
+                Self { status, code: None, error_type: None, message, request_id }
+            }
+        }
+    }
+
+    /// The same for a body that was read.
+    pub fn of(status: u16, request_id: Option<String>, body: &str) -> Self {
+        let (code, error_type, message) = details(body);
         Self { status, code, error_type, message, request_id }
     }
 
@@ -55,6 +61,14 @@ impl StatusError {
         })
     }
 
+    /// The line with the id under which the service knows the request (W-10).
+    pub fn with_request_id(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{self} (x-request-id: {id})"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether only an operator can mend it (W-73).
     pub fn is_refusal(&self) -> bool {
         matches!(self.status, 401 | 403)
@@ -72,6 +86,20 @@ impl fmt::Display for StatusError {
         }
         Ok(())
     }
+}
+
+/// The first [`KEPT`] bytes of a body. A longer one is not read on: its connection is closed.
+fn beginning(mut reply: Reply) -> Result<Vec<u8>, NetError> {
+    let mut body = Vec::new();
+    let mut buf = [0; 16 * 1024];
+    while body.len() < KEPT {
+        match reply.read(&mut buf)? {
+            0 => break,
+            read => body.extend_from_slice(&buf[..read]),
+        }
+    }
+    body.truncate(KEPT);
+    Ok(body)
 }
 
 /// Code, type and message of a body.
@@ -103,20 +131,20 @@ fn structured(body: &str) -> Option<Details> {
             json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
         });
     }
-    Some((code, error_type, message.map(|text| shortened(&text))))
+    let short = |text: Option<String>| text.map(|text| shortened(&text));
+    Some((short(code), short(error_type), short(message)))
 }
 
-/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut.
+/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut. It becomes part of one
+/// line of the log and of the readiness page, so line breaks and their like become blanks.
 fn shortened(text: &str) -> String {
-    match text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= SHOWN)
-        .last()
-    {
-        Some(end) if end < text.len() => format!("{}...", &text[..end]),
-        _ => text.to_owned(),
+    let cut = SHOWN.min(text.len());
+    let end = (0..=cut).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let mut shown = text[..end].replace(char::is_control, " ");
+    if end < text.len() {
+        shown.push_str("...");
     }
+    shown
 }
 
 /// What to do about a known code (W-77).
@@ -205,6 +233,16 @@ mod tests {
         assert_eq!(shown.len(), 1024 + 3);
         assert!(shown.ends_with("é..."));
         assert_eq!(shortened("short"), "short");
+    }
+
+    #[test] // W-75
+    fn what_a_service_says_stays_one_line_of_bounded_length() {
+        let error = StatusError::of(500, None, "<html>\r\n<p>\u{1b}[2J\u{85}down</p>");
+        assert_eq!(error.to_string(), "status 500: <html>  <p> [2J down</p>");
+        let body = format!(r#"{{"code":"a\nb{}","message":"c\td"}}"#, "x".repeat(60_000));
+        let line = StatusError::of(500, None, &body).to_string();
+        assert!(line.starts_with("status 500: a bxx") && line.ends_with("...: c d"), "{line}");
+        assert!(line.len() < 2 * SHOWN, "{} bytes", line.len());
     }
 
     #[test] // W-76

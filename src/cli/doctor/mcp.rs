@@ -1,5 +1,6 @@
 //! A real MCP session with a configured server: reach it, initialize, list its tools.
 
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -178,7 +179,9 @@ impl Session {
         let json = match self {
             Self::Http { hop, session } => {
                 let headers = Self::headers(session.as_deref());
-                let answered = hop.request(&message, &headers, &Self::bounds(cancel), &mut |_| {});
+                let answered = hop.request(&message, &headers, &Self::bounds(cancel), &mut |_| {
+                    ControlFlow::Continue(())
+                });
                 hop.settle();
                 let answer = answered.map_err(|e| failure(&e))?;
                 if let Some(new) = answer.headers.session_id() {
@@ -192,7 +195,8 @@ impl Session {
             Self::Stdio(channel) => {
                 let none = Headers::new();
                 let bounds = Self::bounds(cancel);
-                let answered = channel.request(&message, &none, &bounds, &mut |_| {});
+                let answered =
+                    channel.request(&message, &none, &bounds, &mut |_| ControlFlow::Continue(()));
                 answered.map_err(|e| failure(&e))?.json
             }
         };
@@ -237,7 +241,7 @@ impl Session {
 fn failure(error: &CallError) -> String {
     match error {
         CallError::TimedOut => format!("no answer within {} s", CALL_LIMIT.as_secs()),
-        CallError::Cancelled => "given up".to_owned(),
+        CallError::Cancelled | CallError::Unwanted => "given up".to_owned(),
         CallError::OlderServer => "the server speaks an older MCP revision".to_owned(),
         CallError::Failed(failure, _) => {
             let what = format!("{} ({})", failure.source.as_str(), failure.kind.as_str());
