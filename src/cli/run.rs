@@ -19,7 +19,7 @@ use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
-use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
+use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::header_value;
 use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
@@ -346,7 +346,10 @@ fn access(
 }
 
 fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, Binding)>, String> {
-    let fixed = fixed_headers(&config.mcp.extra_headers)?;
+    let fixed = FixedHeaders {
+        always: fixed_headers(&config.mcp.extra_headers)?,
+        discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
+    };
     config
         .mcp
         .bindings
