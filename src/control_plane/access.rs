@@ -172,8 +172,13 @@ impl Access {
 
     /// A client for one thread; `linger` as in [`ClientConfig`].
     pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
-        let config =
-            ClientConfig { trust: self.trust.clone(), unix_socket: None, idle: IDLE, linger };
+        let config = ClientConfig {
+            trust: self.trust.clone(),
+            unix_socket: None,
+            idle: IDLE,
+            linger,
+            secrets_keep_path: false,
+        };
         Client::new(config, cancel)
     }
 
