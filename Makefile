@@ -1,14 +1,18 @@
 # What a developer asks for. Everything that is made lies under target/.
 
-.PHONY: test sdk
+.PHONY: test sdk edges
 
 # Unit tests, and the black-box tests with the official MCP SDKs on both ends.
-test: sdk
+test: sdk edges
 	cargo test --locked
 
 # The MCP SDKs that the tests need, at pinned versions, under target/sdk/.
 sdk:
 	tests/sdk/bootstrap
+
+# nginx, squid and tinyproxy for the tests of the outbound edges, as Debian has them.
+edges:
+	tests/edges/bootstrap
 
 # The whole path on this host, told as a conversation. `make demo KEEP=1` leaves it running until
 # Ctrl-C.

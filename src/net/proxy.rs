@@ -160,7 +160,8 @@ impl Proxy {
             }
             407 => format!("{url} asks for a user name and password in its URL (HTTP 407)"),
             403 => format!("{url} does not allow connections to {target} (HTTP 403)"),
-            502..=504 => {
+            // Tinyproxy says 500, others say what gateways say.
+            500 | 502..=504 => {
                 let told = format!("the proxy {url} can not reach {target}: HTTP {status}");
                 return Fault::BehindProxy(told);
             }

@@ -375,6 +375,10 @@ fn refusal(why: &CertificateError, chain: &[Facts], server_name: &ServerName<'_>
     let subject = &own.subject;
     match why {
         CertificateError::UnknownIssuer => unknown_issuer(chain),
+        CertificateError::BadSignature => format!(
+            "unknown issuer: a certificate of the chain of `{subject}` is signed with another key \
+             than that of the trusted certificate of the same name; `ca_bundle` may be outdated"
+        ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let earliest = chain.iter().min_by_key(|facts| facts.not_after).unwrap_or(own);
             let day = date(earliest.not_after);

@@ -35,6 +35,11 @@ pub const CLIENT: &str = "extendedKeyUsage=clientAuth\n";
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("Test")
+    }
+
+    /// `NAME Root` and `NAME Intermediate`.
+    pub fn named(name: &str) -> Authority {
         let authority = Authority { scratch: Scratch::new() };
         authority.scratch.file("index.txt", "");
         let folder = authority.scratch.path("");
@@ -46,8 +51,8 @@ impl Authority {
         );
         authority.scratch.file("ca.cnf", &config);
         let ca = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n";
-        let root = authority.self_signed("root", "Test Root", ca);
-        authority.request("intermediate", "Test Intermediate");
+        let root = authority.self_signed("root", &format!("{name} Root"), ca);
+        authority.request("intermediate", &format!("{name} Intermediate"));
         authority.sign("intermediate", "root", ca, "20250101000000Z", "20600101000000Z");
         assert!(root.cert.exists());
         authority

@@ -48,7 +48,7 @@ fn each_hop_shows_its_own_certificate_and_never_the_other() {
 
 #[test] // W-29
 fn a_server_that_is_not_satisfied_is_told_from_one_that_is_down() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (ours, theirs) = (Authority::new(), Authority::named("Other"));
     let control_plane = ControlPlane::start();
     let stranger = theirs.client("Stranger");
     let port = crate::peers::free_port();
@@ -56,7 +56,17 @@ fn a_server_that_is_not_satisfied_is_told_from_one_that_is_down() {
     let mut command = std::process::Command::new("openssl");
     command
         .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
-        .args(["-cert", pair.cert(), "-key", pair.key(), "-Verify", "3", "-verify_return_error"])
+        .args([
+            "-cert",
+            pair.cert(),
+            "-cert_chain",
+            pair.cert(),
+            "-key",
+            pair.key(),
+            "-Verify",
+            "3",
+            "-verify_return_error",
+        ])
         .args(["-CAfile", &ours.bundle()]);
     let _server = crate::support::Program::spawn(command);
     let url = format!("https://localhost:{port}");

@@ -4,12 +4,14 @@
 mod authority;
 mod identity;
 mod peers;
+mod proxies;
+mod rotation;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
 
 use support::stack::Settings;
-use support::{Command, ControlPlane, McpServer, Program, Tunnel};
+use support::{Command, ControlPlane, Program, Tunnel};
 
 /// A call of a tool.
 fn call(request_id: &str) -> Command {
@@ -45,9 +47,4 @@ fn poll_failure(program: &Program, part: &str) -> String {
     program.stderr_line(&format!("a failed poll with {part:?}"), |line| {
         line.contains("poll") && line.contains("failed") && line.contains(part)
     })
-}
-
-/// A scripted MCP server that answers a call.
-fn mcp_server() -> McpServer {
-    McpServer::start()
 }

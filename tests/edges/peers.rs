@@ -1,10 +1,13 @@
 //! nginx, squid and tinyproxy with configurations of our own, on ports that were free.
 
+use std::fs::Permissions;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::authority::Pair;
-use crate::support::{Program, Scratch, Signal, eventually};
+use crate::support::{Program, Scratch, eventually};
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
@@ -30,8 +33,8 @@ fn wait_for(program: &mut Program, port: u16) {
 
 /// nginx that opens TLS and hands everything on to a plain port of this host.
 pub struct Nginx {
-    pub program: Program,
     pub port: u16,
+    _program: Program,
     _scratch: Scratch,
 }
 
@@ -41,6 +44,10 @@ impl Nginx {
         let (scratch, port) = (Scratch::new(), free_port());
         let folder = scratch.path("");
         let (folder, cert, key) = (folder.display(), pair.cert(), pair.key());
+        let protocols = match more.contains("ssl_protocols") {
+            true => "",
+            false => "ssl_protocols TLSv1.2 TLSv1.3;",
+        };
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let config = scratch.file(
             "nginx.conf",
@@ -55,7 +62,7 @@ impl Nginx {
                    server {{
                      listen 127.0.0.1:{port} ssl; server_name localhost;
                      ssl_certificate {cert}; ssl_certificate_key {key};
-                     {more}
+                     {protocols} {more}
                      location / {{
                        proxy_pass {plain_url}; proxy_http_version 1.1; proxy_buffering off;
                        proxy_set_header Connection ''; proxy_set_header Host $http_host;
@@ -71,16 +78,11 @@ impl Nginx {
         command.arg("-e").arg("stderr").arg("-p").arg(scratch.path("")).arg("-c").arg(config);
         let mut program = Program::spawn(command);
         wait_for(&mut program, port);
-        Nginx { program, port, _scratch: scratch }
+        Nginx { port, _program: program, _scratch: scratch }
     }
 
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.port)
-    }
-
-    /// Takes over changed files.
-    pub fn reload(&self) {
-        self.program.signal(Signal::HUP);
     }
 }
 
@@ -88,7 +90,23 @@ impl Nginx {
 pub struct ProxyProgram {
     pub program: Program,
     pub port: u16,
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
+    folder: Option<PathBuf>,
+}
+
+impl Drop for ProxyProgram {
+    fn drop(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        self.program.kill();
+        let _ = std::fs::remove_dir_all(folder);
+        // What squid shares with itself stays behind when it is killed.
+        let mine = format!("t{}-", self.port);
+        for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&mine) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
 }
 
 impl ProxyProgram {
@@ -105,7 +123,7 @@ impl ProxyProgram {
         command.arg("-d").arg("-c").arg(config);
         let mut program = Program::spawn(command);
         wait_for(&mut program, port);
-        ProxyProgram { program, port, _scratch: scratch }
+        ProxyProgram { program, port, _scratch: Some(scratch), folder: None }
     }
 
     /// `access` are its `http_access` lines, and what they need.
@@ -113,27 +131,28 @@ impl ProxyProgram {
         ProxyProgram::squid_with(|_| access.to_owned())
     }
 
-    pub fn squid_with(access: impl FnOnce(&Scratch) -> String) -> ProxyProgram {
-        let (scratch, port) = (Scratch::new(), free_port());
-        let access = access(&scratch);
-        let folder = scratch.path("");
-        let folder = folder.display();
-        let root = rustix::process::getuid().is_root();
-        let user = if root { "cache_effective_user root\n" } else { "" };
-        let config = scratch.file(
-            "squid.conf",
-            &format!(
-                "http_port 127.0.0.1:{port}\npid_filename {folder}squid.pid\ncache deny all\n\
-                 {user}access_log stdio:{folder}access.log\ncache_log {folder}cache.log\n\
-                 coredump_dir {folder}\nvisible_hostname test\nshutdown_lifetime 0 seconds\n\
-                 dns_nameservers 127.0.0.1\nconnect_retries 0\n{access}\n"
-            ),
+    /// The same; `access` may write files into the folder that it is given.
+    pub fn squid_with(access: impl FnOnce(&Path) -> String) -> ProxyProgram {
+        let port = free_port();
+        // squid gives root up, so its folder is one that everybody can reach.
+        let folder = std::env::temp_dir().join(format!("squid-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        let access = access(&folder);
+        let shown = folder.display();
+        let config = format!(
+            "http_port 127.0.0.1:{port}\npid_filename {shown}/squid.pid\ncache deny all\n\
+             access_log stdio:{shown}/access.log\ncache_log {shown}/cache.log\n\
+             coredump_dir {shown}\nvisible_hostname test\nshutdown_lifetime 0 seconds\n\
+             memory_cache_shared off\nconnect_retries 0\n{access}\n"
         );
+        let path = folder.join("squid.conf");
+        std::fs::write(&path, config).unwrap();
         let mut command = program("squid");
-        command.arg("-N").arg("-n").arg(format!("t{port}")).arg("-f").arg(config);
+        command.arg("-N").arg("-n").arg(format!("t{port}")).arg("-f").arg(path);
         let mut program = Program::spawn(command);
         wait_for(&mut program, port);
-        ProxyProgram { program, port, _scratch: scratch }
+        ProxyProgram { program, port, _scratch: None, folder: Some(folder) }
     }
 
     /// With these credentials, if there are any.

@@ -70,13 +70,16 @@ fn each_fault_of_a_certificate_has_its_own_line() {
 
 #[test] // W-25
 fn an_unknown_issuer_is_named_with_the_link_that_fails() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (ours, theirs) = (Authority::new(), Authority::named("Other"));
     let control_plane = ControlPlane::start();
     let nginx = Nginx::start(&theirs.server("server"), &control_plane.url(), "");
     let tunnel = towards(&nginx.url()).env("CA_BUNDLE", &ours.bundle()).start();
     let line = poll_failure(&tunnel.program, "unknown issuer");
-    // Both CAs have the same names, so the link that fails is the one to the root.
-    assert!(line.contains("`Test Intermediate` is signed by `Test Root`"), "{line}");
+    assert!(line.contains("`Other Intermediate` is signed by `Other Root`"), "{line}");
+    drop(tunnel);
+    let namesake = Authority::named("Other");
+    let tunnel = towards(&nginx.url()).env("CA_BUNDLE", &namesake.bundle()).start();
+    poll_failure(&tunnel.program, "with another key than that of the trusted certificate");
 }
 
 #[test] // W-26
