@@ -5,7 +5,7 @@ use super::{RESULT, Stand, call, expect_failure, modern_call, notification, resu
 
 /// A deadline that passes while a test waits for something else, and that a loaded machine still
 /// reaches the server within.
-const SOON: &str = "400ms";
+const SOON: &str = "500ms";
 
 /// A daemon whose calls may take no longer than this without a deadline of their own.
 fn with_ttl(ttl: &str) -> Stand {
