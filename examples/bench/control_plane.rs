@@ -2,6 +2,7 @@
 //! answers come.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub struct ControlPlane {
 pub struct Answered {
     /// From the writing of the poll answer to the last byte of the response POST.
     pub latency: Duration,
+    /// From the moment the command was there to be handed out.
+    pub since_queued: Duration,
     /// Its `resp_json`.
     pub message: String,
     /// Its `Mcp-Session-Id`.
@@ -40,9 +43,15 @@ struct Shared {
 
 #[derive(Default)]
 struct Tunnel {
-    queue: VecDeque<(String, String)>,
-    handed_out: HashMap<String, Instant>,
+    queue: VecDeque<Queued>,
+    handed_out: HashMap<String, (Instant, Instant)>,
     polls: u64,
+}
+
+struct Queued {
+    id: String,
+    command: String,
+    at: Instant,
 }
 
 impl ControlPlane {
@@ -66,6 +75,13 @@ impl ControlPlane {
         format!("http://{}", self.running.local())
     }
 
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.running.local() {
+            Bind::Tcp(address) => Some(*address),
+            Bind::Unix(_) => None,
+        }
+    }
+
     /// How many polls a tunnel has begun.
     pub fn polls(&self, tunnel: &str) -> u64 {
         self.shared.lock().get(tunnel).map_or(0, |tunnel| tunnel.polls)
@@ -82,7 +98,7 @@ impl ControlPlane {
         );
         let mut tunnels = self.shared.lock();
         let queue = &mut tunnels.entry(tunnel.to_owned()).or_default().queue;
-        queue.push_back((id.to_owned(), command));
+        queue.push_back(Queued { id: id.to_owned(), command, at: Instant::now() });
         drop(tunnels);
         self.shared.arrived.notify_all();
     }
@@ -139,10 +155,11 @@ impl Shared {
             drop(tunnels);
             return exchange.respond(204, &[], b"");
         }
-        let (ids, commands): (Vec<_>, Vec<_>) = queue.queue.drain(..count).unzip();
+        let batch: Vec<Queued> = queue.queue.drain(..count).collect();
+        let commands: Vec<&str> = batch.iter().map(|queued| queued.command.as_str()).collect();
         let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
         let now = Instant::now();
-        queue.handed_out.extend(ids.into_iter().map(|id| (id, now)));
+        queue.handed_out.extend(batch.into_iter().map(|queued| (queued.id, (queued.at, now))));
         drop(tunnels);
         exchange.respond(200, &[("Content-Type", "application/json")], body.as_bytes())
     }
@@ -161,13 +178,15 @@ impl Shared {
                 return None;
             }
             let id = text("request_id")?;
-            let handed_out = self.lock().get_mut(tunnel)?.handed_out.remove(id.as_ref())?;
+            let (queued, handed_out) =
+                self.lock().get_mut(tunnel)?.handed_out.remove(id.as_ref())?;
             let session = members.get("resp_headers").and_then(|headers| {
                 let values = Members::of(headers).ok()?.get("Mcp-Session-Id")?;
                 serde_json::from_str::<Vec<String>>(values).ok()?.into_iter().next()
             });
             Some(Answered {
                 latency: arrived - handed_out,
+                since_queued: arrived - queued,
                 message: members.get("resp_json").unwrap_or("").to_owned(),
                 session,
             })

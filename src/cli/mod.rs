@@ -1,11 +1,14 @@
 //! The command line: which command, what it was given, what it prints, how it exits.
 //!
-//! One file for each command; [`command`] has the table of them. `main` alone calls it, and it
+//! One file for each command; [`commands`] has the table of them. `main` alone calls it, and it
 //! may call every other room.
 
+mod admin;
 mod command;
+mod commands;
 mod config;
 pub mod docs;
+mod doctor;
 mod health;
 mod help;
 mod init;

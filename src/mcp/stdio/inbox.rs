@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use log::{debug, warn};
 
-use super::Shared;
 use super::calls::{CallKind, Dropped};
 use super::lines::Line;
 use super::mailbox::Outcome;
 use super::rewrite::{self, Names};
+use super::server::Shared;
 use super::state::Initialize;
 use super::stdin::Frame;
 use super::throttle::{Throttle, printable};
@@ -137,9 +137,6 @@ impl<'a> Inbox<'a> {
             let Some(live) = &mut state.live else { return };
             if live.heard(shared.config.limits.discover, Instant::now()) {
                 shared.look();
-            }
-            if live.ping.as_ref().is_some_and(|ping| number.is_some() && ping.number == number) {
-                return;
             }
             if number.is_some() && live.era.probe == number {
                 state.settle_era(rewrite::discover_answer_is_modern(text, error_code));
