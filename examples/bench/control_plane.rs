@@ -25,7 +25,9 @@ pub struct ControlPlane {
 /// A terminal answer.
 pub struct Answered {
     /// From the writing of the poll answer to the last byte of the response POST.
-    pub latency: Duration,
+    pub since_handed_out: Duration,
+    /// From the queueing of the command, as its client sees it.
+    pub since_queued: Duration,
     /// Its `resp_json`.
     pub message: String,
     /// Its `Mcp-Session-Id`.
@@ -40,9 +42,16 @@ struct Shared {
 
 #[derive(Default)]
 struct Tunnel {
-    queue: VecDeque<(String, String)>,
-    handed_out: HashMap<String, Instant>,
+    queue: VecDeque<Queued>,
+    /// Commands in the tunnel's hands: when they were queued and handed out.
+    handed_out: HashMap<String, (Instant, Instant)>,
     polls: u64,
+}
+
+struct Queued {
+    id: String,
+    command: String,
+    at: Instant,
 }
 
 impl ControlPlane {
@@ -82,7 +91,7 @@ impl ControlPlane {
         );
         let mut tunnels = self.shared.lock();
         let queue = &mut tunnels.entry(tunnel.to_owned()).or_default().queue;
-        queue.push_back((id.to_owned(), command));
+        queue.push_back(Queued { id: id.to_owned(), command, at: Instant::now() });
         drop(tunnels);
         self.shared.arrived.notify_all();
     }
@@ -131,18 +140,21 @@ impl Shared {
         let empty = |tunnels: &mut HashMap<String, Tunnel>| tunnels[tunnel].queue.is_empty();
         let waited = self.arrived.wait_timeout_while(tunnels, wait, empty);
         let mut tunnels = waited.unwrap_or_else(|e| e.into_inner()).0;
-        let Some(queue) = tunnels.get_mut(tunnel) else {
+        let Some(Tunnel { queue, handed_out, .. }) = tunnels.get_mut(tunnel) else {
             return exchange.respond(500, &[], b"");
         };
-        let count = limit.min(queue.queue.len());
+        let count = limit.min(queue.len());
         if count == 0 {
             drop(tunnels);
             return exchange.respond(204, &[], b"");
         }
-        let (ids, commands): (Vec<_>, Vec<_>) = queue.queue.drain(..count).unzip();
-        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
         let now = Instant::now();
-        queue.handed_out.extend(ids.into_iter().map(|id| (id, now)));
+        let mut commands = Vec::with_capacity(count);
+        for queued in queue.drain(..count) {
+            handed_out.insert(queued.id, (queued.at, now));
+            commands.push(queued.command);
+        }
+        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
         drop(tunnels);
         exchange.respond(200, &[("Content-Type", "application/json")], body.as_bytes())
     }
@@ -161,13 +173,15 @@ impl Shared {
                 return None;
             }
             let id = text("request_id")?;
-            let handed_out = self.lock().get_mut(tunnel)?.handed_out.remove(id.as_ref())?;
+            let (queued, handed_out) =
+                self.lock().get_mut(tunnel)?.handed_out.remove(id.as_ref())?;
             let session = members.get("resp_headers").and_then(|headers| {
                 let values = Members::of(headers).ok()?.get("Mcp-Session-Id")?;
                 serde_json::from_str::<Vec<String>>(values).ok()?.into_iter().next()
             });
             Some(Answered {
-                latency: arrived - handed_out,
+                since_handed_out: arrived - handed_out,
+                since_queued: arrived - queued,
                 message: members.get("resp_json").unwrap_or("").to_owned(),
                 session,
             })
