@@ -73,3 +73,29 @@ fn the_manual_pages_are_clean() {
         assert_eq!(found.collect::<Vec<_>>(), [""; 0], "{path}");
     }
 }
+
+/// Each shell reads its completions; one that is not installed is skipped.
+#[test]
+fn the_completions_are_well_formed() {
+    for (path, text) in docs::files().iter().filter(|(path, _)| path.contains("completions/")) {
+        let shell = match path.rsplit('.').next() {
+            Some("bash") => "bash",
+            Some("fish") => "fish",
+            _ => "zsh",
+        };
+        let checked = Command::new(shell)
+            .arg("-n")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut checked) = checked else {
+            eprintln!("{shell} is not installed: {path} is not checked");
+            continue;
+        };
+        checked.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let checked = checked.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success() && said.is_empty(), "{path}: {said}");
+    }
+}

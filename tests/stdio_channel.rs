@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcp_tunnel::mcp::stdio::{
-    CallError, ChannelState, Limits, StdioAnswer, StdioChannel, StdioConfig,
-};
+use mcp_tunnel::mcp::stdio::{Limits, StdioChannel, StdioConfig, StdioState};
+use mcp_tunnel::mcp::{Answer, Bounds, CallError};
 use mcp_tunnel::net::Cancel;
-use mcp_tunnel::wire::{ChannelName, FailureKind, Message};
+use mcp_tunnel::wire::{ChannelName, FailureKind, Headers, Message};
 
 /// The longest that any state is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +45,7 @@ fn start(mode: &str, limits: Limits) -> Fixture {
 }
 
 impl Fixture {
-    fn request(&self, session: &str, text: &str) -> Result<StdioAnswer, CallError> {
+    fn request(&self, session: &str, text: &str) -> Result<Answer, CallError> {
         self.request_within(session, text, PATIENCE)
     }
 
@@ -55,7 +54,7 @@ impl Fixture {
         session: &str,
         text: &str,
         limit: Duration,
-    ) -> Result<StdioAnswer, CallError> {
+    ) -> Result<Answer, CallError> {
         self.noted(session, text, limit).0
     }
 
@@ -64,28 +63,27 @@ impl Fixture {
         session: &str,
         text: &str,
         limit: Duration,
-    ) -> (Result<StdioAnswer, CallError>, Vec<String>) {
+    ) -> (Result<Answer, CallError>, Vec<String>) {
         let message = Message::parse(text).unwrap();
         let mut notes = Vec::new();
-        let session = Some(session).filter(|s| !s.is_empty());
-        let result = self.channel.request(
-            &message,
-            session,
-            Instant::now() + limit,
-            &self.cancel,
-            &mut |n| notes.push(n),
-        );
+        let mut on_note = |note: Answer| notes.push(note.json);
+        let bounds = self.bounds(limit);
+        let result = self.channel.request(&message, &headers(session), &bounds, &mut on_note);
         (result, notes)
     }
 
-    fn run(&self, session: &str, id: &str, steps: &str) -> Result<StdioAnswer, CallError> {
+    fn run(&self, session: &str, id: &str, steps: &str) -> Result<Answer, CallError> {
         self.request(session, &do_text(id, steps))
     }
 
     fn notify(&self, session: &str, text: &str) {
         let message = Message::parse(text).unwrap();
-        let limit = Instant::now() + PATIENCE;
-        self.channel.notify(&message, Some(session), limit, &self.cancel).unwrap();
+        let bounds = self.bounds(PATIENCE);
+        assert_eq!(self.channel.notify(&message, &headers(session), &bounds).unwrap().status, 200);
+    }
+
+    fn bounds(&self, limit: Duration) -> Bounds {
+        Bounds { limit: Instant::now() + limit, cancel: self.cancel.clone() }
     }
 
     /// What the children have read so far.
@@ -106,7 +104,7 @@ impl Fixture {
     }
 
     fn is_up(&self) -> bool {
-        matches!(self.channel.status().state, ChannelState::Up { .. })
+        matches!(self.channel.status().state, StdioState::Up { .. })
     }
 }
 
@@ -114,6 +112,12 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         self.channel.stop(Duration::from_millis(200));
     }
+}
+
+fn headers(session: &str) -> Headers {
+    let mut headers = Headers::new();
+    headers.set("Mcp-Session-Id", session);
+    headers
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
@@ -134,9 +138,9 @@ fn initialize_text(id: &str, version: &str) -> String {
     )
 }
 
-fn failed(result: Result<StdioAnswer, CallError>) -> FailureKind {
+fn failed(result: Result<Answer, CallError>) -> FailureKind {
     match result {
-        Err(CallError::Failed(failure)) => failure.kind,
+        Err(CallError::Failed(failure, _)) => failure.kind,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -170,6 +174,17 @@ fn payloads_pass_as_the_text_they_are() {
     let odd = r#"{"x":[1e400,1.0,-0], "jsonrpc":"2.0","method":"odd","id":7}"#;
     assert_eq!(fixture.request("s", odd).unwrap().status, 200);
     fixture.wait_seen(r#"{"x":[1e400,1.0,-0], "jsonrpc":"2.0","method":"odd","id":"#);
+}
+
+#[test] // M-63
+fn a_message_that_the_child_could_take_for_another_is_not_forwarded() {
+    let fixture = start("legacy", quick());
+    let answer = fixture.request("a", r#"{"jsonrpc":"2.0","id":1,"ID":2,"method":"x"}"#).unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.json.starts_with(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"#));
+    fixture.run("a", "2", r#"["answer"]"#).unwrap();
+    assert_eq!(fixture.seen().len(), 1);
+    assert_eq!(fixture.channel.stats().refused.get(), 1);
 }
 
 #[test] // M-5, M-63
@@ -250,7 +265,7 @@ fn an_initialize_whose_caller_gave_up_still_counts() {
     fixture.wait_up();
     let text = initialize_text("1", "2025-06-18");
     let short = Duration::from_millis(50);
-    assert_eq!(fixture.request_within("a", &text, short), Err(CallError::TimedOut));
+    assert!(matches!(fixture.request_within("a", &text, short), Err(CallError::TimedOut)));
     assert!(fixture.request("b", &text).unwrap().json.contains("result"));
     let seen = fixture.seen();
     assert_eq!(seen.iter().filter(|line| line.contains("\"initialize\"")).count(), 1, "{seen:?}");
@@ -306,7 +321,7 @@ fn a_call_that_times_out_is_cancelled_and_its_late_answer_is_dropped() {
     fixture.wait_up();
     let short = Duration::from_millis(100);
     let result = fixture.request_within("a", &do_text("\"x\"", r#"["hold"]"#), short);
-    assert_eq!(result, Err(CallError::TimedOut));
+    assert!(matches!(result, Err(CallError::TimedOut)));
     fixture.wait_seen("notifications/cancelled");
     let seen = fixture.seen();
     let call: serde_json::Value = serde_json::from_str(&seen[0]).unwrap();
@@ -324,7 +339,7 @@ fn a_worker_that_is_told_to_give_up_does_so() {
         let call = scope.spawn(|| fixture.run("a", "1", r#"["hold"]"#));
         fixture.wait_seen("hold");
         fixture.cancel.cancel();
-        assert_eq!(call.join().unwrap(), Err(CallError::Cancelled));
+        assert!(matches!(call.join().unwrap(), Err(CallError::Cancelled)));
     });
     fixture.wait_seen("notifications/cancelled");
 }
@@ -368,7 +383,7 @@ fn a_modern_request_never_reaches_a_legacy_child() {
         let text =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{MODERN}}}}}"#);
         for _ in 0..2 {
-            assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer), "{mode}");
+            assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
         }
         let seen = fixture.seen();
         assert_eq!(seen.len(), 1, "{seen:?}");
@@ -382,8 +397,8 @@ fn a_child_that_dies_of_the_era_question_is_not_asked_again() {
     let fixture = start("exit-on-discover", quick());
     fixture.wait_up();
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{MODERN}}}}}"#);
-    assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer));
-    assert_eq!(fixture.request("", &text), Err(CallError::LegacyServer));
+    assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
+    assert!(matches!(fixture.request("", &text), Err(CallError::OlderServer)));
     assert_eq!(fixture.channel.status().restarts, 1);
 }
 
@@ -546,7 +561,7 @@ fn a_child_that_never_answers_is_not_up_and_its_calls_end_at_their_limit() {
     let fixture = start("silent", quick());
     let short = Duration::from_millis(50);
     let result = fixture.request_within("a", &do_text("1", r#"["answer"]"#), short);
-    assert_eq!(result, Err(CallError::TimedOut));
+    assert!(matches!(result, Err(CallError::TimedOut)));
     let complaint = fixture.channel.status().state.complaint().unwrap();
     assert!(complaint.starts_with("child has not answered"), "{complaint}");
 }

@@ -10,6 +10,19 @@ _mcp_tunnel() {
             'mcp-tunnel config') path='mcp-tunnel config' ;;
             'mcp-tunnel config check') path='mcp-tunnel config check' ;;
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
+            'mcp-tunnel health') path='mcp-tunnel health' ;;
+            'mcp-tunnel init') path='mcp-tunnel init' ;;
+            'mcp-tunnel profiles') path='mcp-tunnel profiles' ;;
+            'mcp-tunnel profiles list') path='mcp-tunnel profiles list' ;;
+            'mcp-tunnel profiles add') path='mcp-tunnel profiles add' ;;
+            'mcp-tunnel profiles edit') path='mcp-tunnel profiles edit' ;;
+            'mcp-tunnel profiles show') path='mcp-tunnel profiles show' ;;
+            'mcp-tunnel profiles validate') path='mcp-tunnel profiles validate' ;;
+            'mcp-tunnel profiles rm') path='mcp-tunnel profiles rm' ;;
+            'mcp-tunnel profiles samples') path='mcp-tunnel profiles samples' ;;
+            'mcp-tunnel profiles samples list') path='mcp-tunnel profiles samples list' ;;
+            'mcp-tunnel profiles samples show') path='mcp-tunnel profiles samples show' ;;
+            'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
         esac
     done
@@ -27,6 +40,12 @@ _mcp_tunnel() {
         --health.unix-socket | \
         --health.url-file | \
         --pid.file | \
+        --url-file | \
+        --unix-socket | \
+        --pid-file | \
+        --output | \
+        --control-plane-url-path | \
+        --from-file | \
         -c)
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -61,7 +80,18 @@ _mcp_tunnel() {
         --health.listen-addr | \
         --shutdown-grace | \
         --admin-ui.log-buffer-events | \
-        --proxy.check-interval)
+        --proxy.check-interval | \
+        --url | \
+        --port | \
+        --pid | \
+        --max-poll-age | \
+        --tunnel-id | \
+        --sample | \
+        --mcp-server-url | \
+        --mcp-command | \
+        --control-plane-base-url | \
+        --control-plane-api-key-ref | \
+        --health-listen-addr)
             :
             return
             ;;
@@ -80,11 +110,24 @@ _mcp_tunnel() {
     esac
     local words=
     case "$path" in
-        'mcp-tunnel') words='run config mcp-stub --help' ;;
+        'mcp-tunnel') words='run config health init profiles help mcp-stub --help' ;;
         'mcp-tunnel run') words='--config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel config') words='check show --help' ;;
         'mcp-tunnel config check') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
         'mcp-tunnel config show') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
+        'mcp-tunnel health') words='--url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.max-inflight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
+        'mcp-tunnel init') words='--tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json --help' ;;
+        'mcp-tunnel profiles') words='list add edit show validate rm samples --help' ;;
+        'mcp-tunnel profiles list') words='--profile-dir --json --help' ;;
+        'mcp-tunnel profiles add') words='--from-file --sample --tunnel-id --mcp-server-url --mcp-command --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --force --profile-dir --help' ;;
+        'mcp-tunnel profiles edit') words='--profile-dir --help' ;;
+        'mcp-tunnel profiles show') words='--profile-dir --help' ;;
+        'mcp-tunnel profiles validate') words='--profile-dir --help' ;;
+        'mcp-tunnel profiles rm') words='--profile-dir --help' ;;
+        'mcp-tunnel profiles samples') words='list show --help' ;;
+        'mcp-tunnel profiles samples list') words='--help' ;;
+        'mcp-tunnel profiles samples show') words='--help' ;;
+        'mcp-tunnel help') words='--help' ;;
         'mcp-tunnel mcp-stub') words='--help' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use lexopt::Arg;
 
-use super::{config, run_command};
+use super::health::health;
+use super::init::init;
+use super::{config, help_command, profiles, run_command};
 use crate::settings::problem::{did_you_mean, nearest};
 use crate::settings::{Flags, TABLE, flags};
 
@@ -17,7 +19,7 @@ pub struct Command {
     pub short: &'static str,
     /// Sentences for `--help` and the manual.
     pub long: &'static str,
-    /// Names of the words that it takes, all required.
+    /// Names of the words that it takes; `[NAME]` may be left out and `[NAME...]` repeated.
     pub words: &'static [&'static str],
     /// Flags that only this command has.
     pub flags: &'static [Flag],
@@ -49,6 +51,8 @@ pub struct Invocation {
     pub settings: Flags,
     /// Values of its own flags, in order.
     pub own: Vec<(&'static str, String)>,
+    /// The other words, as many as the command takes.
+    pub words: Vec<String>,
 }
 
 impl Invocation {
@@ -83,6 +87,31 @@ pub enum Parsed {
 }
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
+const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
+const PROFILE_DIR: Flag =
+    Flag { name: "profile-dir", metavar: "DIR", short: "Directory of the profiles" };
+const TUNNEL_ID: Flag = Flag { name: "tunnel-id", metavar: "ID", short: "The tunnel to serve" };
+const MCP_SERVER_URL: Flag =
+    Flag { name: "mcp-server-url", metavar: "URL", short: "Streamable HTTP server" };
+const MCP_COMMAND: Flag =
+    Flag { name: "mcp-command", metavar: "COMMAND", short: "Command of a stdio server" };
+const BASE_URL: Flag = Flag {
+    name: "control-plane-base-url",
+    metavar: "URL",
+    short: "Control plane [https://api.openai.com]",
+};
+const URL_PATH: Flag =
+    Flag { name: "control-plane-url-path", metavar: "PATH", short: "Path in front of /v1" };
+const API_KEY_REF: Flag = Flag {
+    name: "control-plane-api-key-ref",
+    metavar: "REF",
+    short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+};
+const HEALTH_ADDR: Flag = Flag {
+    name: "health-listen-addr",
+    metavar: "HOST:PORT",
+    short: "Health listener [127.0.0.1:8080]",
+};
 
 /// Every command.
 pub const ROOT: Command = Command {
@@ -145,6 +174,203 @@ pub const ROOT: Command = Command {
                     run: config::show,
                 },
             ],
+        },
+        Command {
+            name: "health",
+            short: "Ask a running tunnel whether it is well",
+            long: "Asks /healthz and /readyz of a running daemon. Finds it by --url, --url-file, \
+                   --port or --unix-socket, or else by the same configuration as `run`. Exit \
+                   code 0 if all is well, 2 if not.",
+            words: &[],
+            flags: &[
+                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
+                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
+                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
+                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
+                Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
+                Flag {
+                    name: "require-control-plane-poll",
+                    metavar: "",
+                    short: "A poll must have succeeded",
+                },
+                Flag {
+                    name: "max-poll-age",
+                    metavar: "DURATION",
+                    short: "A poll must have succeeded within this time",
+                },
+                JSON,
+            ],
+            takes_settings: true,
+            example: "mcp-tunnel health --port 8080 --max-poll-age 2m",
+            children: &[],
+            run: health,
+        },
+        Command {
+            name: "init",
+            short: "Write a starter configuration",
+            long: "Writes a configuration from a sample: as a profile, to a file, or with \
+                   `--output -` to stdout. The file is for its owner alone, and nothing is \
+                   overwritten without --force.",
+            words: &[],
+            flags: &[
+                TUNNEL_ID,
+                Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
+                MCP_SERVER_URL,
+                MCP_COMMAND,
+                Flag { name: "output", metavar: "PATH", short: "Write here; - is stdout" },
+                Flag { name: "profile", metavar: "NAME", short: "Write a profile of this name" },
+                PROFILE_DIR,
+                FORCE,
+                BASE_URL,
+                URL_PATH,
+                API_KEY_REF,
+                HEALTH_ADDR,
+                Flag { name: "open-web-ui", metavar: "", short: "Accepted, has no effect" },
+                JSON,
+            ],
+            takes_settings: false,
+            example: "mcp-tunnel init --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\\n    \
+                      --mcp-server-url http://127.0.0.1:3001/mcp",
+            children: &[],
+            run: init,
+        },
+        Command {
+            name: "profiles",
+            short: "Configurations of a user, by name",
+            long: "Profiles are configuration files in one directory, chosen by `--profile`. On \
+                   a server one file under /etc is simpler.",
+            words: &[],
+            flags: &[],
+            takes_settings: false,
+            example: "mcp-tunnel profiles list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "list",
+                    short: "List the profiles",
+                    long: "Prints name and path of each profile.",
+                    words: &[],
+                    flags: &[PROFILE_DIR, JSON],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles list",
+                    children: &[],
+                    run: profiles::list,
+                },
+                Command {
+                    name: "add",
+                    short: "Add a profile from a file or a sample",
+                    long: "Checks the text and writes it with mode 0600.",
+                    words: &["NAME"],
+                    flags: &[
+                        Flag { name: "from-file", metavar: "FILE", short: "Copy this file" },
+                        Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
+                        TUNNEL_ID,
+                        MCP_SERVER_URL,
+                        MCP_COMMAND,
+                        BASE_URL,
+                        URL_PATH,
+                        API_KEY_REF,
+                        HEALTH_ADDR,
+                        FORCE,
+                        PROFILE_DIR,
+                    ],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles add demo --from-file demo.yaml",
+                    children: &[],
+                    run: profiles::add,
+                },
+                Command {
+                    name: "edit",
+                    short: "Edit a profile",
+                    long: "Opens a copy in VISUAL or EDITOR. It replaces the profile only if it \
+                           is valid; otherwise your text is kept beside it.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    takes_settings: false,
+                    example: "EDITOR=vi mcp-tunnel profiles edit demo",
+                    children: &[],
+                    run: profiles::edit,
+                },
+                Command {
+                    name: "show",
+                    short: "Print a profile",
+                    long: "Prints the file as it is, secrets included.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles show demo",
+                    children: &[],
+                    run: profiles::show,
+                },
+                Command {
+                    name: "validate",
+                    short: "Check a profile without looking anything up",
+                    long: "Says everything that is wrong with the file by itself.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles validate demo",
+                    children: &[],
+                    run: profiles::validate,
+                },
+                Command {
+                    name: "rm",
+                    short: "Remove a profile",
+                    long: "Removes the file.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles rm demo",
+                    children: &[],
+                    run: profiles::remove,
+                },
+                Command {
+                    name: "samples",
+                    short: "The samples to start from",
+                    long: "Samples are built in; `init` and `profiles add` write them.",
+                    words: &[],
+                    flags: &[],
+                    takes_settings: false,
+                    example: "mcp-tunnel profiles samples list",
+                    run: no_command,
+                    children: &[
+                        Command {
+                            name: "list",
+                            short: "List the samples",
+                            long: "Prints name and purpose of each sample.",
+                            words: &[],
+                            flags: &[],
+                            takes_settings: false,
+                            example: "mcp-tunnel profiles samples list",
+                            children: &[],
+                            run: profiles::samples_list,
+                        },
+                        Command {
+                            name: "show",
+                            short: "Show a sample",
+                            long: "Prints what it is for, what it needs, and its text.",
+                            words: &["NAME"],
+                            flags: &[],
+                            takes_settings: false,
+                            example: "mcp-tunnel profiles samples show sample_mcp_stdio_local",
+                            children: &[],
+                            run: profiles::samples_show,
+                        },
+                    ],
+                },
+            ],
+        },
+        Command {
+            name: "help",
+            short: "Explain a command or a topic",
+            long: "Prints help on a command, or on one of the topics that `mcp-tunnel -h` lists.",
+            words: &["[TOPIC...]"],
+            flags: &[],
+            takes_settings: false,
+            example: "mcp-tunnel help quickstart",
+            children: &[],
+            run: help_command,
         },
         Command {
             name: STUB,
@@ -242,15 +468,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, String>
         return Ok(Parsed::Help { path, long: false });
     }
     check_words(&path, &words)?;
-    Ok(Parsed::Run(Box::new(Invocation { command, settings, own })))
+    Ok(Parsed::Run(Box::new(Invocation { command, settings, own, words })))
 }
 
 fn check_words(path: &[&'static Command], words: &[String]) -> Result<(), String> {
     let wanted = path.last().expect("never empty").words;
-    if let Some(missing) = wanted.get(words.len()) {
+    if let Some(missing) = wanted.get(words.len()).filter(|name| !name.starts_with('[')) {
         return Err(format!("`{}` needs {missing}", spelled(path)));
     }
-    if let Some(stray) = words.get(wanted.len()) {
+    let endless = wanted.last().is_some_and(|name| name.ends_with("...]"));
+    if let Some(stray) = words.get(wanted.len()).filter(|_| !endless) {
         return Err(format!(
             "`{}` does not take the word `{stray}`{}",
             spelled(path),
@@ -362,6 +589,9 @@ mod tests {
         assert!(error(&["rnu"]).contains("did you mean `run`"));
         assert!(error(&["config", "shwo"]).contains("did you mean `show`"));
         assert!(error(&["run", "foo"]).contains("`foo`"));
+        assert!(error(&["profiles", "show"]).contains("needs NAME"));
+        assert!(error(&["profiles", "show", "a", "b"]).contains("`b`"));
+        assert!(matches!(parsed(&["help", "admin", "tunnels"]), Ok(Parsed::Run(_))));
         assert!(error(&["run", "-"]).contains("`-`"));
         assert!(error(&["run", "--open-web-ui", "false"]).contains("--flag=false"));
     }

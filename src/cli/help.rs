@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use super::command::{Command, spelled};
+use super::command::{Command, ROOT, spelled};
+use super::topics::{self, TOPICS};
 use crate::settings::TABLE;
+use crate::settings::problem::did_you_mean;
 use crate::settings::table::{Kind, Section, Setting};
 
 /// Width of help in columns.
@@ -24,6 +26,35 @@ Without a server at hand:         --mcp.command 'mcp-tunnel mcp-stub'
 
 `mcp-tunnel -h` lists the commands, `mcp-tunnel run -h` the settings.
 ";
+
+/// Help on what the words name: nothing, a topic, or a command.
+///
+/// # Errors
+/// If there is neither.
+pub fn on(words: &[String]) -> Result<String, String> {
+    if let [word] = words
+        && let Some(text) = topics::find(word)
+    {
+        return Ok(text.to_owned());
+    }
+    let mut path = vec![&ROOT];
+    for word in words {
+        let children = path.last().expect("a path begins at the root").children;
+        let Some(child) = children.iter().find(|child| child.name == word) else {
+            let names = TOPICS.iter().map(|(name, ..)| *name);
+            let known = names.clone().chain(ROOT.children.iter().map(|child| child.name));
+            let near = did_you_mean(word, known);
+            let topics: Vec<&str> = names.collect();
+            return Err(format!(
+                "there is no help on `{}`{near}; topics: {}",
+                words.join(" "),
+                topics.join(", ")
+            ));
+        };
+        path.push(child);
+    }
+    Ok(of(&path, true))
+}
 
 /// Help on the command at the end of a path.
 pub fn of(path: &[&'static Command], long: bool) -> String {
@@ -60,13 +91,19 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
             row(&mut out, &name, flag.short, 28);
         }
     }
-    if command.takes_settings {
+    if command.takes_settings && command.name == "run" {
         settings(&mut out, long);
+    } else if command.takes_settings {
+        out.push_str("\nTakes the settings of `run` too: `mcp-tunnel run -h` lists them.\n");
     }
     let _ = write!(out, "\nExample:\n  {}\n", command.example);
     if path.len() == 1 {
+        out.push_str("\nTopics of `mcp-tunnel help`:\n");
+        for (name, short, _) in TOPICS {
+            row(&mut out, name, short, 18);
+        }
         out.push_str("\n`mcp-tunnel COMMAND --help` explains a command in full.\n");
-    } else if !long && command.takes_settings {
+    } else if !long && command.name == "run" {
         out.push_str("\n--help explains each setting, with its variable and file key.\n");
     }
     out
@@ -178,7 +215,6 @@ pub fn wrap(out: &mut String, text: &str, indent: &str, width: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::command::ROOT;
 
     fn every(path: &mut Vec<&'static Command>, check: &mut impl FnMut(&[&'static Command])) {
         check(path);

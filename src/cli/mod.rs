@@ -6,14 +6,24 @@
 mod command;
 mod config;
 pub mod docs;
+mod health;
 mod help;
+mod init;
+mod output;
+mod preflight;
+mod profiles;
 pub mod run;
+mod samples;
 pub mod stub;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use crate::net::client::ClientConfig;
 use crate::settings::{Env, Loaded, Problem};
 
 use command::{Invocation, Parsed};
@@ -21,11 +31,14 @@ use command::{Invocation, Parsed};
 /// Exit code of anything that went wrong: flags, configuration, start (section 13).
 const FAILURE: u8 = 1;
 
+/// Exit code of a check that was completed and failed (section 13).
+const NEGATIVE: u8 = 2;
+
 /// What the exit codes mean, for the manual.
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (2, "A check was completed and its result is negative: `doctor`, `health`."),
+    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`."),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.
@@ -73,9 +86,25 @@ fn complain_about(problems: &[Problem]) {
     }
 }
 
+/// A client of a command for one or two exchanges over plain HTTP.
+fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
+    ClientConfig { trust: None, unix_socket, idle: Duration::ZERO, linger: None }
+}
+
 /// The configuration that the command was given.
 fn load(invocation: &Invocation) -> Loaded {
     crate::settings::load(&invocation.settings, &Env::of_process())
+}
+
+/// `help`: a topic, a command, or the list of both.
+fn help_command(invocation: &Invocation) -> ExitCode {
+    match help::on(&invocation.words) {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => fail(&wrong),
+    }
 }
 
 /// `run`: the checked configuration goes to the daemon.

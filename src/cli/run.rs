@@ -23,7 +23,7 @@ use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
 use crate::net::client::header_value;
 use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
-use crate::ops::listener::{Listen, Listener};
+use crate::ops::listener::{Bound, Listen, Listener};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::readiness::Readiness;
 use crate::ops::signals::{Closer, Event, Signals};
@@ -96,8 +96,10 @@ fn start(config: &Config) -> Result<Daemon, String> {
         log::warn!("{warning}");
     }
     let trust = load_trust(config)?;
+    let access = access(config, instance_id, trust.clone())?;
+    let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
+        .map_err(|e| e.to_string())?;
     let bindings = bindings(config, trust.as_ref())?;
-    let access = access(config, instance_id, trust)?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -121,13 +123,8 @@ fn start(config: &Config) -> Result<Daemon, String> {
         bindings: bindings.clone(),
         logger,
     });
-    let listener = Listener::start(
-        &listen(&config.health.listener),
-        config.health.url_file.as_deref(),
-        Arc::clone(&readiness),
-        sources,
-    )
-    .map_err(|e| e.to_string())?;
+    let listener =
+        bound.serve(Arc::clone(&readiness), sources).map_err(line("the health listener"))?;
     let pid_file = config
         .process
         .pid_file

@@ -112,10 +112,7 @@ impl Worker {
                 let delivered = self.in_order(queued, bounds).and_then(|()| {
                     self.timed(|| match hop {
                         Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
-                        Hop::Stdio(channel) => channel
-                            .notify(message, command.session_id(), bounds.limit, &bounds.cancel)
-                            .map(|()| Receipt { status: 200, headers: Headers::new() })
-                            .map_err(CallError::from),
+                        Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
                     })
                 });
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
@@ -167,16 +164,9 @@ impl Worker {
         };
         self.timed(|| match hop {
             Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
-            Hop::Stdio(channel) => channel
-                .request(message, command.session_id(), bounds.limit, &bounds.cancel, &mut |json| {
-                    on_notification(Answer { status: 200, headers: Headers::new(), json });
-                })
-                .map(|answer| Answer {
-                    status: answer.status,
-                    headers: Headers::new(),
-                    json: answer.json,
-                })
-                .map_err(CallError::from),
+            Hop::Stdio(channel) => {
+                channel.request(message, &command.headers, bounds, &mut on_notification)
+            }
         })
     }
 

@@ -87,17 +87,6 @@ pub enum CallError {
     OlderServer,
 }
 
-impl From<stdio::CallError> for CallError {
-    fn from(error: stdio::CallError) -> Self {
-        match error {
-            stdio::CallError::TimedOut => Self::TimedOut,
-            stdio::CallError::Cancelled => Self::Cancelled,
-            stdio::CallError::Failed(failure) => failure.into(),
-            stdio::CallError::LegacyServer => Self::OlderServer,
-        }
-    }
-}
-
 impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure, Headers::new())

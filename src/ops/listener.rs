@@ -55,17 +55,20 @@ struct Pages {
     hosts: Hosts,
 }
 
-impl Listener {
-    /// Binds, writes the URL file and serves. When it returns, probes are answered.
+/// A place that is taken and not yet served: what may fail of a listener has not failed.
+pub struct Bound {
+    server: Server,
+    listen: Listen,
+    url: String,
+    url_file: Option<UrlFile>,
+}
+
+impl Bound {
+    /// Binds and writes the URL file.
     ///
     /// # Errors
     /// One line that names the address or the file, and what is wrong with it.
-    pub fn start(
-        listen: &Listen,
-        url_file: Option<&Path>,
-        readiness: Arc<Readiness>,
-        sources: Vec<Source>,
-    ) -> io::Result<Self> {
+    pub fn take(listen: &Listen, url_file: Option<&Path>) -> io::Result<Self> {
         let limits = Limits::with_connections(CONNECTIONS);
         let server = match listen {
             Listen::Tcp(address) => bind_tcp(address, &limits),
@@ -93,12 +96,23 @@ impl Listener {
                 })
             })
             .transpose()?;
-        let hosts = Hosts::of(listen, server.local());
-        let pages = Pages { readiness, sources, process: Process::new(), hosts };
-        let running = server.serve("health", move |exchange| pages.answer(exchange))?;
-        Ok(Self { url, _url_file: url_file, running: Some(running) })
+        Ok(Self { server, listen: listen.clone(), url, url_file })
     }
 
+    /// Serves. When it returns, probes are answered.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn serve(self, readiness: Arc<Readiness>, sources: Vec<Source>) -> io::Result<Listener> {
+        let Self { server, listen, url, url_file } = self;
+        let hosts = Hosts::of(&listen, server.local());
+        let pages = Pages { readiness, sources, process: Process::new(), hosts };
+        let running = server.serve("health", move |exchange| pages.answer(exchange))?;
+        Ok(Listener { url, _url_file: url_file, running: Some(running) })
+    }
+}
+
+impl Listener {
     /// The base URL that probes may use (L-8, L-9), without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
@@ -298,7 +312,7 @@ mod tests {
             }
         })]);
         let source: Source = Box::new(|page| page.counter("polls_total", "Polls.", &[], 3));
-        let listener = Listener::start(listen, url_file, Arc::new(readiness), vec![source])?;
+        let listener = Bound::take(listen, url_file)?.serve(Arc::new(readiness), vec![source])?;
         Ok((listener, up))
     }
 

@@ -123,6 +123,9 @@ fn ca_bundle(r: &mut Resolver<'_>) -> Option<PathBuf> {
 
 /// A PEM file must be there and hold at least one certificate.
 fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source) {
+    if !r.resolve {
+        return;
+    }
     let shown = path.display();
     let wrong = match std::fs::read(path) {
         Err(e) => format!("can not read {shown}: {}", text_of(&e)),
@@ -140,6 +143,9 @@ fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source
 
 /// A PEM file must be there and hold a private key that is not encrypted.
 fn check_private_key(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source) {
+    if !r.resolve {
+        return;
+    }
     let shown = path.display();
     let wrong = match std::fs::read(path) {
         Err(e) => format!("can not read {shown}: {}", text_of(&e)),
@@ -359,23 +365,33 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
         return None;
     };
     let text = r.text_of(id, &raw, &source)?;
-    let (key, described) = match &source {
-        Source::Flag(_) => (r.refs.key_of_flag(text), text.to_owned()),
+    let mut described = "[redacted]";
+    let key = match &source {
+        Source::Flag(_) => {
+            described = text;
+            r.referenced(id, &source, text, |refs, text| refs.key_of_flag(text))
+        }
         Source::File { .. } => {
             r.note_literal_secret(text);
-            let described = if is_reference(text) { text } else { "[redacted]" };
-            (r.refs.key_of_file(text), described.to_owned())
+            if is_reference(text) {
+                described = text;
+            }
+            r.referenced(id, &source, text, |refs, text| refs.key_of_file(text))
         }
         _ if is_reference(text) => {
             let wrong = "the variable holds the key itself; references work in the flag and in \
                          the file";
-            (Err(wrong.to_owned()), String::new())
+            r.wrong(id, &source, wrong);
+            None
         }
-        _ => (Ok(text.to_owned()), "[redacted]".to_owned()),
+        _ => Some(text.to_owned()),
     };
-    let key = key.and_then(|key| grammar::api_key(&key).map(|()| Secret::new(key)));
-    let key = r.checked(id, &source, key)?;
-    r.record(id, Some(described), &source);
+    let key = key.and_then(|key| {
+        let checked = grammar::api_key(&key).map(|()| Secret::new(key));
+        r.checked(id, &source, checked)
+    })?;
+    let described = Some(described.to_owned());
+    r.record(id, described, &source);
     Some(key)
 }
 
@@ -529,8 +545,8 @@ fn required(
         return None;
     }
     if matches!(source, Source::File { .. }) {
-        let value = r.refs.value(&text);
-        return r.checked(id, &source, value).map(|text| (text, source));
+        let value = r.referenced(id, &source, &text, |refs, text| refs.value(text));
+        return value.map(|text| (text, source));
     }
     Some((text, source))
 }
@@ -561,8 +577,8 @@ fn path_field(
     if text.is_empty() {
         return None;
     }
-    let path = r.refs.path(&text);
-    r.checked(id, &source, path).map(|path| (path, source))
+    let path = r.referenced(id, &source, &text, |refs, text| refs.path(text));
+    path.map(|path| (path, source))
 }
 
 type Bound = (Id, Binding, Source);
@@ -598,10 +614,8 @@ fn server(
     if let (Some(_), Some((_, source))) = (&unix_socket, &proxy) {
         r.wrong(id, source, "an entry has a Unix socket or a proxy, not both");
     }
-    let http_proxy = proxy.and_then(|(text, source)| {
-        let proxy = r.refs.proxy(&text);
-        r.checked(id, &source, proxy)
-    });
+    let http_proxy = proxy
+        .and_then(|(text, source)| r.referenced(id, &source, &text, |refs, text| refs.proxy(text)));
     let cert = path_field(r, id, fields, "client_cert");
     let key = path_field(r, id, fields, "client_key");
     let identity = match (cert, key) {
@@ -671,8 +685,9 @@ fn check_coverage(
 ) {
     let bound = |name: &ChannelName| bindings.iter().any(|b| b.channel == *name);
     // An entry that is wrong in itself has been reported already.
-    let broken = |p: &Problem| matches!(p.id, Some(Id::ServerUrls | Id::Commands));
-    if r.problems.iter().any(broken) {
+    let unknown = |id| matches!(id, Id::ServerUrls | Id::Commands);
+    let broken = r.problems.iter().filter_map(|p| p.id).any(unknown);
+    if broken || r.unresolved.iter().copied().any(unknown) {
         return;
     }
     let how = "set the variable MCP_SERVER_URL or MCP_COMMAND, the flag --mcp.server-url or \

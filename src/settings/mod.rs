@@ -64,17 +64,34 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
             warnings: Vec::new(),
         };
     }
-    let mut loaded = load_with(flags, env, file.as_ref(), problems);
+    let mut loaded = load_with(flags, env, file.as_ref(), problems, true);
     loaded.selected = selected;
     loaded
 }
 
-fn load_with(flags: &Flags, env: &Env, file: Option<&File>, problems: Vec<Problem>) -> Loaded {
+/// Everything that is wrong with the text of a file by itself (Y-9): references are not looked
+/// up, and what flags and environment may still bring is not missed.
+pub fn check_text(path: &str, text: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let file = File::parse(path, text, &mut problems);
+    let loaded = load_with(&Flags::default(), &Env::default(), Some(&file), problems, false);
+    loaded.problems.into_iter().filter(|problem| problem.source.is_some()).collect()
+}
+
+fn load_with(
+    flags: &Flags,
+    env: &Env,
+    file: Option<&File>,
+    problems: Vec<Problem>,
+    resolve: bool,
+) -> Loaded {
     let mut resolver = Resolver {
         flags,
         env,
         file,
         refs: References::new(env),
+        resolve,
+        unresolved: Vec::new(),
         problems,
         warnings: Vec::new(),
         effective: Vec::new(),

@@ -9,7 +9,7 @@ use super::file::File;
 use super::flags::Flags;
 use super::grammar::{self, Wrong};
 use super::problem::{Problem, Source};
-use super::reference::References;
+use super::reference::{References, is_reference};
 use super::source::Env;
 use super::table::{Id, Kind, Setting};
 use super::url::ProxyUrl;
@@ -59,6 +59,10 @@ pub(super) struct Resolver<'a> {
     pub env: &'a Env,
     pub file: Option<&'a File>,
     pub refs: References<'a>,
+    /// Whether references and the files of certificates are looked up.
+    pub resolve: bool,
+    /// Settings with a reference that was not looked up.
+    pub unresolved: Vec<Id>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
     pub effective: Vec<Effective>,
@@ -88,6 +92,23 @@ impl<'a> Resolver<'a> {
     /// `wrong` for an error, the value otherwise.
     pub fn checked<T>(&mut self, id: Id, source: &Source, result: Result<T, Wrong>) -> Option<T> {
         result.map_err(|message| self.wrong(id, source, message)).ok()
+    }
+
+    /// A value that may be a reference. When nothing is to be looked up, a reference is only
+    /// noted.
+    pub fn referenced<T>(
+        &mut self,
+        id: Id,
+        source: &Source,
+        text: &str,
+        look_up: impl FnOnce(&mut References<'a>, &str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        if !self.resolve && is_reference(text) {
+            self.unresolved.push(id);
+            return None;
+        }
+        let value = look_up(&mut self.refs, text);
+        self.checked(id, source, value)
     }
 
     pub fn in_flags(&self, id: Id) -> Option<Sourced<Raw<'a>>> {
@@ -158,8 +179,8 @@ impl<'a> Resolver<'a> {
         let class_a = matches!(kind, Kind::Url | Kind::UrlPath | Kind::ListenAddr)
             || id == Id::HealthUnixSocket;
         if class_a && matches!(source, Source::File { .. }) {
-            let value = self.refs.value(text);
-            return self.checked(id, &source, value).map(|text| (text, source));
+            let value = self.referenced(id, &source, text, |refs, text| refs.value(text));
+            return value.map(|text| (text, source));
         }
         (!text.trim().is_empty()).then(|| (text.to_owned(), source))
     }
@@ -197,8 +218,7 @@ impl<'a> Resolver<'a> {
             self.record(id, None, &Source::Default);
             return None;
         };
-        let path = self.refs.path(&text);
-        let path = self.checked(id, &source, path)?;
+        let path = self.referenced(id, &source, &text, |refs, text| refs.path(text))?;
         self.record(id, Some(path.display().to_string()), &source);
         Some((path, source))
     }
@@ -213,8 +233,7 @@ impl<'a> Resolver<'a> {
             self.record(id, None, &Source::Default);
             return None;
         };
-        let proxy = self.refs.proxy(&text);
-        let proxy = self.checked(id, &source, proxy)?;
+        let proxy = self.referenced(id, &source, &text, |refs, text| refs.proxy(text))?;
         self.record(id, Some(proxy.to_string()), &source);
         Some(proxy)
     }
@@ -363,8 +382,10 @@ impl<'a> Resolver<'a> {
                 self.wrong(id, &source, format!("`{name}` is set by the tunnel itself"));
                 continue;
             }
-            let value = self.refs.header(&value).map_err(|e| format!("`{name}`: {e}"));
-            let Some(value) = self.checked(id, &source, value) else { continue };
+            let value = self.referenced(id, &source, &value, |refs, value| {
+                refs.header(value).map_err(|e| format!("`{name}`: {e}"))
+            });
+            let Some(value) = value else { continue };
             match found.iter().find(|(earlier, ..)| *earlier == name) {
                 None => found.push((name, value, source)),
                 Some((_, earlier, _)) if *earlier == value => {}

@@ -18,7 +18,7 @@ fn load_text(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Loaded {
     let mut problems = Vec::new();
     let file = File::parse("f.yaml", yaml, &mut problems);
     let env = Env::of(env.iter().copied());
-    load_with(&Flags::of(args), &env, Some(&file), problems)
+    load_with(&Flags::of(args), &env, Some(&file), problems, true)
 }
 
 fn good(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Config {
@@ -476,4 +476,16 @@ fn the_admin_key_in_the_environment_is_warned_about() {
 fn an_unreadable_file_is_the_only_thing_that_is_said() {
     let loaded = load(&Flags::of(&["--config=/nonexistent/f"]), &Env::default());
     only(&shown(&loaded.problems), "can not read the configuration file /nonexistent/f");
+}
+
+#[test] // cfg Y-9
+fn a_text_is_checked_without_looking_anything_up() {
+    let yaml = "ca_bundle: env:ABSENT\n\
+                http_proxy: env:ABSENT\n\
+                control_plane: {base_url: 'env:ABSENT', api_key: 'file:/nonexistent'}\n\
+                mcp: {server_urls: [{url: 'env:ABSENT'}], extra_headers: {X-A: 'env:ABSENT'}}";
+    assert!(shown(&check_text("f", yaml)).is_empty(), "{:?}", shown(&check_text("f", yaml)));
+    let problems =
+        shown(&check_text("f", "control_plane: {tunnel_id: x, poll_timeout: 30}\nlgo: {}"));
+    assert_eq!(problems.len(), 3, "{problems:?}");
 }

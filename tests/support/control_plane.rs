@@ -12,7 +12,7 @@ use super::PATIENCE;
 use super::http::{Answer, Peer, Request, Server};
 
 pub const TUNNEL_ID: &str = "tunnel_0123456789abcdefghijklmnopqrstuv";
-pub const API_KEY: &str = "test-runtime-key";
+pub const API_KEY: &str = "test-runtime-key-of-32-characters-or-more";
 
 /// One command in the making; [`Command::text`] is what the poll answer holds. Members are raw
 /// JSON text, so a test can send what no encoder would.

@@ -152,6 +152,7 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
         ("overflow", &stats.dropped_overflow),
         ("urgent", &stats.dropped_urgent),
         ("swallowed", &stats.swallowed),
+        ("refused", &stats.refused),
     ] {
         let help = "Lines and messages of or for a child that went no further.";
         let labels = [("channel", name.as_str()), ("reason", reason)];

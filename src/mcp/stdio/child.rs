@@ -241,11 +241,9 @@ fn log_stderr(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
         None => shared.stats.stderr_held_back.inc(),
         Some(held_back) => {
             if held_back > 0 {
-                info!(
-                    "lines of the child's stderr were left out lines={held_back} channel={channel}"
-                );
+                info!(channel:%, lines = held_back; "lines of the child's stderr were left out");
             }
-            info!("child: {} channel={channel}", printable(line, STDERR_LINE));
+            info!(channel:%; "child: {}", printable(line, STDERR_LINE));
         }
     };
     read_pipe(&pipe, gone, |bytes| heads.push(bytes, &mut each));

@@ -97,9 +97,9 @@ impl<'a> Inbox<'a> {
             _ => format!("`{}`", printable(line, STRAY_SHOWN)),
         };
         warn!(
-            "skipped a line on the child's standard output that is no MCP message ({why}): {shown} \
-             channel={} not_logged={held_back}",
-            self.shared.config.channel
+            channel:% = self.shared.config.channel,
+            not_logged = held_back;
+            "skipped a line on the child's standard output that is no MCP message ({why}): {shown}"
         );
     }
 
@@ -107,8 +107,9 @@ impl<'a> Inbox<'a> {
         let shared = self.shared;
         shared.stats.oversized_lines.inc();
         warn!(
-            "skipped a line on the child's standard output that is over the limit limit={} channel={}",
-            shared.config.limits.line, shared.config.channel
+            channel:% = shared.config.channel,
+            limit = shared.config.limits.line;
+            "skipped a line on the child's standard output that is over the limit"
         );
         let call = {
             let mut state = shared.lock();
@@ -150,6 +151,7 @@ impl<'a> Inbox<'a> {
             } else if call.is_none() {
                 // Given up, or never asked: of no use to anyone (M-11).
                 shared.stats.late_responses.inc();
+                debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;
             }
             call
@@ -159,9 +161,9 @@ impl<'a> Inbox<'a> {
         }
         if initialize == Some(Initialize::ReplayRefused) {
             warn!(
+                channel:% = shared.config.channel;
                 "the restarted child refused the `initialize` that its clients rely on; they have \
-                 to begin again channel={}",
-                shared.config.channel
+                 to begin again"
             );
         }
         // The text may be long: outside the lock.
@@ -210,7 +212,7 @@ impl<'a> Inbox<'a> {
         let answer = match method.as_str() {
             "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
             _ => {
-                debug!("refused a request of the child method={method} channel={channel}");
+                debug!(channel:%, method:%; "refused a request of the child");
                 let text = "Method not found: the client of this session takes no requests";
                 error_json(Some(id), METHOD_NOT_FOUND, text, None)
             }

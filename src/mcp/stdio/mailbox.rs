@@ -122,6 +122,7 @@ impl Mailbox {
                 let mut slot = self.lock();
                 if Instant::now() >= limit {
                     slot.notes.clear();
+                    slot.bytes = 0;
                 }
                 if let Some(note) = slot.notes.pop_front() {
                     slot.bytes -= note.text.len();

@@ -27,7 +27,6 @@ mod stdin;
 mod supervisor;
 mod throttle;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,19 +41,18 @@ use self::mailbox::{Mailbox, Next, Outcome};
 use self::rewrite::Outgoing;
 use self::state::{Gate, Handshake, State, Wish};
 use self::stdin::{Frame, Stdin};
-use crate::net::Cancel;
+use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
 use crate::stats::{Counter, Gauge};
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
-use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Message, MessageKind, RpcId};
+use crate::wire::{
+    ChannelName, Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId,
+};
 
 /// The child ended, or closed its output, before it answered.
 const CHILD_GONE: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
 
 /// There is no child to write to.
 const PIPE_CLOSED: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::ClosedPipe);
-
-/// The longest line that the child may write, in bytes. It is held in memory until its `\n`.
-pub const LINE_MAX: usize = 64 * 1024 * 1024;
 
 /// How long the child may take no byte while there is one for it. A full pipe for this long means
 /// that it has stopped reading: it is ended and started again (B-10).
@@ -97,7 +95,7 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// The limits of a channel. Tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// See [`LINE_MAX`].
+    /// The longest line that the child may write, in bytes. See [`MESSAGE_MAX`].
     pub line: usize,
     /// See [`STDIN_STALL`].
     pub stdin_stall: Duration,
@@ -124,7 +122,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            line: LINE_MAX,
+            line: MESSAGE_MAX,
             stdin_stall: STDIN_STALL,
             initialize: INITIALIZE_MAX,
             discover: DISCOVER_MAX,
@@ -152,48 +150,9 @@ pub struct StdioConfig {
     pub limits: Limits,
 }
 
-/// An answer of the child.
-#[derive(Debug, PartialEq, Eq)]
-pub struct StdioAnswer {
-    /// The HTTP status that goes with it (M-53).
-    pub status: u16,
-    /// The JSON-RPC response, with the client's own id.
-    pub json: String,
-}
-
-/// Why a message has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallError {
-    /// The limit passed. The child was told to cancel the call, if it had begun.
-    TimedOut,
-    /// The caller's [`Cancel`] was used. As above.
-    Cancelled,
-    /// The child failed.
-    Failed(Failure),
-    /// The request is of MCP 2026-07-28 or later and the child speaks an older revision, so it
-    /// was not forwarded (M-20). The caller is told so by a 400 that no client can take for an
-    /// answer of a modern server (M-52).
-    LegacyServer,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut => f.write_str("the limit passed"),
-            Self::Cancelled => f.write_str("cancelled"),
-            Self::Failed(failure) => {
-                write!(f, "{} ({})", failure.source.as_str(), failure.kind.as_str())
-            }
-            Self::LegacyServer => f.write_str("this MCP server speaks an older MCP revision"),
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
-
 /// Whether the channel serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChannelState {
+pub enum StdioState {
     /// The child runs, and has not answered anything yet; or it was restarted, and has not been
     /// brought back to the state that its clients rely on.
     Starting {
@@ -214,7 +173,7 @@ pub enum ChannelState {
     },
 }
 
-impl ChannelState {
+impl StdioState {
     /// One line for the operator if the channel does not serve.
     pub fn complaint(&self) -> Option<String> {
         match self {
@@ -235,7 +194,7 @@ impl ChannelState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdioStatus {
     /// Whether it serves.
-    pub state: ChannelState,
+    pub state: StdioState,
     /// The process id of the child, if one runs.
     pub pid: Option<i32>,
     /// How often the child was restarted.
@@ -257,7 +216,7 @@ pub struct StdioStats {
     pub stalls: Counter,
     /// Lines on stdout that are no message.
     pub stray_lines: Counter,
-    /// Lines on stdout over [`LINE_MAX`].
+    /// Lines on stdout over [`Limits::line`].
     pub oversized_lines: Counter,
     /// Answers that nobody waited for any more.
     pub late_responses: Counter,
@@ -273,6 +232,8 @@ pub struct StdioStats {
     pub dropped_urgent: Counter,
     /// Notifications of remote clients that the child is not to see.
     pub swallowed: Counter,
+    /// Messages of remote clients that could not be forwarded safely.
+    pub refused: Counter,
     /// Lines on stderr that were too many for the log.
     pub stderr_held_back: Counter,
 }
@@ -330,24 +291,28 @@ impl StdioChannel {
     /// Forwards a request and waits for its answer. Notifications that belong to it are handed
     /// to `on_notification` in order, before the answer; while that works, the child goes on.
     ///
-    /// `session` is the remote client's session, if it has one; with it and the request's id a
-    /// later `notifications/cancelled` finds the call.
+    /// Of the headers of the remote client only the session counts (M-27): with it and the
+    /// request's id a later `notifications/cancelled` finds the call.
     ///
     /// # Errors
-    /// If there is no answer within `limit`, or `cancel` was used, or the child failed.
+    /// If there is no answer within the bounds, or the child failed. A child that has a part of
+    /// the request is then told to cancel it (B-11).
     pub fn request(
         &self,
         message: &Message,
-        session: Option<&str>,
-        limit: Instant,
-        cancel: &Cancel,
-        on_notification: &mut dyn FnMut(String),
-    ) -> Result<StdioAnswer, CallError> {
+        command: &Headers,
+        bounds: &Bounds,
+        on_notification: &mut dyn FnMut(Answer),
+    ) -> Result<Answer, CallError> {
         let MessageKind::Request { id, method } = message.kind() else {
-            return Err(CallError::Failed(NOT_FORWARDED));
+            return Err(NOT_A_REQUEST.into());
         };
         let _counted = self.shared.stats.in_flight.hold();
-        let outgoing = Outgoing::of(message);
+        let Some(outgoing) = Outgoing::of(message) else {
+            self.shared.stats.refused.inc();
+            let text = "Invalid Request: a member name is ambiguous or no Unicode text";
+            return Ok(answer(200, error_json(Some(id), INVALID_REQUEST, text, None)));
+        };
         let kind = match method.as_str() {
             "initialize" => CallKind::Initialize,
             "subscriptions/listen" => CallKind::Listen,
@@ -369,7 +334,7 @@ impl StdioChannel {
                 live.calls.add(
                     number,
                     Call {
-                        session: session.map(str::to_owned),
+                        session: command.session_id().map(str::to_owned),
                         id: id.clone(),
                         token: outgoing.token.map(str::to_owned),
                         kind,
@@ -388,19 +353,18 @@ impl StdioChannel {
                 }
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
             };
-            let ticket = match self.pass(wish, limit, cancel, queue)? {
+            let ticket = match self.pass(wish, bounds, queue)? {
                 Passed::Queued(ticket) => ticket,
-                Passed::Answered(json) => return Ok(StdioAnswer { status: 200, json }),
+                Passed::Answered(json) => return Ok(answer(200, json)),
             };
             ticket.stdin.pump();
             if kind == CallKind::Initialize {
                 // The supervisor watches how long it takes.
                 self.shared.look();
             }
-            match self.follow(&ticket, id, limit, cancel, on_notification)? {
+            match self.follow(&ticket, id, bounds, on_notification)? {
                 Some((json, error_code)) => {
-                    let status = rewrite::status(outgoing.modern, error_code);
-                    return Ok(StdioAnswer { status, json });
+                    return Ok(answer(rewrite::status(outgoing.modern, error_code), json));
                 }
                 None => continue,
             }
@@ -410,19 +374,19 @@ impl StdioChannel {
     /// Forwards a notification, and returns once it is written to the child or needs not be.
     ///
     /// # Errors
-    /// If it could not be written within `limit`, or `cancel` was used, or the child failed.
+    /// If it could not be written within the bounds, or the child failed.
     pub fn notify(
         &self,
         message: &Message,
-        session: Option<&str>,
-        limit: Instant,
-        cancel: &Cancel,
-    ) -> Result<(), CallError> {
+        command: &Headers,
+        bounds: &Bounds,
+    ) -> Result<Receipt, CallError> {
+        let taken = Receipt { status: 200, headers: Headers::new() };
         let method = message.method().unwrap_or_default();
         match method {
             "notifications/cancelled" => {
-                self.forward_cancel(message, session);
-                return Ok(());
+                self.forward_cancel(message, command.session_id());
+                return Ok(taken);
             }
             // The child has had its one `initialized` from us. The other two answer to requests
             // of the server, all of which were refused. A response answers one of those too.
@@ -431,11 +395,14 @@ impl StdioChannel {
             | "notifications/roots/list_changed"
             | "" => {
                 self.shared.stats.swallowed.inc();
-                return Ok(());
+                return Ok(taken);
             }
             _ => {}
         }
-        let outgoing = Outgoing::of(message);
+        let Some(bytes) = rewrite::notification(message.text()) else {
+            self.shared.stats.refused.inc();
+            return Ok(Receipt { status: 400, headers: Headers::new() });
+        };
         let wish = Wish { initialize: None, modern_request: false };
         loop {
             let queue = |state: &mut State| {
@@ -444,21 +411,21 @@ impl StdioChannel {
                 let mailbox = Arc::new(Mailbox::new());
                 live.stdin.push(Frame {
                     number,
-                    bytes: outgoing.notification(),
+                    bytes: bytes.clone(),
                     written: Some(mailbox.clone()),
                 });
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
             };
-            let Passed::Queued(ticket) = self.pass(wish, limit, cancel, queue)? else {
-                return Ok(());
+            let Passed::Queued(ticket) = self.pass(wish, bounds, queue)? else {
+                return Ok(taken);
             };
             ticket.stdin.pump();
-            let given_up = match ticket.mailbox.next(limit, cancel) {
-                Next::Outcome(Outcome::Lost(failure)) => return Err(CallError::Failed(failure)),
+            let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
+                Next::Outcome(Outcome::Lost(failure)) => return Err(failure.into()),
                 Next::Outcome(Outcome::Unsent) => continue,
                 Next::TimedOut => CallError::TimedOut,
                 Next::Cancelled => CallError::Cancelled,
-                Next::Outcome(_) | Next::Note(_) | Next::Withdrawn => return Ok(()),
+                Next::Outcome(_) | Next::Note(_) | Next::Withdrawn => return Ok(taken),
             };
             ticket.stdin.take_back(ticket.number);
             return Err(given_up);
@@ -498,18 +465,17 @@ impl StdioChannel {
     fn pass(
         &self,
         wish: Wish<'_>,
-        limit: Instant,
-        cancel: &Cancel,
+        bounds: &Bounds,
         queue: impl Fn(&mut State) -> Option<Ticket>,
     ) -> Result<Passed, CallError> {
         loop {
             let now = Instant::now();
             let changed = {
                 let mut state = self.shared.lock();
-                if cancel.is_cancelled() {
+                if bounds.cancel.is_cancelled() {
                     return Err(CallError::Cancelled);
                 }
-                if now >= limit {
+                if now >= bounds.limit {
                     return Err(CallError::TimedOut);
                 }
                 match state.gate(wish, &self.shared.config.limits, now) {
@@ -518,7 +484,7 @@ impl StdioChannel {
                     Gate::Wait(changed) => changed,
                     Gate::Go => match queue(&mut state) {
                         Some(ticket) => return Ok(Passed::Queued(ticket)),
-                        None => return Err(CallError::Failed(PIPE_CLOSED)),
+                        None => return Err(PIPE_CLOSED.into()),
                     },
                 }
             };
@@ -526,8 +492,8 @@ impl StdioChannel {
             self.shared.look();
             crossbeam_channel::select! {
                 recv(changed) -> _ => {}
-                recv(cancel.channel()) -> _ => {}
-                recv(crossbeam_channel::at(limit)) -> _ => {}
+                recv(bounds.cancel.channel()) -> _ => {}
+                recv(crossbeam_channel::at(bounds.limit)) -> _ => {}
             }
         }
     }
@@ -537,20 +503,19 @@ impl StdioChannel {
         &self,
         ticket: &Ticket,
         id: &RpcId,
-        limit: Instant,
-        cancel: &Cancel,
-        on_notification: &mut dyn FnMut(String),
+        bounds: &Bounds,
+        on_notification: &mut dyn FnMut(Answer),
     ) -> Result<Option<(String, Option<i64>)>, CallError> {
         loop {
-            let given_up = match ticket.mailbox.next(limit, cancel) {
+            let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
                 Next::Note(note) => {
-                    on_notification(note);
+                    on_notification(answer(200, note));
                     continue;
                 }
                 Next::Outcome(Outcome::Answer { json, error_code }) => {
                     return Ok(Some((json, error_code)));
                 }
-                Next::Outcome(Outcome::Lost(failure)) => return Err(CallError::Failed(failure)),
+                Next::Outcome(Outcome::Lost(failure)) => return Err(failure.into()),
                 Next::Outcome(Outcome::Unsent) => return Ok(None),
                 Next::Outcome(Outcome::Written) => continue,
                 Next::Withdrawn => {
@@ -612,8 +577,15 @@ enum Passed {
     Answered(String),
 }
 
-/// A caller's mistake: a request is asked for, and something else was given.
-const NOT_FORWARDED: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
+/// JSON-RPC "invalid request".
+const INVALID_REQUEST: i64 = -32600;
+
+/// A caller's mistake: a request is due here.
+const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
+
+fn answer(status: u16, json: String) -> Answer {
+    Answer { status, headers: Headers::new(), json }
+}
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {

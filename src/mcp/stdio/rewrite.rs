@@ -33,8 +33,9 @@ pub(super) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
-    /// the last one counts as what the client meant, as most JSON readers see it.
-    pub fn of(message: &'a Message) -> Self {
+    /// the last one counts as what the client meant, as most JSON readers see it. `None` if the
+    /// child might read an id or a token where this code sees none: see [`names_clearly`].
+    pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {
             text,
@@ -45,12 +46,16 @@ impl<'a> Outgoing<'a> {
             modern: false,
             task: false,
         };
-        let Ok(root) = Members::of(text) else { return found };
+        let root = clear_root(text)?;
         found.ids = root.spans("id");
-        for params in objects(&root, "params") {
+        for params in values(&root, "params").filter(|params| params.starts_with('{')) {
+            let params = Members::of(params).ok()?;
+            names_clearly(&params, &["_meta"])?;
             found.task |= params.has("task");
             found.capabilities.extend(values(&params, "capabilities").map(|v| json::span(text, v)));
-            for meta in objects(&params, "_meta") {
+            for meta in values(&params, "_meta").filter(|meta| meta.starts_with('{')) {
+                let meta = Members::of(meta).ok()?;
+                names_clearly(&meta, &["progressToken"])?;
                 found.modern |= meta.has(PROTOCOL_VERSION);
                 for token in values(&meta, "progressToken") {
                     if RpcId::from_json(token).is_some() {
@@ -60,7 +65,7 @@ impl<'a> Outgoing<'a> {
                 }
             }
         }
-        found
+        Some(found)
     }
 
     /// One line for the child, with `number` as the request's id and progress token.
@@ -83,11 +88,6 @@ impl<'a> Outgoing<'a> {
         self.line(numbers.chain(empty).collect())
     }
 
-    /// One line for the child, unchanged.
-    pub fn notification(&self) -> Vec<u8> {
-        self.line(Vec::new())
-    }
-
     fn line(&self, edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Vec<u8> {
         line(&json::splice(self.text, edits))
     }
@@ -100,8 +100,44 @@ pub(super) fn line(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The request that a remote `notifications/cancelled` names.
+/// The members of a message that all readers read alike, as far as it is of concern here.
+fn clear_root(text: &str) -> Option<Members<'_>> {
+    let root = Members::of(text).ok()?;
+    names_clearly(&root, &["id", "method", "params"])?;
+    // A reader that takes the first of two must not see another method than this code did.
+    (values(&root, "method").count() == 1).then_some(root)
+}
+
+/// A notification of a remote client as a line for the child, unchanged. `None` as in
+/// [`Outgoing::of`].
+pub(super) fn notification(text: &str) -> Option<Vec<u8>> {
+    clear_root(text)?;
+    Some(line(text))
+}
+
+/// `None` if an object has a member that is one of `names` but for its letter case. Some JSON
+/// readers (Go's `encoding/json`) take `ID` for `id`. A client that adds its own `ID` could so
+/// have the child answer under the number of somebody else's call.
+fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
+    let fold = |c: char| match c {
+        // The only two letters beyond ASCII that such readers fold into it.
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    let alike =
+        |key: &str, name: &str| key != name && key.chars().map(fold).eq(name.chars().map(fold));
+    let unclear = object.iter().any(|(key, _)| names.iter().any(|name| alike(key, name)));
+    (!unclear).then_some(())
+}
+
+/// The request that a remote `notifications/cancelled` names; `None` if it names none, or the
+/// child might read another one.
 pub(super) fn cancelled_id(text: &str) -> Option<RpcId> {
+    let root = clear_root(text)?;
+    for params in values(&root, "params") {
+        names_clearly(&Members::of(params).ok()?, &["requestId"])?;
+    }
     at(text, &["params", "requestId"]).last().and_then(|id| RpcId::from_json(id))
 }
 
@@ -256,7 +292,7 @@ mod tests {
             "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\n \"method\":\"tools/call\",\"params\":{\"_meta\":{\"progressToken\":1,\"x\":1e400},\
              \"arguments\":{\"id\":\"a\",\"progressToken\":1,\"n\":12345678901234567890}}}",
         );
-        let outgoing = Outgoing::of(&message);
+        let outgoing = Outgoing::of(&message).unwrap();
         assert_eq!(outgoing.token, Some("1"));
         assert!(!outgoing.modern && !outgoing.task);
         assert_eq!(
@@ -271,12 +307,37 @@ mod tests {
         let message = message(
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m","params":{"_meta":{"progressToken":"p","progressToken":{}}},"params":{"_meta":{"progressToken":"q"}}}"#,
         );
-        let outgoing = Outgoing::of(&message);
+        let outgoing = Outgoing::of(&message).unwrap();
         assert_eq!(outgoing.token, Some("\"q\""));
         assert_eq!(
             text(outgoing.request(5)).trim_end(),
             r#"{"jsonrpc":"2.0","id":5,"id":5,"method":"m","params":{"_meta":{"progressToken":5,"progressToken":{}}},"params":{"_meta":{"progressToken":5}}}"#
         );
+    }
+
+    #[test] // M-63
+    fn what_some_readers_take_for_an_id_or_token_is_not_forwarded() {
+        for odd in [
+            r#""ID":7"#,
+            r#""Method":"x""#,
+            r#""method":"x""#,
+            r#""Params":{"_meta":{"progressToken":7}}"#,
+            r#""param\u017f":{}"#,
+            r#""params":{"_META":{"progressToken":7}}"#,
+            r#""params":{"_meta":{"ProgressTo\u212aen":7}}"#,
+            r#""params":{"\ud800":1,"_meta":{"progressToken":7}}"#,
+            r#""params":{"_meta":{"\ud800":1,"progressToken":7}}"#,
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
+            assert!(Outgoing::of(&message(&text)).is_none(), "{odd}");
+        }
+        let arguments = r#"{"jsonrpc":"2.0","id":0,"method":"m","params":{"arguments":{"ID":7}}}"#;
+        assert!(Outgoing::of(&message(arguments)).is_some());
+        let cancel =
+            r#"{"method":"notifications/cancelled","params":{"requestId":1,"RequestID":2}}"#;
+        assert_eq!(cancelled_id(cancel), None);
+        assert_eq!(notification(r#"{"method":"x","Method":"notifications/cancelled"}"#), None);
+        assert_eq!(notification(r#"{"method":"x"}"#).unwrap(), b"{\"method\":\"x\"}\n");
     }
 
     #[test] // M-66
@@ -285,7 +346,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{"listChanged":true}},"clientInfo":{"name":"c","capabilities":1}}}"#,
         );
         assert_eq!(
-            text(Outgoing::of(&message).initialize(9)).trim_end(),
+            text(Outgoing::of(&message).unwrap().initialize(9)).trim_end(),
             r#"{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","capabilities":1}}}"#
         );
     }
@@ -295,11 +356,11 @@ mod tests {
         let modern = message(
             r#"{"jsonrpc":"2.0","id":0,"method":"m","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"task":{"ttl":1}}}"#,
         );
-        let outgoing = Outgoing::of(&modern);
+        let outgoing = Outgoing::of(&modern).unwrap();
         assert!(outgoing.modern && outgoing.task);
         for odd in [r#""params":[1]"#, r#""params":7"#, r#""params":{"_meta":[]}"#] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
-            assert!(!Outgoing::of(&message(&text)).modern, "{odd}");
+            assert!(!Outgoing::of(&message(&text)).unwrap().modern, "{odd}");
         }
     }
 
@@ -363,7 +424,7 @@ mod tests {
             String::from_utf8(cancelled(text, 12)).unwrap(),
             "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":12,\"reason\":\"requestId\"}}\n"
         );
-        assert_eq!(cancelled_id(r#"{"params":{"requestId":null}}"#), None);
+        assert_eq!(cancelled_id(r#"{"method":"m","params":{"requestId":null}}"#), None);
     }
 
     #[test] // M-18

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use super::calls::Calls;
 use super::mailbox::Outcome;
 use super::stdin::{Frame, Stdin};
-use super::{CHILD_GONE, CallError, ChannelState, Limits, PIPE_CLOSED, rewrite};
+use super::{CHILD_GONE, CallError, Limits, PIPE_CLOSED, StdioState, rewrite};
 use crate::wire::{Message, RpcId};
 
 /// The channel.
@@ -180,12 +180,12 @@ impl State {
     /// Whether a message may be written to the child at this moment.
     pub fn gate(&mut self, wish: Wish<'_>, limits: &Limits, now: Instant) -> Gate {
         if self.stopping.is_some() {
-            return Gate::Refused(CallError::Failed(PIPE_CLOSED));
+            return Gate::Refused(PIPE_CLOSED.into());
         }
         let Some(live) = &mut self.live else {
             return match self.down.next_try {
                 Some(at) if at <= now + limits.down_wait => Gate::Wait(self.changed.1.clone()),
-                _ => Gate::Refused(CallError::Failed(PIPE_CLOSED)),
+                _ => Gate::Refused(PIPE_CLOSED.into()),
             };
         };
         let wait = Gate::Wait(self.changed.1.clone());
@@ -204,7 +204,7 @@ impl State {
         match live.era.modern {
             _ if !wish.modern_request => Gate::Go,
             Some(true) => Gate::Go,
-            Some(false) => Gate::Refused(CallError::LegacyServer),
+            Some(false) => Gate::Refused(CallError::OlderServer),
             None => {
                 live.era.wanted = true;
                 wait
@@ -313,13 +313,13 @@ impl State {
     }
 
     /// What the operator is to know.
-    pub fn summary(&self, limits: &Limits, now: Instant) -> ChannelState {
+    pub fn summary(&self, limits: &Limits, now: Instant) -> StdioState {
         let Some(live) = &self.live else {
             let next_try_in = self.down.next_try.map(|at| at.saturating_duration_since(now));
-            return ChannelState::Down { reason: self.down.reason.clone(), next_try_in };
+            return StdioState::Down { reason: self.down.reason.clone(), next_try_in };
         };
         if let Some(ending) = &live.ending {
-            return ChannelState::Down { reason: ending.reason.clone(), next_try_in: None };
+            return StdioState::Down { reason: ending.reason.clone(), next_try_in: None };
         }
         let settled = match (&live.ping, live.answered_at) {
             _ if matches!(live.handshake, Handshake::Pending { replay: true, .. }) => None,
@@ -329,8 +329,8 @@ impl State {
             (Some(_), None) => None,
         };
         match settled {
-            Some(since) => ChannelState::Up { since },
-            None => ChannelState::Starting { since: live.born },
+            Some(since) => StdioState::Up { since },
+            None => StdioState::Starting { since: live.born },
         }
     }
 }
@@ -344,8 +344,9 @@ impl Live {
         replay: bool,
         deadline: Instant,
     ) {
-        let bytes = rewrite::Outgoing::of(request).initialize(number);
-        self.stdin.push(Frame { number, bytes, written: None });
+        // It was looked at before, when its client sent it.
+        let Some(outgoing) = rewrite::Outgoing::of(request) else { return };
+        self.stdin.push(Frame { number, bytes: outgoing.initialize(number), written: None });
         self.handshake = Handshake::Pending { number, deadline, request: request.clone(), replay };
     }
 

@@ -46,7 +46,11 @@ pub(super) fn run(
     let mut running = first;
     let mut failures = 0;
     loop {
-        info!("MCP child runs pid={} channel={}", running.pid.as_raw_pid(), shared.config.channel);
+        info!(
+            channel:% = shared.config.channel,
+            pid = running.pid.as_raw_pid();
+            "MCP child started"
+        );
         let end = attend(shared, running, nudge);
         if end.well {
             failures = 0;
@@ -120,7 +124,11 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) ->
     if stopping {
         return false;
     }
-    warn!("{reason}; restart in {:.1} s channel={}", delay.as_secs_f32(), shared.config.channel);
+    warn!(
+        channel:% = shared.config.channel,
+        restart_in_ms = delay.as_millis() as u64;
+        "{reason}"
+    );
     while Instant::now() < until {
         let _ = nudge.recv_deadline(until);
         let mut state = shared.lock();
