@@ -81,7 +81,7 @@ fn a_second_signal_ends_at_once() {
     let client = client(&relay, &["endless_call"]);
     wait_running(&client, 1);
     tunnel.program.signal(Signal::TERM);
-    tunnel.program.stderr_line("the first signal to be taken", |line| line.contains("SIGTERM"));
+    tunnel.program.stderr_line("the first signal to be taken", |line| line.contains("stopping"));
     tunnel.program.signal(Signal::TERM);
     assert_ne!(tunnel.program.exit().code(), Some(0));
 }

@@ -317,11 +317,16 @@ fn access(
     trust: Option<Trust>,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
+    // Only what is polled for is declared (W-13).
+    let polled = |channel: &ChannelName| {
+        control_plane.poll_channels.as_ref().is_none_or(|listed| listed.contains(channel))
+    };
     let server_info = ServerInfo::new(
         config
             .mcp
             .bindings
             .iter()
+            .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
     Access::new(AccessConfig {

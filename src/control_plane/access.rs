@@ -17,9 +17,13 @@ use crate::wire::{CLIENT_NAME, CLIENT_VERSION, TunnelId};
 /// 60 s after which load balancers usually close, with room for clocks that differ.
 const IDLE: Duration = Duration::from_secs(45);
 
+/// Stands in the log for the `X-Request-Id` that an answer did not have (W-10).
+pub(super) const NO_REQUEST_ID: &str = "missing_request_id";
+
 /// Headers that extra headers can not replace: identity, and what ties an answer to its command
-/// (W-8, W-9), and what belongs to the transport.
-pub const RESERVED_HEADERS: [&str; 14] = [
+/// (W-8, W-9), and what belongs to the transport. No encoding may be asked for, since none is
+/// decoded (W-20).
+pub const RESERVED_HEADERS: [&str; 15] = [
     "authorization",
     "accept",
     "user-agent",
@@ -30,6 +34,7 @@ pub const RESERVED_HEADERS: [&str; 14] = [
     "content-type",
     "x-tunnel-shard-token",
     "x-client-request-id",
+    "accept-encoding",
     "host",
     "content-length",
     "transfer-encoding",
@@ -193,7 +198,13 @@ impl Access {
         headers.extend(extra);
         let own = Instant::now() + self.attempt_limit;
         let limit = deadline.map_or(own, |deadline| deadline.min(own));
-        client.send(&Outgoing { method, uri, headers, body, limit })
+        let reply = client.send(&Outgoing { method: method.clone(), uri, headers, body, limit })?;
+        log::debug!(
+            status = reply.status.as_u16(),
+            tunnel_request_id = reply.header("x-request-id").unwrap_or(NO_REQUEST_ID);
+            "control plane answered {method} {}", uri.path()
+        );
+        Ok(reply)
     }
 }
 

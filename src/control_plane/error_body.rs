@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::net::Reply;
-use crate::net::client::BodyError;
+use crate::net::{NetError, Reply};
 use crate::wire::json::{self, Members};
 
 /// Bytes of an error body that are kept (W-74).
@@ -29,10 +28,9 @@ impl StatusError {
     pub fn read(reply: Reply) -> Self {
         let status = reply.status.as_u16();
         let request_id = reply.header("x-request-id").map(str::to_owned);
-        let (code, message) = match reply.bytes(KEPT) {
+        let (code, message) = match beginning(reply) {
             Ok(body) => details(&String::from_utf8_lossy(&body)),
-            Err(BodyError::TooLarge) => (None, Some("the error body is too long".to_owned())),
-            Err(BodyError::Net(error)) => (None, Some(format!("read error body: {error}"))),
+            Err(error) => (None, Some(format!("read error body: {error}"))),
         };
         Self { status, code, message, request_id }
     }
@@ -53,6 +51,14 @@ impl StatusError {
         })
     }
 
+    /// The line with the id under which the service knows the request (W-10).
+    pub fn with_request_id(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{self} (x-request-id: {id})"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether only an operator can mend it (W-73).
     pub fn is_refusal(&self) -> bool {
         matches!(self.status, 401 | 403)
@@ -70,6 +76,20 @@ impl fmt::Display for StatusError {
         }
         Ok(())
     }
+}
+
+/// The first [`KEPT`] bytes of a body. A longer one is not read on: its connection is closed.
+fn beginning(mut reply: Reply) -> Result<Vec<u8>, NetError> {
+    let mut body = Vec::new();
+    let mut buf = [0; 16 * 1024];
+    while body.len() < KEPT {
+        match reply.read(&mut buf)? {
+            0 => break,
+            read => body.extend_from_slice(&buf[..read]),
+        }
+    }
+    body.truncate(KEPT);
+    Ok(body)
 }
 
 /// Code and message of a body (W-75).

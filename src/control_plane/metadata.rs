@@ -1,18 +1,17 @@
 //! What the control plane knows of the tunnel (W-79): shown to the operator, never needed.
 
-use serde::Deserialize;
 use ureq::http::{HeaderMap, Method};
 
 use super::access::Access;
 use super::error_body::StatusError;
 use crate::net::Cancel;
+use crate::wire::json::{self, Members};
 
 /// Longest metadata document that is read, in bytes.
 const BODY_MAX: usize = 1024 * 1024;
 
 /// A tunnel as its owner named it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// The tunnel id.
     pub id: String,
@@ -29,8 +28,41 @@ pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, String> {
         .send(&client, Method::GET, &access.url(""), HeaderMap::new(), None, None)
         .map_err(|error| error.to_string())?;
     if !reply.status.is_success() {
-        return Err(StatusError::read(reply).to_string());
+        return Err(StatusError::read(reply).with_request_id());
     }
     let body = reply.bytes(BODY_MAX).map_err(|_| "the answer is unreadable".to_owned())?;
-    serde_json::from_slice(&body).map_err(|_| "the answer is no tunnel document".to_owned())
+    String::from_utf8(body)
+        .ok()
+        .and_then(|text| parse(&text))
+        .ok_or_else(|| "the answer is no tunnel document".to_owned())
+}
+
+/// Members that are absent are empty, unknown ones are not looked at.
+fn parse(text: &str) -> Option<Metadata> {
+    let members = Members::of(text).ok()?;
+    let text_of = |name| match members.get(name) {
+        None | Some("null") => Some(String::new()),
+        Some(value) => json::string(value).map(|text| text.into_owned()),
+    };
+    Some(Metadata {
+        id: text_of("id")?,
+        name: text_of("name")?,
+        description: text_of("description")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // W-79
+    fn a_tunnel_document_is_an_object_whose_names_are_texts() {
+        let named = |text| parse(text).map(|tunnel| tunnel.name);
+        assert_eq!(named(r#"{"id":"t","name":"n","x":[1]}"#).as_deref(), Some("n"));
+        assert_eq!(named(r#"{"name":null}"#).as_deref(), Some(""));
+        assert_eq!(named("{}").as_deref(), Some(""));
+        for bad in ["", "null", r#"["t","n","d"]"#, r#"{"name":5}"#, "{} {}"] {
+            assert_eq!(named(bad), None, "{bad}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, Method};
 
-use super::access::Access;
+use super::access::{Access, NO_REQUEST_ID};
 use super::error_body::StatusError;
 use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
@@ -248,8 +248,9 @@ impl<S: Sink> Poller<S> {
                         PollError::Body(format!("the poll answer is over {BODY_MAX} bytes"))
                     }
                 })?;
+                // One command with bytes that are no text must not cost its neighbours (W-49).
                 let text = String::from_utf8(body)
-                    .map_err(|_| PollError::Body("the poll answer is not UTF-8".to_owned()))?;
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
                 // serde_json's text may quote the payload; where it stands is enough.
                 Envelope::parse(&text, received_at).map_err(|error| {
                     PollError::Body(format!(
@@ -278,10 +279,10 @@ impl<S: Sink> Poller<S> {
             let id = rejected.request_id.as_deref().unwrap_or("-");
             log::warn!(request_id = id; "control-plane command dropped: {rejected}");
         }
+        // A command may wait for room, which is not part of its age.
+        let now = SystemTime::now();
         for command in envelope.commands {
-            if let Some(age) =
-                command.created_at.and_then(|at| SystemTime::now().duration_since(at).ok())
-            {
+            if let Some(age) = command.created_at.and_then(|at| now.duration_since(at).ok()) {
                 self.state.age.observe(age);
             }
             if self.sink.take(command) {
@@ -317,7 +318,7 @@ impl<S: Sink> Poller<S> {
         let wait = self.backoff.next(asked);
         let request_id = match &error {
             PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),
-            _ => "missing_request_id",
+            _ => NO_REQUEST_ID,
         };
         let (quiet, repeated) = match &mut self.logged {
             Some((known, at, repeated)) if *known == line && at.elapsed() < LOG_AGAIN => {

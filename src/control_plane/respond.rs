@@ -115,7 +115,7 @@ impl Responder {
                 Attempt::Done(delivery) => return delivery,
                 Attempt::Again(line, asked) => (line, asked),
             };
-            if attempt == ATTEMPTS {
+            if attempt == ATTEMPTS && command.deadline.is_none_or(|d| Instant::now() < d) {
                 return Delivery::Failed(line);
             }
             attempt += 1;
@@ -165,7 +165,7 @@ fn judge_status(reply: crate::net::Reply, is_final: bool) -> Attempt {
         _ => {}
     }
     let asked = reply.header("retry-after").and_then(|v| retry_after(v, SystemTime::now()));
-    let line = StatusError::read(reply).to_string();
+    let line = StatusError::read(reply).with_request_id();
     // A notification may have been passed on although the status says otherwise.
     let again = if is_final { matches!(status, 408 | 429 | 502..=504) } else { status == 429 };
     if again { Attempt::Again(line, asked) } else { Attempt::Done(Delivery::Failed(line)) }

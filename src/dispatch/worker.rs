@@ -2,10 +2,11 @@
 //! (forwarding.md, sections 3 to 11).
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::queue::{Outlet, Queued};
+use super::queue::{Errand, Outlet, Queued};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
@@ -22,6 +23,14 @@ const STOPPING: Failure =
     Failure::new(FailureSource::ClientInternal, FailureKind::ConnectionClosed);
 /// Posted when the connection's time to live passes (B-14).
 const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Timeout);
+
+/// Acknowledges what was taken and needs not be forwarded.
+const ACCEPTED: Response = Response {
+    resp_type: ResponseType::NotifyAck,
+    resp_code: 202,
+    resp_headers: Headers::new(),
+    resp_json: None,
+};
 
 /// One thread's way to a server.
 pub(super) enum Hop {
@@ -64,6 +73,7 @@ impl Worker {
         }
         let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
         let response = match (self.hops.get(&command.channel), &command.kind) {
+            _ if queued.errand != Errand::Forward => withdrawn(command),
             (None, _) => Some(self.unsupported_channel(command)),
             (Some(hop), CommandKind::JsonRpc(message)) => {
                 self.json_rpc(hop, queued, message, &bounds)
@@ -119,12 +129,7 @@ impl Worker {
             }
             // Every request of the server was answered on the spot: nobody waits for this one,
             // but the remote client waits for a word that it arrived (B-4).
-            MessageKind::Response { .. } => Some(Response {
-                resp_type: ResponseType::NotifyAck,
-                resp_code: 202,
-                resp_headers: Headers::new(),
-                resp_json: None,
-            }),
+            MessageKind::Response { .. } => Some(ACCEPTED),
         }
     }
 
@@ -158,8 +163,16 @@ impl Worker {
         let mut lost = false;
         let mut on_notification = |answer: Answer| {
             // After one lost notification the later ones would tell a story with a gap (W-65).
-            if !lost {
-                lost = !self.post_notification(command, answer);
+            if lost {
+                return ControlFlow::Continue(());
+            }
+            match self.post_notification(command, answer) {
+                Delivery::Delivered => ControlFlow::Continue(()),
+                Delivery::Gone => ControlFlow::Break(()),
+                Delivery::Failed(_) | Delivery::DeadlinePassed | Delivery::Cancelled => {
+                    lost = true;
+                    ControlFlow::Continue(())
+                }
             }
         };
         self.timed(|| match hop {
@@ -176,39 +189,27 @@ impl Worker {
         id: &RpcId,
         answered: Result<Answer, CallError>,
     ) -> Option<Response> {
-        let (failure, mut headers) = match answered {
-            Ok(answer) => {
-                let mut resp_headers = answer.headers;
-                let streamed =
-                    resp_headers.get("Content-Type").is_some_and(starts_with_event_stream);
-                if !streamed {
-                    resp_headers.set("Content-Type", "application/json");
-                }
-                return Some(Response {
-                    resp_type: ResponseType::JsonRpcResponse,
-                    resp_code: answer.status,
-                    resp_headers,
-                    resp_json: Some(answer.json),
-                });
-            }
+        let (resp_code, mut resp_headers, json) = match answered {
+            Ok(answer) => (answer.status, answer.headers, answer.json),
             Err(CallError::OlderServer) => {
                 // A code of the stateless era here would be taken for the server's own (M-52).
                 let text = "this MCP server speaks a protocol revision with sessions: initialize";
-                return Some(Response {
-                    resp_type: ResponseType::JsonRpcResponse,
-                    resp_code: 400,
-                    resp_headers: json_headers(),
-                    resp_json: Some(error_json(Some(id), -32600, text, None)),
-                });
+                (400, Headers::new(), error_json(Some(id), -32600, text, None))
             }
-            Err(error) => self.failure(command, error)?,
+            Err(error) => {
+                let (failure, headers) = self.failure(command, error)?;
+                (failure.resp_code(), headers, failure.to_json(Some(id)))
+            }
         };
-        headers.set("Content-Type", "application/json");
+        // What is posted is one message, however it came, except that a stream stays one (F-41).
+        if !resp_headers.get("Content-Type").is_some_and(starts_with_event_stream) {
+            resp_headers.set("Content-Type", "application/json");
+        }
         Some(Response {
             resp_type: ResponseType::JsonRpcResponse,
-            resp_code: failure.resp_code(),
-            resp_headers: headers,
-            resp_json: Some(failure.to_json(Some(id))),
+            resp_code,
+            resp_headers,
+            resp_json: Some(json),
         })
     }
 
@@ -253,6 +254,10 @@ impl Worker {
             CallError::TimedOut => {
                 self.stats.ttl_expired.inc();
                 (TTL_PASSED, Headers::new())
+            }
+            CallError::Unwanted => {
+                self.dropped(command, Dropped::Gone);
+                return None;
             }
             CallError::Failed(failure, headers) => (failure, headers),
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
@@ -310,8 +315,8 @@ impl Worker {
         }
     }
 
-    /// Posts a notification before the answer; `false` if it was lost.
-    fn post_notification(&self, command: &Command, answer: Answer) -> bool {
+    /// Posts a notification before the answer.
+    fn post_notification(&self, command: &Command, answer: Answer) -> Delivery {
         let mut resp_headers = answer.headers;
         if !resp_headers.has("Content-Type") {
             resp_headers.set("Content-Type", "text/event-stream");
@@ -322,15 +327,12 @@ impl Worker {
             resp_headers,
             resp_json: Some(answer.json),
         };
-        match self.responder.post(command, &response) {
-            Delivery::Delivered => true,
-            Delivery::Failed(line) => {
-                log::info!(request_id:% = command.request_id;
-                    "a notification was not delivered; later ones of this call are left out: {line}");
-                false
-            }
-            Delivery::Gone | Delivery::DeadlinePassed | Delivery::Cancelled => false,
+        let delivery = self.responder.post(command, &response);
+        if let Delivery::Failed(line) = &delivery {
+            log::info!(request_id:% = command.request_id;
+                "a notification was not delivered; later ones of this call are left out: {line}");
         }
+        delivery
     }
 
     fn post_final(&self, command: &Command, response: &Response) {
@@ -347,11 +349,7 @@ impl Worker {
                     "command answered"
                 );
             }
-            Delivery::Gone => {
-                self.stats.drop_for(Dropped::Gone);
-                log::warn!(request_id:% = command.request_id;
-                    "the control plane no longer waited for this answer");
-            }
+            Delivery::Gone => self.dropped(command, Dropped::Gone),
             Delivery::Failed(line) => {
                 self.stats.drop_for(Dropped::PostFailed);
                 log::warn!(request_id:% = command.request_id;
@@ -364,11 +362,18 @@ impl Worker {
 
     fn dropped(&self, command: &Command, reason: Dropped) {
         self.stats.drop_for(reason);
-        log::info!(
+        let (level, line) = match reason {
+            // Another client may have answered it, which is worth a look (W-64).
+            Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
+            Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
+            _ => (log::Level::Info, "command dropped: its response deadline has passed"),
+        };
+        log::log!(
+            level,
             request_id:% = command.request_id,
             channel:% = command.channel,
             reason = reason.as_str();
-            "dropping command whose response deadline has passed"
+            "{line}"
         );
     }
 
@@ -401,6 +406,20 @@ impl Worker {
             self.stats.observe_latency(labels("enqueue_to_response"), age);
         }
     }
+}
+
+/// What is posted for a call that was cancelled while it waited, and for its cancel (B-2). The
+/// client waits for neither any more, but the control plane does.
+fn withdrawn(command: &Command) -> Option<Response> {
+    let CommandKind::JsonRpc(message) = &command.kind else { return None };
+    let MessageKind::Request { id, .. } = message.kind() else { return Some(ACCEPTED) };
+    let text = "Request cancelled before it was started";
+    Some(Response {
+        resp_type: ResponseType::JsonRpcResponse,
+        resp_code: 200,
+        resp_headers: json_headers(),
+        resp_json: Some(error_json(Some(id), INTERNAL_ERROR, text, None)),
+    })
 }
 
 fn passed(deadline: Option<Instant>) -> bool {

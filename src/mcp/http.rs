@@ -2,8 +2,11 @@
 //!
 //! Each message is one POST with its own answer: JSON, or a stream of events that ends with it.
 
+mod stream;
+
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,14 +15,13 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::classify::{of_net, protocol};
 use super::headers;
-use super::sse::Parser;
 use super::state::ServerState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
 use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind, RpcId,
+    ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).
@@ -29,14 +31,6 @@ const ERROR_BODY_MAX: usize = 102_400;
 /// which the usual servers (Node, uvicorn) close. A message must never meet a closing server,
 /// since it can not be sent again.
 const IDLE: Duration = Duration::from_secs(3);
-
-/// Attempts in a row to take up a broken stream without any new event (F-39).
-const RESUMPTIONS_MAX: u32 = 5;
-/// The wait before the first of them, if the server asks for none; each next one is half as
-/// long again (F-39).
-const RESUMPTION_WAIT: Duration = Duration::from_secs(1);
-/// The longest of these waits.
-const RESUMPTION_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long an answer to a server's own request, or a late cancel, may take: they are courtesy,
 /// and a worker waits for them.
@@ -129,13 +123,13 @@ impl HttpHop {
     }
 
     /// Sends a request and waits for its answer. Notifications before it are given away in
-    /// order.
+    /// order; when one is told that nobody waits any more, the call ends.
     pub fn request(
         &self,
         message: &Message,
         command: &Headers,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let Some(id) = message.id() else {
             return Err(protocol(Kind::InvalidProtocolResponse).into());
@@ -149,8 +143,14 @@ impl HttpHop {
         let answered = self
             .post(message.text(), exchange.headers.clone(), bounds.limit)
             .and_then(|reply| self.answer(&exchange, reply, on_notification));
-        if matches!(answered, Err(CallError::TimedOut)) {
-            self.cancel_late(message, &exchange);
+        match &answered {
+            Err(CallError::TimedOut) => {
+                self.cancel(message, &exchange, "the time for the answer has passed");
+            }
+            Err(CallError::Unwanted) => {
+                self.cancel(message, &exchange, "nobody waits for the answer any more");
+            }
+            _ => {}
         }
         answered
     }
@@ -231,7 +231,7 @@ impl HttpHop {
         &self,
         exchange: &Exchange<'_>,
         reply: Reply,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let status = reply.status.as_u16();
         let received = headers::received(&reply.headers);
@@ -243,123 +243,32 @@ impl HttpHop {
             }
             return refused;
         }
-        match media_type(&received).as_str() {
-            "text/event-stream" => self.stream(exchange, status, received, reply, on_notification),
-            media if is_json(media) => {
-                let body = reply.bytes(MESSAGE_MAX).map_err(|error| match error {
-                    BodyError::TooLarge => protocol(Kind::ResponseBodyTooLarge).into(),
-                    BodyError::Net(error) => self.failed(&error),
-                })?;
-                let json = terminal(exchange.id, &body).map_err(CallError::from)?;
-                Ok(Answer { status, headers: received, json })
-            }
+        let answered = match media_type(&received).as_str() {
+            "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
+            media if is_json(media) => self.body(exchange, reply).map(|json| Answer {
+                status,
+                headers: received.clone(),
+                json,
+            }),
             _ => {
                 reply.drain();
                 Err(Failure::of_answer(status, Kind::NonProtocolResponse).into())
             }
-        }
+        };
+        answered.map_err(|error| match error {
+            // What the server said of itself and of the session is said on (F-41).
+            CallError::Failed(failure, _) => CallError::Failed(failure, received),
+            other => other,
+        })
     }
 
-    /// Reads events until the answer. A stream that breaks off is taken up again if the server
-    /// gave its events ids (F-39, M-37).
-    fn stream(
-        &self,
-        exchange: &Exchange<'_>,
-        status: u16,
-        received: Headers,
-        mut reply: Reply,
-        on_notification: &mut dyn FnMut(Answer),
-    ) -> Result<Answer, CallError> {
-        let mut parser = Parser::new(MESSAGE_MAX);
-        let mut fruitless = 0;
-        loop {
-            let mut got_event = false;
-            let ended = loop {
-                match self.next_event(&mut parser, &mut reply) {
-                    Ok(None) => break None,
-                    Ok(Some(data)) => {
-                        got_event = true;
-                        if let Some(json) = self.event(exchange, &data, &mut |json| {
-                            on_notification(Answer { status, headers: received.clone(), json });
-                        })? {
-                            self.open.replace(Some(reply));
-                            return Ok(Answer { status, headers: received, json });
-                        }
-                    }
-                    Err(CallError::Failed(failure, _))
-                        if failure.source == FailureSource::TransportClosed =>
-                    {
-                        break Some(failure);
-                    }
-                    Err(error) => return Err(error),
-                }
-            };
-            fruitless = if got_event { 0 } else { fruitless + 1 };
-            let broken =
-                ended.unwrap_or(Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof));
-            let Some(last_id) = parser.last_id().filter(|_| !exchange.modern) else {
-                return Err(broken.into());
-            };
-            if fruitless > RESUMPTIONS_MAX {
-                return Err(broken.into());
-            }
-            let last_id = last_id.to_owned();
-            let asked = parser.retry_ms().map(Duration::from_millis);
-            self.wait_to_resume(asked, fruitless, exchange.bounds)?;
-            reply = self.resume(exchange, &last_id, broken)?;
-            parser = Parser::resumed(MESSAGE_MAX, Some(last_id), parser.retry_ms());
-        }
-    }
-
-    fn next_event(
-        &self,
-        parser: &mut Parser,
-        reply: &mut Reply,
-    ) -> Result<Option<String>, CallError> {
-        let mut buf = [0; 16 * 1024];
-        loop {
-            let event = parser
-                .next_event()
-                .map_err(|_| CallError::from(protocol(Kind::ResponseBodyTooLarge)))?;
-            if let Some(event) = event {
-                if event.foreign || event.data.is_empty() {
-                    continue;
-                }
-                return Ok(Some(event.data));
-            }
-            match reply.read(&mut buf) {
-                Ok(0) => {
-                    let last = parser.finish();
-                    return Ok(last.filter(|e| !e.foreign && !e.data.is_empty()).map(|e| e.data));
-                }
-                Ok(read) => parser.push(&buf[..read]),
-                Err(error) => return Err(of_net(&error)),
-            }
-        }
-    }
-
-    /// Handles one message of a stream; the answer's text if it is that.
-    fn event(
-        &self,
-        exchange: &Exchange<'_>,
-        data: &str,
-        on_notification: &mut dyn FnMut(String),
-    ) -> Result<Option<String>, CallError> {
-        let message = Message::parse(data)
-            .map_err(|_| CallError::from(protocol(Kind::InvalidProtocolResponse)))?;
-        match message.kind() {
-            MessageKind::Notification { .. } => {
-                on_notification(message.into_text());
-                Ok(None)
-            }
-            MessageKind::Request { id, method } => {
-                self.answer_server(exchange, id, method);
-                Ok(None)
-            }
-            MessageKind::Response { .. } => {
-                restored(exchange.id, message).map(Some).map_err(CallError::from)
-            }
-        }
+    /// The answer in a body that is one message.
+    fn body(&self, exchange: &Exchange<'_>, reply: Reply) -> Result<String, CallError> {
+        let body = reply.bytes(MESSAGE_MAX).map_err(|error| match error {
+            BodyError::TooLarge => protocol(Kind::ResponseBodyTooLarge).into(),
+            BodyError::Net(error) => self.failed(&error),
+        })?;
+        terminal(exchange.id, &body).map_err(CallError::from)
     }
 
     /// Answers a request of the server's: nothing of this protocol could carry it to the remote
@@ -384,14 +293,14 @@ impl HttpHop {
 
     /// Tells the server that nobody waits any more (B-11, M-38). A stateless server sees the
     /// closed stream instead.
-    fn cancel_late(&self, message: &Message, exchange: &Exchange<'_>) {
+    fn cancel(&self, message: &Message, exchange: &Exchange<'_>, reason: &str) {
         if exchange.modern || message.method() == Some("initialize") {
             return;
         }
         self.courtesy(
             &format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
-                 {{\"requestId\":{},\"reason\":\"the response deadline has passed\"}}}}",
+                 {{\"requestId\":{},\"reason\":\"{reason}\"}}}}",
                 exchange.id
             ),
             exchange,
@@ -406,46 +315,6 @@ impl HttpHop {
                 channel:% = self.state().name();
                 "a message of the tunnel's own did not reach the MCP server: {error:?}"
             ),
-        }
-    }
-
-    fn wait_to_resume(
-        &self,
-        asked: Option<Duration>,
-        fruitless: u32,
-        bounds: &Bounds,
-    ) -> Result<(), CallError> {
-        let grown = RESUMPTION_WAIT.mul_f64(1.5_f64.powi(fruitless.saturating_sub(1) as i32));
-        let wait = asked.filter(|_| fruitless <= 1).unwrap_or(grown).min(RESUMPTION_WAIT_MAX);
-        let until = Instant::now() + wait;
-        if until >= bounds.limit {
-            let _ = bounds.cancel.channel().recv_deadline(bounds.limit);
-            return Err(if bounds.cancel.is_cancelled() {
-                CallError::Cancelled
-            } else {
-                CallError::TimedOut
-            });
-        }
-        let _ = bounds.cancel.channel().recv_deadline(until);
-        if bounds.cancel.is_cancelled() { Err(CallError::Cancelled) } else { Ok(()) }
-    }
-
-    fn resume(
-        &self,
-        exchange: &Exchange<'_>,
-        last_id: &str,
-        broken: Failure,
-    ) -> Result<Reply, CallError> {
-        let headers =
-            headers::for_resumption(&exchange.headers, last_id).ok_or(CallError::from(broken))?;
-        let reply = self.send(Method::GET, headers, None, exchange.bounds.limit)?;
-        let is_stream = reply.status.is_success()
-            && media_type(&headers::received(&reply.headers)) == "text/event-stream";
-        if is_stream {
-            Ok(reply)
-        } else {
-            reply.drain();
-            Err(broken.into())
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and `net`. It never retries a message (F-43, M-6) and never lets one channel stand in for
 //! another.
 
+mod backlog;
 pub mod classify;
 pub mod headers;
 pub mod http;
@@ -81,6 +82,9 @@ pub enum CallError {
     TimedOut,
     /// The process ends.
     Cancelled,
+    /// A notification found that nobody waits for the answer any more: the server was told to
+    /// stop.
+    Unwanted,
     /// It failed. Headers are those of the answer that was no MCP answer, if there was one.
     Failed(Failure, Headers),
     /// A request of the stateless protocol for a server that keeps sessions (M-20).

@@ -4,6 +4,7 @@
 //! real `initialize` with growing pauses; one that answers but has had no traffic for a while is
 //! only connected to, so that quiet servers do not collect sessions.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,9 @@ impl Watched {
         );
         let message = Message::parse(text).expect("the probe is a message");
         let bounds = || Bounds { limit: Instant::now() + PROBE_LIMIT, cancel: stop.clone() };
-        let answered = self.hop.request(&message, &Headers::new(), &bounds(), &mut |_| {});
+        let answered = self
+            .hop
+            .request(&message, &Headers::new(), &bounds(), &mut |_| ControlFlow::Continue(()));
         self.hop.settle();
         match answered {
             Ok(answer) => {

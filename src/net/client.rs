@@ -20,6 +20,10 @@ const REDIRECTS_MAX: usize = 10;
 /// one costs the connection instead.
 const DRAIN_MAX: u64 = 64 * 1024;
 
+/// How long the rest of an unwanted body is waited for. It follows the head at once or not at
+/// all: a peer that is slow here must not hold up the next message.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
 /// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -226,9 +230,30 @@ impl Reply {
         self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))
     }
 
+    /// Reads what has arrived by now, without waiting: `None` if that is nothing, 0 at the end.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub fn read_arrived(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetError> {
+        *self.trace.hurry_until() = Some(Instant::now());
+        let read = self.read(buf);
+        *self.trace.hurry_until() = None;
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if error.kind == NetErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a short rest and forgets it, so that the connection can be used again.
     pub fn drain(mut self) {
+        self.drain_until(Instant::now() + DRAIN_TIME);
+    }
+
+    fn drain_until(&mut self, until: Instant) {
+        *self.trace.hurry_until() = Some(until);
         let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
+        *self.trace.hurry_until() = None;
     }
 }
 
@@ -236,9 +261,7 @@ impl Drop for Reply {
     /// Takes the end of the body if it has arrived, so that the connection can be used again; it
     /// is closed otherwise.
     fn drop(&mut self) {
-        self.trace.arrived_only.store(true, Ordering::SeqCst);
-        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
-        self.trace.arrived_only.store(false, Ordering::SeqCst);
+        self.drain_until(Instant::now());
     }
 }
 
@@ -384,6 +407,48 @@ mod tests {
 
         let error = client().send(&outgoing(Method::GET, &uri, None)).err().unwrap();
         assert_eq!((error.kind, error.wrote), (NetErrorKind::Refused, false));
+    }
+
+    #[test] // B-27
+    fn what_has_arrived_is_read_without_waiting_for_more() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let (go_on, told) = crossbeam_channel::bounded::<()>(0);
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            socket.write_all(head).unwrap();
+            told.recv().unwrap();
+            socket.write_all(b"2\r\nab\r\n0\r\n\r\n").unwrap();
+        });
+        let mut reply = client().send(&outgoing(Method::GET, &uri, None)).unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(reply.read_arrived(&mut buf).unwrap(), None);
+        go_on.send(()).unwrap();
+        assert_eq!(reply.read(&mut buf).unwrap(), 2);
+        server.join().unwrap();
+        assert_eq!(reply.read(&mut buf).unwrap(), 0);
+        assert_eq!(reply.read_arrived(&mut buf).unwrap(), Some(0));
+    }
+
+    #[test] // F-59
+    fn a_reset_inside_an_answer_is_told_from_its_end() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").unwrap();
+            let linger = Some(Duration::ZERO);
+            rustix::net::sockopt::set_socket_linger(&socket, linger).unwrap();
+        });
+        let reply = client().send(&outgoing(Method::GET, &uri, None)).unwrap();
+        server.join().unwrap();
+        let Err(BodyError::Net(error)) = reply.bytes(100) else { panic!() };
+        assert_eq!(error.kind, NetErrorKind::Reset);
     }
 
     #[test]

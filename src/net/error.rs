@@ -87,6 +87,9 @@ pub(super) enum Fault {
     Cancelled,
     Dns(String),
     Dial(io::Error),
+    /// The peer cut an established connection. Without this cover ureq would take it for the
+    /// end of the answer.
+    Cut(io::Error),
     Tls(String),
 }
 
@@ -95,7 +98,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Cancelled => f.write_str("given up"),
             Self::Dns(text) | Self::Tls(text) => f.write_str(text),
-            Self::Dial(error) => error.fmt(f),
+            Self::Dial(error) | Self::Cut(error) => error.fmt(f),
         }
     }
 }
@@ -144,6 +147,7 @@ impl NetError {
                 }
                 return dialled;
             }
+            Ok(Fault::Cut(error)) => return Self::of_io(error, wrote, answer_began),
             Ok(fault) => {
                 let (kind, detail) = match fault {
                     Fault::Dns(text) => (NetErrorKind::Dns, text),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
@@ -48,8 +48,14 @@ pub(super) struct Trace {
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// Only bytes that are here already may be read: nobody waits for more.
-    pub(super) arrived_only: AtomicBool,
+    /// Whoever reads the body waits no longer than until then, and may come back later.
+    pub(super) hurry_until: Mutex<Option<Instant>>,
+}
+
+impl Trace {
+    pub(super) fn hurry_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.hurry_until.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 impl Connector for Dialer {
@@ -185,9 +191,11 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let arrived_only = self.trace.arrived_only.load(Ordering::SeqCst);
-        self.stream.socket().limit =
-            if arrived_only { Some(Instant::now()) } else { limit(timeout) };
+        let own = limit(timeout);
+        self.stream.socket().limit = match *self.trace.hurry_until() {
+            Some(until) => Some(own.map_or(until, |own| own.min(until))),
+            None => own,
+        };
         self.send_held(timeout.reason)?;
         let input = self.buffers.input_append_buf();
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
@@ -211,6 +219,9 @@ fn limit(timeout: NextTimeout) -> Option<Instant> {
 fn timeout_or(error: io::Error, reason: Timeout) -> ureq::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => ureq::Error::Timeout(reason),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+            ureq::Error::Io(Fault::Cut(error).into())
+        }
         _ => ureq::Error::Io(error),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::headers::Headers;
 use super::ids::{ChannelName, RequestId, ShardToken};
 use super::json;
-use super::message::Message;
+use super::message::{Message, MessageKind};
 use super::time::parse_rfc3339;
 
 /// One command: what to do, for whom, until when.
@@ -177,6 +177,9 @@ fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
                 present("jsonrpc").ok_or_else(|| reject("`jsonrpc` is missing".to_owned()))?;
             let message = Message::parse(text)
                 .map_err(|e| reject(format!("`jsonrpc` is no message: {e}")))?;
+            if let MessageKind::Response { id: None, .. } = message.kind() {
+                return Err(reject("`jsonrpc` has neither a method nor an id".to_owned()));
+            }
             CommandKind::JsonRpc(message)
         }
         "session_termination" if headers.session_id().is_none() => {
@@ -282,6 +285,7 @@ mod tests {
             r#","headers":{"a":"b"}"#,
             r#","jsonrpc":null"#,
             r#","jsonrpc":[]"#,
+            r#","jsonrpc":{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#,
             r#","jsonrpc":"x""#,
         ] {
             assert!(with(bad).is_err(), "{bad}");

@@ -109,8 +109,8 @@ impl<'de> Deserialize<'de> for Headers {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
                 let mut headers = Headers::new();
-                while let Some((name, values)) = map.next_entry::<String, Vec<String>>()? {
-                    for value in values {
+                while let Some((name, values)) = map.next_entry::<String, Option<Vec<String>>>()? {
+                    for value in values.into_iter().flatten() {
                         headers.append(&name, value);
                     }
                 }
@@ -137,11 +137,12 @@ mod tests {
 
     #[test] // W-53
     fn names_are_merged_without_case_and_an_empty_array_is_no_header() {
-        let headers: Headers =
-            serde_json::from_str(r#"{"mcp-session-id":["a"],"MCP-Session-ID":["b"],"X":[]}"#)
-                .unwrap();
+        let headers: Headers = serde_json::from_str(
+            r#"{"mcp-session-id":["a"],"MCP-Session-ID":["b"],"X":[],"Y":null}"#,
+        )
+        .unwrap();
         assert_eq!(headers.values("Mcp-Session-Id"), ["a", "b"]);
-        assert!(!headers.has("x"));
+        assert!(!headers.has("x") && !headers.has("y"));
         assert_eq!(headers.iter().next().unwrap().0, "Mcp-Session-Id");
     }
 

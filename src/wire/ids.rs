@@ -101,16 +101,21 @@ impl fmt::Display for ChannelName {
 }
 
 macro_rules! opaque {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $can_travel:expr, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash)]
         pub struct $name(String);
 
         impl $name {
-            /// Takes any non-empty text; the other side alone knows what it means.
+            /// Takes any text that can travel; the other side alone knows what it means.
             pub fn new(text: impl Into<String>) -> Result<Self, Malformed> {
-                let text = text.into();
-                if text.is_empty() { Err(Malformed($what)) } else { Ok(Self(text)) }
+                let text: String = text.into();
+                let can_travel: fn(&str) -> bool = $can_travel;
+                if !text.is_empty() && can_travel(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err(Malformed($what))
+                }
             }
 
             /// The text as it came.
@@ -124,14 +129,17 @@ macro_rules! opaque {
 opaque!(
     /// The control plane's name for one command.
     RequestId,
+    |_| true,
     "a request id must not be empty"
 );
 
 opaque!(
     /// Proves to the control plane that a response answers the command that it handed out. It is
-    /// a credential: it does not print.
+    /// a credential: it does not print. It travels as a header, so a command whose token can not
+    /// is one that nobody could ever answer.
     ShardToken,
-    "a shard token must not be empty"
+    |text| text.chars().all(|c| c == '\t' || !c.is_ascii_control()),
+    "a shard token must not be empty or hold control characters"
 );
 
 impl fmt::Debug for RequestId {
@@ -187,6 +195,8 @@ mod tests {
     #[test]
     fn a_shard_token_does_not_print() {
         assert_eq!(format!("{:?}", ShardToken::new("s1.secret").unwrap()), "[redacted]");
-        assert!(ShardToken::new("").is_err());
+        for bad in ["", "s1\r\nX: y", "s1\u{7f}"] {
+            assert!(ShardToken::new(bad).is_err(), "{bad:?}");
+        }
     }
 }

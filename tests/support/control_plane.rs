@@ -333,17 +333,15 @@ impl Shared {
         };
         let limit = number("limit", 1) as usize;
         let end = Instant::now() + Duration::from_millis(number("timeout_ms", 15_000));
-        let mut state = self.state.lock().unwrap();
         loop {
-            if let Some(answer) = state.poll_script.pop_front().or(state.every_poll.clone()) {
-                return answer;
-            }
             // A client that has gone away must not take commands with it.
-            drop(state);
             let gone = peer.is_gone();
-            state = self.state.lock().unwrap();
+            let mut state = self.state.lock().unwrap();
             if gone || state.stopped {
                 return Answer::status(204).close();
+            }
+            if let Some(answer) = state.poll_script.pop_front().or(state.every_poll.clone()) {
+                return answer;
             }
             let mut commands = state.commands.pop_front().unwrap_or_default();
             if commands.len() == 1 {
@@ -360,7 +358,7 @@ impl Shared {
                 return Answer::status(204);
             }
             let look_again = left.min(Duration::from_millis(200));
-            state = self.changed.wait_timeout(state, look_again).unwrap().0;
+            drop(self.changed.wait_timeout(state, look_again).unwrap());
         }
     }
 }

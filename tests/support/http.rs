@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,8 @@ pub struct Request {
     pub method: String,
     /// Path and query as sent.
     pub target: String,
+    /// `HTTP/1.1`
+    pub version: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// When its last byte was read.
@@ -37,6 +39,13 @@ impl Request {
 
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap()
+    }
+
+    /// The names of all headers in lower case, sorted.
+    pub fn header_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.headers.iter().map(|(n, _)| n.to_ascii_lowercase()).collect();
+        names.sort();
+        names
     }
 
     /// All values of a query parameter, in order, as sent.
@@ -67,6 +76,7 @@ enum Step {
     Wait(Gate),
     Pause(Duration),
     UntilPeerCloses(Gate),
+    OncePeerEnds(Gate),
     Close,
     Reset,
 }
@@ -159,6 +169,11 @@ impl Answer {
         self.step(Step::UntilPeerCloses(gone.clone()))
     }
 
+    /// Waits until the client has ended its side, opens `ended`, and goes on with the answer.
+    pub fn once_peer_ends(self, ended: &Gate) -> Answer {
+        self.step(Step::OncePeerEnds(ended.clone()))
+    }
+
     /// Closes the connection here, though the answer may not be whole.
     pub fn close(self) -> Answer {
         self.step(Step::Close)
@@ -231,6 +246,11 @@ impl Answer {
                     peer.until_closed();
                     gone.open();
                     false
+                }
+                Step::OncePeerEnds(ended) => {
+                    peer.until_closed();
+                    ended.open();
+                    true
                 }
                 Step::Close => false,
                 Step::Reset => {
@@ -382,6 +402,7 @@ fn read_request(reader: &mut impl BufRead, connection: u64) -> Option<Request> {
     let first = read_line(reader)?;
     let mut words = first.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let version = words.next()?.to_owned();
     let mut headers = Vec::new();
     loop {
         let line = read_line(reader)?;
@@ -391,8 +412,9 @@ fn read_request(reader: &mut impl BufRead, connection: u64) -> Option<Request> {
         let (name, value) = line.split_once(':')?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
+    let at = Instant::now();
     let mut request =
-        Request { method, target, headers, body: Vec::new(), at: Instant::now(), connection };
+        Request { method, target, version, headers, body: Vec::new(), at, connection };
     if request.header("Transfer-Encoding").is_some() {
         loop {
             let size = usize::from_str_radix(read_line(reader)?.trim(), 16).ok()?;
@@ -418,6 +440,33 @@ fn read_line(reader: &mut impl BufRead) -> Option<String> {
         return None;
     }
     Some(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A port where connections hang: its listener takes none, and its backlog is full.
+pub struct BlackHole {
+    port: u16,
+    _listener: TcpListener,
+    _backlog: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    pub fn new() -> BlackHole {
+        use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+        let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listen(&listener, 0).unwrap();
+        let listener = TcpListener::from(listener);
+        let address = listener.local_addr().unwrap();
+        let hangs = Duration::from_millis(50);
+        let connect = || TcpStream::connect_timeout(&address, hangs).ok();
+        let backlog = std::iter::from_fn(connect).collect();
+        BlackHole { port: address.port(), _listener: listener, _backlog: backlog }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
 }
 
 /// Status and body of `GET url`, or `None` while nobody answers there.

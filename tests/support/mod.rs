@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 pub use child::Child;
 pub use control_plane::{Command, ControlPlane, Posted};
-pub use http::{Answer, Request};
+pub use http::{Answer, BlackHole, Request};
 pub use mcp_server::McpServer;
 pub use process::{Program, Signal};
-pub use stack::{Relay, Tunnel};
+pub use stack::{Relay, Tunnel, between};
 
 /// The longest wait for a state that should come at once. Long, because a loaded machine is no
 /// fault of the program; a wait that fails costs this much.
@@ -48,6 +48,15 @@ pub fn within<T>(limit: Duration, what: &str, mut state: impl FnMut() -> Option<
         assert!(begin.elapsed() < limit, "waited {limit:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs a test for each of several cases, all at once.
+pub fn each_at_once<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
 }
 
 /// A moment that one side makes and the other waits for.

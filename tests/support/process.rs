@@ -109,7 +109,10 @@ impl Program {
                 return line.clone();
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{}: waited {PATIENCE:?} in vain for {what}", self.name);
+            if left.is_zero() {
+                drop(lines);
+                panic!("{}: waited {PATIENCE:?} in vain for {what}", self.name);
+            }
             lines = output.more.wait_timeout(lines, left).unwrap().0;
         }
     }

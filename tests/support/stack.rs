@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::control_plane::{API_KEY, TUNNEL_ID};
 use super::http::get;
-use super::{PATIENCE, Program, Scratch, eventually};
+use super::{ControlPlane, McpServer, PATIENCE, Program, Scratch, Signal, eventually};
 
 /// A command for one of the binaries of this crate, without inherited settings.
 pub fn binary(path: &str) -> Command {
@@ -120,6 +120,13 @@ impl Settings {
     }
 }
 
+/// A daemon between a scripted control plane and a scripted MCP server.
+pub fn between() -> (ControlPlane, McpServer, Tunnel) {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+    (control_plane, server, tunnel)
+}
+
 /// A running `mcp-tunnel run`.
 pub struct Tunnel {
     pub program: Program,
@@ -150,6 +157,25 @@ impl Tunnel {
     pub fn page(&self, path: &str) -> (u16, String) {
         get(&format!("{}{path}", self.health.trim_end_matches('/')))
             .unwrap_or_else(|| panic!("no answer to GET {path}"))
+    }
+
+    /// The value of a metric that has one, named with its labels as the page has them.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.page("/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no metric {name} in:\n{page}")).parse().unwrap()
+    }
+
+    /// Waits until a metric has this value.
+    pub fn wait_metric(&self, name: &str, value: f64) {
+        let what = format!("{name} to be {value}");
+        eventually(&what, || (self.metric(name) == value).then_some(()));
+    }
+
+    /// Tells it to stop, and waits for its good end.
+    pub fn stop(mut self) {
+        self.program.signal(Signal::TERM);
+        assert_eq!(self.program.exit_code(), 0);
     }
 
     pub fn wait_ready(&self) {

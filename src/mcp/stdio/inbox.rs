@@ -138,9 +138,6 @@ impl<'a> Inbox<'a> {
             if live.heard(shared.config.limits.discover, Instant::now()) {
                 shared.look();
             }
-            if live.ping.as_ref().is_some_and(|ping| number.is_some() && ping.number == number) {
-                return;
-            }
             if number.is_some() && live.era.probe == number {
                 state.settle_era(rewrite::discover_answer_is_modern(text, error_code));
                 return;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::mcp::backlog::BEHIND;
 use crate::net::Cancel;
 use crate::wire::Failure;
 
@@ -58,8 +59,10 @@ pub(super) struct Mailbox {
     bell: Receiver<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    /// When the worker last had posted all that was there.
+    caught_up: Instant,
     notes: VecDeque<Note>,
     bytes: usize,
     outcome: Option<Outcome>,
@@ -72,10 +75,32 @@ struct Note {
     progress: bool,
 }
 
+impl Slot {
+    /// The next notification; progress that was overtaken by later progress while the worker was
+    /// behind is passed over (B-27).
+    fn next_note(&mut self) -> Option<String> {
+        let behind = self.caught_up.elapsed() > BEHIND;
+        loop {
+            let note = self.notes.pop_front()?;
+            self.bytes -= note.text.len();
+            if !(behind && note.progress && self.notes.iter().any(|later| later.progress)) {
+                return Some(note.text);
+            }
+        }
+    }
+}
+
 impl Mailbox {
     pub fn new() -> Self {
         let (ring, bell) = bounded(1);
-        Self { slot: Mutex::default(), ring, bell }
+        let slot = Slot {
+            caught_up: Instant::now(),
+            notes: VecDeque::new(),
+            bytes: 0,
+            outcome: None,
+            withdrawn_at: None,
+        };
+        Self { slot: Mutex::new(slot), ring, bell }
     }
 
     /// Adds a notification. When there is no room, the oldest progress goes: a later one says
@@ -124,9 +149,8 @@ impl Mailbox {
                     slot.notes.clear();
                     slot.bytes = 0;
                 }
-                if let Some(note) = slot.notes.pop_front() {
-                    slot.bytes -= note.text.len();
-                    return Next::Note(note.text);
+                if let Some(note) = slot.next_note() {
+                    return Next::Note(note);
                 }
                 if let Some(outcome) = slot.outcome.take() {
                     return Next::Outcome(outcome);
@@ -148,6 +172,7 @@ impl Mailbox {
                 recv(cancel.channel()) -> _ => {}
                 recv(crossbeam_channel::at(until)) -> _ => {}
             }
+            self.lock().caught_up = Instant::now();
         }
     }
 
@@ -184,6 +209,16 @@ mod tests {
         mailbox.note("a".to_owned(), true);
         mailbox.note("b".to_owned(), false);
         assert_eq!(drain(&mailbox), ["a", "b"]);
+    }
+
+    #[test] // B-27
+    fn a_worker_that_is_behind_skips_progress_that_later_progress_overtook() {
+        let mailbox = Mailbox::new();
+        for (text, progress) in [("1", true), ("log", false), ("2", true), ("3", true)] {
+            mailbox.note(text.to_owned(), progress);
+        }
+        mailbox.lock().caught_up -= BEHIND * 2;
+        assert_eq!(drain(&mailbox), ["log", "3"]);
     }
 
     #[test] // B-27

@@ -27,6 +27,7 @@ mod stdin;
 mod supervisor;
 mod throttle;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -66,11 +67,20 @@ pub const INITIALIZE_MAX: Duration = Duration::from_secs(120);
 /// as one of the older protocol (M-18).
 pub const DISCOVER_MAX: Duration = Duration::from_secs(5);
 
-/// The pause before the second question to a child that has not answered the first; doubling.
-pub const PING_AFTER: Duration = Duration::from_secs(5);
+/// The same for a child that has not answered anything yet: it may still be starting.
+pub const DISCOVER_MAX_FRESH: Duration = Duration::from_secs(30);
 
-/// How long a child that must not be asked has to run before it counts as up.
-pub const SETTLE: Duration = Duration::from_secs(3);
+/// A child that was asked something, and has never answered anything for this long, is not up.
+pub const ANSWER_DUE: Duration = Duration::from_secs(5);
+
+/// How long a child that nobody has asked anything has to run before it counts as up: after a
+/// good start, and after failures.
+///
+/// The tunnel does not ask by itself. There is no question that harms no server: `ping` before
+/// `initialize` ends servers of the Python SDK up to 1.6, though MCP allows it, and whatever comes
+/// first, `ping` or `server/discover`, decides for good which era a server of SDKs for both
+/// serves on this process. So the first client's first message comes first.
+pub const SETTLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// The pause before a restart: the first, and the longest. It doubles in between.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -103,10 +113,12 @@ pub struct Limits {
     pub initialize: Duration,
     /// See [`DISCOVER_MAX`].
     pub discover: Duration,
-    /// See [`PING_AFTER`].
-    pub ping: Duration,
+    /// See [`DISCOVER_MAX_FRESH`].
+    pub discover_fresh: Duration,
+    /// See [`ANSWER_DUE`].
+    pub answer_due: Duration,
     /// See [`SETTLE`].
-    pub settle: Duration,
+    pub settle: (Duration, Duration),
     /// See [`BACKOFF`].
     pub backoff: (Duration, Duration),
     /// See [`PROVEN`].
@@ -126,7 +138,8 @@ impl Default for Limits {
             stdin_stall: STDIN_STALL,
             initialize: INITIALIZE_MAX,
             discover: DISCOVER_MAX,
-            ping: PING_AFTER,
+            discover_fresh: DISCOVER_MAX_FRESH,
+            answer_due: ANSWER_DUE,
             settle: SETTLE,
             backoff: BACKOFF,
             proven: PROVEN,
@@ -153,15 +166,15 @@ pub struct StdioConfig {
 /// Whether the channel serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StdioState {
-    /// The child runs, and has not answered anything yet; or it was restarted, and has not been
-    /// brought back to the state that its clients rely on.
+    /// The child runs, and it is not known to serve: it was started a moment ago, or it does not
+    /// answer, or it was restarted and is not yet in the state that its clients rely on.
     Starting {
         /// When it was started.
         since: Instant,
     },
-    /// The child has answered.
+    /// The child has answered, or it runs and nobody has asked it anything (see [`SETTLE`]).
     Up {
-        /// When it did so first.
+        /// Since when.
         since: Instant,
     },
     /// No child serves.
@@ -179,7 +192,7 @@ impl StdioState {
         match self {
             Self::Up { .. } => None,
             Self::Starting { since } => Some(format!(
-                "child has not answered for {} s since its start",
+                "child was started {} s ago and has not answered yet",
                 since.elapsed().as_secs()
             )),
             Self::Down { reason, next_try_in: Some(wait) } => {
@@ -289,7 +302,8 @@ impl StdioChannel {
     }
 
     /// Forwards a request and waits for its answer. Notifications that belong to it are handed
-    /// to `on_notification` in order, before the answer; while that works, the child goes on.
+    /// to `on_notification` in order, before the answer; while that works, the child goes on. When it
+    /// says that nobody waits any more, the call ends.
     ///
     /// Of the headers of the remote client only the session counts (M-27): with it and the
     /// request's id a later `notifications/cancelled` finds the call.
@@ -302,7 +316,7 @@ impl StdioChannel {
         message: &Message,
         command: &Headers,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
         let MessageKind::Request { id, method } = message.kind() else {
             return Err(NOT_A_REQUEST.into());
@@ -348,7 +362,7 @@ impl StdioChannel {
                     }
                     _ => {
                         let bytes = outgoing.request(number);
-                        live.stdin.push(Frame { number, bytes, written: None });
+                        live.ask(number, bytes);
                     }
                 }
                 Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
@@ -504,14 +518,14 @@ impl StdioChannel {
         ticket: &Ticket,
         id: &RpcId,
         bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer),
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Option<(String, Option<i64>)>, CallError> {
         loop {
             let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
-                Next::Note(note) => {
-                    on_notification(answer(200, note));
-                    continue;
-                }
+                Next::Note(note) => match on_notification(answer(200, note)) {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(()) => CallError::Unwanted,
+                },
                 Next::Outcome(Outcome::Answer { json, error_code }) => {
                     return Ok(Some((json, error_code)));
                 }

@@ -25,8 +25,8 @@ pub(super) struct State {
     pub remembered: Option<Remembered>,
     /// The grace period, once the channel is to stop.
     pub stopping: Option<Duration>,
-    /// The last child died of being asked before any client spoke; do not ask the next one.
-    pub skip_ping: bool,
+    /// Children in a row that ended before they had proven themselves.
+    pub failures: u32,
     /// The last child died of being asked for its era; take the next one to be of the older.
     pub assume_legacy: bool,
     last_number: u64,
@@ -57,10 +57,10 @@ pub(super) struct Live {
     pub calls: Calls,
     pub handshake: Handshake,
     pub era: Era,
+    /// When it was first asked anything.
+    pub asked_at: Option<Instant>,
     /// When it first answered anything.
     pub answered_at: Option<Instant>,
-    /// The question whether it is there; `None` if it is not to be asked.
-    pub ping: Option<Ping>,
     /// It is on its way out.
     pub ending: Option<Ending>,
     /// It has ended, but is not reaped yet.
@@ -108,13 +108,6 @@ pub(super) struct Era {
     pub deadline: Option<Instant>,
 }
 
-/// The tunnel's own question to a fresh child.
-pub(super) struct Ping {
-    pub number: Option<u64>,
-    pub next: Instant,
-    pub interval: Duration,
-}
-
 /// The steps towards the end of a child (M-24). Its input is closed already.
 pub(super) struct Ending {
     pub reason: String,
@@ -159,7 +152,7 @@ impl State {
             down: Down { reason: "child not started".to_owned(), next_try: None },
             remembered: None,
             stopping: None,
-            skip_ping: false,
+            failures: 0,
             assume_legacy: false,
             last_number: 0,
             changed: bounded(0),
@@ -222,12 +215,8 @@ impl State {
             calls: Calls::default(),
             handshake: Handshake::Open,
             era: Era { modern: self.assume_legacy.then_some(false), ..Era::default() },
+            asked_at: None,
             answered_at: None,
-            ping: (!self.skip_ping).then_some(Ping {
-                number: None,
-                next: now,
-                interval: limits.ping,
-            }),
             ending: None,
             exited: false,
         };
@@ -321,14 +310,16 @@ impl State {
         if let Some(ending) = &live.ending {
             return StdioState::Down { reason: ending.reason.clone(), next_try_in: None };
         }
-        let settled = match (&live.ping, live.answered_at) {
+        let (settle, after_failure) = limits.settle;
+        let settled = live.born + if self.failures == 0 { settle } else { after_failure };
+        let due = live.asked_at.map(|asked| asked + limits.answer_due);
+        let up = match live.answered_at {
             _ if matches!(live.handshake, Handshake::Pending { replay: true, .. }) => None,
-            (_, Some(at)) => Some(at),
-            // It cannot be asked. That it still runs is all there is to know.
-            (None, None) => Some(live.born + limits.settle).filter(|at| *at <= now),
-            (Some(_), None) => None,
+            Some(answered) => Some(answered),
+            None if due.is_some_and(|due| due <= now) => None,
+            None => Some(settled).filter(|settled| *settled <= now),
         };
-        match settled {
+        match up {
             Some(since) => StdioState::Up { since },
             None => StdioState::Starting { since: live.born },
         }
@@ -346,7 +337,7 @@ impl Live {
     ) {
         // It was looked at before, when its client sent it.
         let Some(outgoing) = rewrite::Outgoing::of(request) else { return };
-        self.stdin.push(Frame { number, bytes: outgoing.initialize(number), written: None });
+        self.ask(number, outgoing.initialize(number));
         self.handshake = Handshake::Pending { number, deadline, request: request.clone(), replay };
     }
 
@@ -360,15 +351,21 @@ impl Live {
         self.era.modern == Some(true) && matches!(self.handshake, Handshake::Open)
     }
 
-    /// The child has answered something. The first time, silence begins to say something too;
-    /// returns whether it is.
+    /// Queues a request and notes that the child was asked something.
+    pub fn ask(&mut self, number: u64, bytes: Vec<u8>) {
+        self.asked_at.get_or_insert_with(Instant::now);
+        self.stdin.push(Frame { number, bytes, written: None });
+    }
+
+    /// The child has answered something. The first time, its silence on another question begins
+    /// to say something too; returns whether it is.
     pub fn heard(&mut self, discover: Duration, now: Instant) -> bool {
         if self.answered_at.is_some() {
             return false;
         }
         self.answered_at = Some(now);
-        if self.era.probe.is_some() && self.era.modern.is_none() {
-            self.era.deadline = Some(now + discover);
+        if let Some(deadline) = &mut self.era.deadline {
+            *deadline = now + discover;
         }
         true
     }

@@ -12,7 +12,6 @@ use rustix::process::Signal;
 
 use super::child::{Running, StartError, exit_words};
 use super::state::{Handshake, State, Step};
-use super::stdin::Frame;
 use super::{Limits, Shared};
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
@@ -20,9 +19,6 @@ const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// How long a child may take to end after `SIGTERM`, at shutdown and otherwise.
 const TERM_WAIT: Duration = Duration::from_secs(2);
-
-/// Longest pause between two questions to a child that has not answered yet.
-const PING_MAX: Duration = Duration::from_secs(60);
 
 /// How one child ended.
 struct End {
@@ -44,7 +40,6 @@ pub(super) fn run(
     };
     let _ = started.send(Ok(()));
     let mut running = first;
-    let mut failures = 0;
     loop {
         info!(
             channel:% = shared.config.channel,
@@ -53,12 +48,15 @@ pub(super) fn run(
         );
         let end = attend(shared, running, nudge);
         if end.well {
-            failures = 0;
+            shared.lock().failures = 0;
         }
         let mut reason = end.reason;
         running = loop {
-            let delay = backoff(&shared.config.limits, failures);
-            failures += 1;
+            let delay = {
+                let mut state = shared.lock();
+                state.failures = state.failures.saturating_add(1);
+                backoff(&shared.config.limits, state.failures - 1)
+            };
             if !rest(shared, nudge, &reason, delay) {
                 return;
             }
@@ -95,11 +93,7 @@ fn attend(shared: &Arc<Shared>, running: Running, nudge: &Receiver<()>) -> End {
         return End { reason: exit_words(status), well: false };
     };
     let forced = live.ending.as_ref().is_some_and(|ending| ending.step > Step::Closed);
-    if live.answered_at.is_none() && !forced {
-        // Old servers end when they are asked anything before `initialize`, even the `ping` that
-        // the specification allows. If it was that, the next one is left in peace.
-        state.skip_ping = live.ping.is_some();
-    }
+    // Some old servers end when they are asked anything before `initialize`.
     state.assume_legacy = live.era.probe.is_some() && live.era.modern.is_none();
     let limits = &shared.config.limits;
     let reason = match live.ending {
@@ -175,8 +169,7 @@ fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant>
         };
     }
     let era = ask_era(state, shared, now);
-    let ping = ask_presence(state, now);
-    [pending, era, ping].into_iter().flatten().min()
+    [pending, era].into_iter().flatten().min()
 }
 
 /// Finds out whether the child speaks the modern protocol, once a client needs to know (M-18).
@@ -194,11 +187,15 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
              \"io.modelcontextprotocol/clientInfo\":{{\"name\":\"mcp-tunnel\",\"version\":\"{}\"}}}}}}}}\n",
             env!("CARGO_PKG_VERSION")
         );
-        live.stdin.push(Frame { number, bytes: bytes.into_bytes(), written: None });
+        live.ask(number, bytes.into_bytes());
         live.era.probe = Some(number);
-        // A child that has not answered anything may still be starting: its silence says
-        // nothing, and the clock starts with its first word.
-        live.era.deadline = live.answered_at.map(|_| now + shared.config.limits.discover);
+        // A child that has not answered anything may still be starting.
+        let limits = &shared.config.limits;
+        let patience = match live.answered_at {
+            Some(_) => limits.discover,
+            None => limits.discover_fresh,
+        };
+        live.era.deadline = Some(now + patience);
     }
     let deadline = live.era.deadline?;
     if now < deadline {
@@ -206,32 +203,6 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
     }
     state.settle_era(false);
     None
-}
-
-/// Asks a child that has not said anything yet whether it is there; any answer is one.
-fn ask_presence(state: &mut State, now: Instant) -> Option<Instant> {
-    let number = state.number();
-    let live = state.live.as_mut()?;
-    let asked = matches!(live.handshake, Handshake::Pending { .. }) || !live.calls.is_empty();
-    if live.answered_at.is_some() {
-        return None;
-    }
-    let ping = live.ping.as_mut()?;
-    if asked {
-        // Real traffic asks as well; if it comes to nothing, the question is due later.
-        ping.next = ping.next.max(now + ping.interval);
-        return Some(ping.next);
-    }
-    if now >= ping.next {
-        // A child that does not even read must not find a heap of questions.
-        let unread = ping.number.is_some_and(|earlier| live.stdin.take_back(earlier));
-        ping.number = Some(number);
-        ping.next = now + ping.interval;
-        ping.interval = if unread { PING_MAX } else { (ping.interval * 2).min(PING_MAX) };
-        let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"ping\"}}\n");
-        live.stdin.push(Frame { number, bytes: bytes.into_bytes(), written: None });
-    }
-    Some(ping.next)
 }
 
 /// The pause before a start, after so many that came to nothing: doubling, with jitter, so that
