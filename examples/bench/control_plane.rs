@@ -2,6 +2,7 @@
 //! answers come.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,13 @@ pub struct ControlPlane {
 /// A terminal answer.
 pub struct Answered {
     /// From the writing of the poll answer to the last byte of the response POST.
+<<<<<<< HEAD
     pub since_handed_out: Duration,
     /// From the queueing of the command, as its client sees it.
+=======
+    pub latency: Duration,
+    /// From the moment the command was there to be handed out.
+>>>>>>> main
     pub since_queued: Duration,
     /// Its `resp_json`.
     pub message: String,
@@ -43,7 +49,10 @@ struct Shared {
 #[derive(Default)]
 struct Tunnel {
     queue: VecDeque<Queued>,
+<<<<<<< HEAD
     /// Commands in the tunnel's hands: when they were queued and handed out.
+=======
+>>>>>>> main
     handed_out: HashMap<String, (Instant, Instant)>,
     polls: u64,
 }
@@ -73,6 +82,13 @@ impl ControlPlane {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.running.local())
+    }
+
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.running.local() {
+            Bind::Tcp(address) => Some(*address),
+            Bind::Unix(_) => None,
+        }
     }
 
     /// How many polls a tunnel has begun.
@@ -148,6 +164,7 @@ impl Shared {
             drop(tunnels);
             return exchange.respond(204, &[], b"");
         }
+<<<<<<< HEAD
         let now = Instant::now();
         let mut commands = Vec::with_capacity(count);
         for queued in queue.drain(..count) {
@@ -155,6 +172,13 @@ impl Shared {
             commands.push(queued.command);
         }
         let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
+=======
+        let batch: Vec<Queued> = queue.queue.drain(..count).collect();
+        let commands: Vec<&str> = batch.iter().map(|queued| queued.command.as_str()).collect();
+        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
+        let now = Instant::now();
+        queue.handed_out.extend(batch.into_iter().map(|queued| (queued.id, (queued.at, now))));
+>>>>>>> main
         drop(tunnels);
         exchange.respond(200, &[("Content-Type", "application/json")], body.as_bytes())
     }
@@ -180,7 +204,11 @@ impl Shared {
                 serde_json::from_str::<Vec<String>>(values).ok()?.into_iter().next()
             });
             Some(Answered {
+<<<<<<< HEAD
                 since_handed_out: arrived - handed_out,
+=======
+                latency: arrived - handed_out,
+>>>>>>> main
                 since_queued: arrived - queued,
                 message: members.get("resp_json").unwrap_or("").to_owned(),
                 session,

@@ -7,7 +7,9 @@
 mod part;
 
 mod control_plane;
+mod delay;
 mod floor;
+mod gap;
 mod report;
 
 use std::fs;
@@ -40,11 +42,13 @@ fn main() -> ExitCode {
         ["floor", base, tunnel, key, ..] => {
             floor::run(base, tunnel, key, &args[4..]).map_err(|e| e.to_string())
         }
-        [] => bench(CALLS),
+        [] => bench(CALLS, false),
+        ["gap"] => bench(CALLS, true),
         ["--calls", calls] => {
-            calls.parse().map_err(|_| "--calls wants a number".to_owned()).and_then(bench)
+            let calls = calls.parse().map_err(|_| "--calls wants a number".to_owned());
+            calls.and_then(|calls| bench(calls, false))
         }
-        _ => Err("usage: bench [--calls N]".to_owned()),
+        _ => Err("usage: bench [gap | --calls N]".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,13 +59,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(calls: usize) -> Result<(), String> {
+fn bench(calls: usize, only_gap: bool) -> Result<(), String> {
     let programs = part::programs()?;
     let tunnel = programs.join("mcp-tunnel");
     let size = fs::metadata(&tunnel).map_err(|e| format!("{}: {e}", tunnel.display()))?.len();
     let dir = programs.parent().unwrap_or(&programs).join("bench");
     fs::create_dir_all(&dir).map_err(|e| format!("can not make {dir:?}: {e}"))?;
     let bench = Bench { tunnel, dir: dir.clone(), plane: ControlPlane::start()?, calls };
+    if only_gap {
+        print!("{}", report::gap(&bench.gap()?));
+        return Ok(());
+    }
     print!("{}", report::head(calls));
     let mut rows = Vec::new();
     let mut first_poll = Vec::new();
@@ -75,7 +83,9 @@ fn bench(calls: usize) -> Result<(), String> {
         first_poll.push(started);
         rows.append(&mut pair);
     }
-    let report = report::Report { rows, binary_bytes: size, first_poll, calls };
+    let gap = bench.gap()?;
+    print!("{}", report::gap(&gap));
+    let report = report::Report { rows, gap, binary_bytes: size, first_poll, calls };
     print!("{}", report.end());
     let path = dir.with_extension("json");
     fs::write(&path, report.json()).map_err(|e| format!("can not write {path:?}: {e}"))?;
@@ -101,17 +111,11 @@ struct Subject {
 impl Bench {
     /// Both rows of one binding: one call at a time, and many.
     fn binding(&self, binding: Binding, events: bool) -> Result<(Vec<Row>, Duration), String> {
-        let program = self.tunnel.display().to_string();
-        let url_file = self.dir.join("stub.url");
-        let _ = fs::remove_file(&url_file);
         let mut _server = None;
         let target = match binding {
-            Binding::Stdio => vec![program, "mcp-stub".to_owned()],
+            Binding::Stdio => vec![self.tunnel.display().to_string(), "mcp-stub".to_owned()],
             Binding::Http => {
-                let path = url_file.display().to_string();
-                let args = ["mcp-stub", "--listen", "127.0.0.1:0", "--url-file", &path];
-                let mut stub = Part::start("stub", &self.tunnel, &args, &[], &self.dir)?;
-                let url = stub.wait_for("its URL file", START, || read(&url_file))?;
+                let (stub, url) = self.http_stub()?;
                 _server = Some(stub);
                 vec![url]
             }
@@ -144,6 +148,17 @@ impl Bench {
         Ok((rows, tunnel.started))
     }
 
+    /// An MCP server over HTTP, and its URL.
+    fn http_stub(&self) -> Result<(Part, String), String> {
+        let url_file = self.dir.join("stub.url");
+        let _ = fs::remove_file(&url_file);
+        let path = url_file.display().to_string();
+        let args = ["mcp-stub", "--listen", "127.0.0.1:0", "--url-file", &path];
+        let mut stub = Part::start("stub", &self.tunnel, &args, &[], &self.dir)?;
+        let url = stub.wait_for("its URL file", START, || read(&url_file))?;
+        Ok((stub, url))
+    }
+
     fn start_floor(&self, id: &str, target: &[String]) -> Result<Part, String> {
         let me = std::env::current_exe().map_err(|e| e.to_string())?;
         let base = self.plane.url();
@@ -153,15 +168,27 @@ impl Bench {
     }
 
     fn start_tunnel(&self, id: &str, binding: Binding, target: &[String]) -> Result<Part, String> {
-        let base = self.plane.url();
+        self.start_tunnel_to(&self.plane.url(), id, binding, target, 1)
+    }
+
+    fn start_tunnel_to(
+        &self,
+        base: &str,
+        id: &str,
+        binding: Binding,
+        target: &[String],
+        polls: usize,
+    ) -> Result<Part, String> {
         let target = target.join(" ");
+        let polls = polls.to_string();
         let workers = CONCURRENCY.to_string();
         let variables = [
-            ("CONTROL_PLANE_BASE_URL", base.as_str()),
+            ("CONTROL_PLANE_BASE_URL", base),
             ("CONTROL_PLANE_TUNNEL_ID", id),
             ("CONTROL_PLANE_API_KEY", KEY),
             ("HEALTH_LISTEN_ADDR", "127.0.0.1:0"),
             ("MCP_MAX_CONCURRENT_REQUESTS", workers.as_str()),
+            ("MCP_TUNNEL_POLLS_IN_FLIGHT", polls.as_str()),
             match binding {
                 Binding::Http => ("MCP_SERVER_URL", target.as_str()),
                 Binding::Stdio => ("MCP_COMMAND", target.as_str()),

@@ -31,12 +31,50 @@ pub struct Row {
     pub tunnel: Measured,
 }
 
+/// A steady rate of calls from a control plane that is some way off.
+pub struct GapRow {
+    pub rate: u32,
+    pub polls: usize,
+    pub one_way: Duration,
+    pub latencies: Vec<Duration>,
+}
+
 pub struct Report {
     pub rows: Vec<Row>,
+    pub gap: Vec<GapRow>,
     pub binary_bytes: u64,
     /// From the start of the tunnel to its first poll, for each start.
     pub first_poll: Vec<Duration>,
     pub calls: usize,
+}
+
+/// What the gap between two polls costs, as a table.
+pub fn gap(rows: &[GapRow]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let way = micros(&first.one_way) / 1e3;
+    let mut out = format!(
+        "The gap between two polls: the control plane is {way:.0} ms away, so {:.0} ms are needed.\n\
+         Latency from the moment a command is there to the end of the response POST.\n\n\
+         {:<16}{:>15}{:>9}{:>9}\n",
+        2.0 * way,
+        "calls/s",
+        "polls in flight",
+        "p50 ms",
+        "p99 ms"
+    );
+    for row in rows {
+        let n = Measured { latencies: row.latencies.clone(), ..Measured::default() }.numbers();
+        let _ = writeln!(
+            out,
+            "{:<16}{:>15}{:>9.1}{:>9.1}",
+            row.rate,
+            row.polls,
+            n.p50_us / 1e3,
+            n.p99_us / 1e3
+        );
+    }
+    out.push('\n');
+    out
 }
 
 /// The numbers of one part in one row.
@@ -155,11 +193,27 @@ impl Report {
                 })
             })
             .collect();
+        let gap: Vec<Value> = self
+            .gap
+            .iter()
+            .map(|row| {
+                let n = Measured { latencies: row.latencies.clone(), ..Measured::default() };
+                let n = n.numbers();
+                json!({
+                    "calls_per_second": row.rate,
+                    "polls_in_flight": row.polls,
+                    "one_way_us": micros(&row.one_way),
+                    "p50_us": n.p50_us,
+                    "p99_us": n.p99_us,
+                })
+            })
+            .collect();
         let starts: Vec<f64> = self.first_poll.iter().map(|t| micros(t) / 1e3).collect();
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "calls_per_row": self.calls,
             "rows": rows,
+            "gap_between_polls": gap,
             "start_to_first_poll_ms": starts,
             "binary_bytes": self.binary_bytes,
         });

@@ -17,6 +17,8 @@ pub struct StatusError {
     pub status: u16,
     /// The service's code for it.
     pub code: Option<String>,
+    /// The service's class of it.
+    pub error_type: Option<String>,
     /// The service's text, or the raw body.
     pub message: Option<String>,
     /// `X-Request-Id` of the answer (W-10).
@@ -28,11 +30,19 @@ impl StatusError {
     pub fn read(reply: Reply) -> Self {
         let status = reply.status.as_u16();
         let request_id = reply.header("x-request-id").map(str::to_owned);
-        let (code, message) = match beginning(reply) {
-            Ok(body) => details(&String::from_utf8_lossy(&body)),
-            Err(error) => (None, Some(format!("read error body: {error}"))),
-        };
-        Self { status, code, message, request_id }
+        match beginning(reply) {
+            Ok(body) => Self::of(status, request_id, &String::from_utf8_lossy(&body)),
+            Err(error) => {
+                let message = Some(format!("read error body: {error}"));
+                Self { status, code: None, error_type: None, message, request_id }
+            }
+        }
+    }
+
+    /// The same for a body that was read.
+    pub fn of(status: u16, request_id: Option<String>, body: &str) -> Self {
+        let (code, error_type, message) = details(body);
+        Self { status, code, error_type, message, request_id }
     }
 
     /// What an operator can do about it.
@@ -92,16 +102,19 @@ fn beginning(mut reply: Reply) -> Result<Vec<u8>, NetError> {
     Ok(body)
 }
 
-/// Code and message of a body (W-75).
-fn details(body: &str) -> (Option<String>, Option<String>) {
+/// Code, type and message of a body.
+type Details = (Option<String>, Option<String>, Option<String>);
+
+/// What a body says (W-75).
+fn details(body: &str) -> Details {
     let body = body.trim();
     if body.is_empty() {
-        return (None, None);
+        return (None, None, None);
     }
-    structured(body).unwrap_or_else(|| (None, Some(shortened(body))))
+    structured(body).unwrap_or_else(|| (None, None, Some(shortened(body))))
 }
 
-fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
+fn structured(body: &str) -> Option<Details> {
     let document = Members::of(body).ok()?;
     let inner = match document.get("error") {
         Some("null") | None => None,
@@ -112,26 +125,26 @@ fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
         Some("null") | None => Some(None),
         Some(value) => json::string(value).map(|text| Some(text.into_owned())),
     };
-    let (code, _type, mut message) = (text("code")?, text("type")?, text("message")?);
+    let (code, error_type, mut message) = (text("code")?, text("type")?, text("message")?);
     if message.is_none() && inner.is_none() {
         message = document.get("detail").filter(|detail| *detail != "null").map(|detail| {
             json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
         });
     }
-    Some((code, message.map(|text| shortened(&text))))
+    let short = |text: Option<String>| text.map(|text| shortened(&text));
+    Some((short(code), short(error_type), short(message)))
 }
 
-/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut.
+/// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut. It becomes part of one
+/// line of the log and of the readiness page, so line breaks and their like become blanks.
 fn shortened(text: &str) -> String {
-    match text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= SHOWN)
-        .last()
-    {
-        Some(end) if end < text.len() => format!("{}...", &text[..end]),
-        _ => text.to_owned(),
+    let cut = SHOWN.min(text.len());
+    let end = (0..=cut).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let mut shown = text[..end].replace(char::is_control, " ");
+    if end < text.len() {
+        shown.push_str("...");
     }
+    shown
 }
 
 /// What to do about a known code (W-77).
@@ -187,7 +200,8 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> (Option<String>, Option<String>) {
-        details(body)
+        let (code, _, message) = details(body);
+        (code, message)
     }
 
     fn some(text: &str) -> Option<String> {
@@ -221,11 +235,22 @@ mod tests {
         assert_eq!(shortened("short"), "short");
     }
 
+    #[test] // W-75
+    fn what_a_service_says_stays_one_line_of_bounded_length() {
+        let error = StatusError::of(500, None, "<html>\r\n<p>\u{1b}[2J\u{85}down</p>");
+        assert_eq!(error.to_string(), "status 500: <html>  <p> [2J down</p>");
+        let body = format!(r#"{{"code":"a\nb{}","message":"c\td"}}"#, "x".repeat(60_000));
+        let line = StatusError::of(500, None, &body).to_string();
+        assert!(line.starts_with("status 500: a bxx") && line.ends_with("...: c d"), "{line}");
+        assert!(line.len() < 2 * SHOWN, "{} bytes", line.len());
+    }
+
     #[test] // W-76
     fn the_line_ends_with_what_to_do() {
         let error = StatusError {
             status: 401,
             code: some("tunnel_use_forbidden"),
+            error_type: None,
             message: some("no"),
             request_id: None,
         };

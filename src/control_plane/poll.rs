@@ -1,4 +1,7 @@
 //! The poll loop (W-38 to W-46): one long poll at a time, for ever, until the process stops.
+//!
+//! Several loops may run beside each other, one for each poll that is to be in flight. To the
+//! service that is what several daemons are (W-46).
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,7 +15,7 @@ use super::error_body::StatusError;
 use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
 use crate::net::{Cancel, Client, NetError, NetErrorKind};
-use crate::stats::{Counter, TimeHistogram};
+use crate::stats::{Counter, Gauge, TimeHistogram};
 use crate::wire::{ChannelName, Command, Envelope};
 
 /// Most commands asked for at once (W-38).
@@ -37,18 +40,22 @@ const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Where commands go. `dispatch` has the one that counts.
 pub trait Sink: Send {
-    /// How many commands fit; waits until one does. `None` once the process stops.
-    fn wait_for_room(&mut self, stop: &Cancel) -> Option<usize>;
+    /// How many commands to ask for, 1 to `most`; waits until one fits. The room is kept for
+    /// them. `None` once the process stops.
+    fn wait_for_room(&mut self, most: usize, stop: &Cancel) -> Option<usize>;
     /// Takes a command, waiting for room if the service sent more than was asked for.
     /// Returns `false` if the process ended first.
     fn take(&mut self, command: Command) -> bool;
+    /// The poll is over: room that was kept for it and not filled is free again.
+    fn poll_over(&mut self);
 }
 
-/// What the poll loop has seen; `ops` reads it.
+/// What the poll loops have seen; `ops` reads it.
 #[derive(Debug, Default)]
 pub struct PollState {
     inner: Mutex<Inner>,
-    waiting_for_room: AtomicBool,
+    loops: Gauge,
+    waiting_for_room: Gauge,
     vouched: AtomicBool,
     /// Polls sent.
     pub cycles: Counter,
@@ -79,6 +86,15 @@ struct Inner {
     last_success: Option<(Instant, SystemTime)>,
     failing: Option<Failing>,
     began: Option<Instant>,
+    logged: Option<Logged>,
+}
+
+/// The failure that was logged last, and how often it was only counted since.
+#[derive(Debug)]
+struct Logged {
+    line: String,
+    at: Instant,
+    repeated: u64,
 }
 
 /// Polls that fail, from the first one after a success.
@@ -125,7 +141,7 @@ impl PollState {
 
     /// Whether no poll is made because all room for commands is taken.
     pub fn is_waiting_for_room(&self) -> bool {
-        self.waiting_for_room.load(Ordering::Relaxed)
+        self.waiting_for_room.get() >= self.loops.get()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -143,9 +159,30 @@ impl PollState {
         let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
         inner.failing = Some(Failing { since, line: line.to_owned(), refused });
     }
+
+    /// Whether a failure is to be logged now, and if so, how often it was left out before.
+    fn is_news(&self, line: &str) -> Option<u64> {
+        let mut inner = self.lock();
+        let known = inner.logged.as_mut().filter(|logged| logged.line == line);
+        let repeated = match known {
+            Some(logged) if logged.at.elapsed() < LOG_AGAIN => {
+                logged.repeated += 1;
+                return None;
+            }
+            Some(logged) => logged.repeated,
+            None => 0,
+        };
+        inner.logged = Some(Logged { line: line.to_owned(), at: Instant::now(), repeated: 0 });
+        Some(repeated)
+    }
+
+    /// Whether this success ends failures that were logged.
+    fn is_recovery(&self) -> bool {
+        self.lock().logged.take().is_some()
+    }
 }
 
-/// Runs the poll loop; one per process.
+/// One poll loop.
 pub struct Poller<S> {
     access: Arc<Access>,
     client: Client,
@@ -154,7 +191,6 @@ pub struct Poller<S> {
     channels: Vec<ChannelName>,
     state: Arc<PollState>,
     backoff: Backoff,
-    logged: Option<(String, Instant, u64)>,
 }
 
 enum PollError {
@@ -174,24 +210,29 @@ impl<S: Sink> Poller<S> {
     ) -> Self {
         let client = access.client(stop.clone(), Some(LINGER));
         let backoff = Backoff::default();
-        Self { access, client, stop, sink, channels, state, backoff, logged: None }
+        state.loops.add(1);
+        Self { access, client, stop, sink, channels, state, backoff }
     }
 
     /// Polls until the process stops. Commands that were handed out by then are still taken.
     pub fn run(mut self) {
-        while let Some(room) = self.wait_for_room() {
+        while let Some(limit) = self.wait_for_room() {
             self.state.begins();
             let began = Instant::now();
-            match self.poll(room.clamp(1, BATCH_MAX)) {
+            match self.poll(limit) {
                 Ok(envelope) => {
                     self.state.latency_ok.observe(began.elapsed());
                     self.state.succeeded();
-                    self.recovered();
+                    if self.state.is_recovery() {
+                        log::info!("poller recovered; polling operational");
+                    }
                     self.backoff.reset();
-                    self.hand_over(envelope, room.clamp(1, BATCH_MAX));
+                    self.hand_over(envelope, limit);
+                    self.sink.poll_over();
                 }
                 Err(_) if self.stop.is_cancelled() => return,
                 Err(error) => {
+                    self.sink.poll_over();
                     self.state.latency_error.observe(began.elapsed());
                     let wait = self.failed(error);
                     // Woken early only by the stop, which the loop's head sees.
@@ -202,10 +243,8 @@ impl<S: Sink> Poller<S> {
     }
 
     fn wait_for_room(&mut self) -> Option<usize> {
-        self.state.waiting_for_room.store(true, Ordering::Relaxed);
-        let room = self.sink.wait_for_room(&self.stop);
-        self.state.waiting_for_room.store(false, Ordering::Relaxed);
-        room
+        let _waiting = self.state.waiting_for_room.hold();
+        self.sink.wait_for_room(BATCH_MAX, &self.stop)
     }
 
     fn poll(&self, limit: usize) -> Result<Envelope, PollError> {
@@ -320,27 +359,12 @@ impl<S: Sink> Poller<S> {
             PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),
             _ => NO_REQUEST_ID,
         };
-        let (quiet, repeated) = match &mut self.logged {
-            Some((known, at, repeated)) if *known == line && at.elapsed() < LOG_AGAIN => {
-                *repeated += 1;
-                (true, 0)
-            }
-            Some((known, _, repeated)) if *known == line => (false, *repeated),
-            _ => (false, 0),
-        };
-        if !quiet {
+        if let Some(repeated) = self.state.is_news(&line) {
             log::warn!(
                 retry_in_ms = wait.as_millis() as u64, repeated, tunnel_request_id = request_id;
                 "poll failed; backing off: {line}"
             );
-            self.logged = Some((line, Instant::now(), 0));
         }
         wait
-    }
-
-    fn recovered(&mut self) {
-        if self.logged.take().is_some() {
-            log::info!("poller recovered; polling operational");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Between the poll thread and the workers: two bounded lanes, and the order within a session.
+//! Between the poll threads and the workers: two bounded lanes, and the order within a session.
 //!
 //! Requests wait in one lane. What must not wait behind them (notifications, cancels, answers,
 //! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). If it
@@ -6,8 +6,8 @@
 //! session a notification is delivered before later commands start (B-33, M-5), so a command may
 //! carry a gate that the notification before it opens.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
@@ -15,8 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 use crate::control_plane::Sink;
 use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
-use crate::wire::json::Members;
-use crate::wire::{ChannelName, Command, CommandKind, Message, MessageKind, RpcId};
+use crate::wire::{ChannelName, Command, CommandKind, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
 /// has been delivered are forgotten. More than this many can not be waiting at once unless the
@@ -68,13 +67,31 @@ struct Open {
     place: Weak<Mutex<Option<Queued>>>,
 }
 
-/// The poll thread's end.
+/// A poll thread's end. Several may share the lanes; commands come in the order in which they
+/// are taken, whichever thread takes them.
 pub struct Intake {
-    lanes: Arc<Lanes>,
+    entrance: Arc<Entrance>,
+    /// Room that the present poll asked for and that no command has filled yet.
+    asked: usize,
+}
+
+struct Entrance {
+    calls: Sender<Place>,
+    express: Sender<Queued>,
     freed: Receiver<()>,
+    tell_freed: Sender<()>,
     capacity: usize,
+    /// The most that one poll asks for, so that each of several has something to ask for.
+    share: usize,
     /// Ends a hand-over that waits for room.
     end: Cancel,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// What all polls together have asked for and not got yet.
+    asked: usize,
     gates: HashMap<(ChannelName, String), Receiver<()>>,
     open: Vec<Open>,
 }
@@ -82,107 +99,62 @@ pub struct Intake {
 /// A worker's end.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    lanes: Arc<Lanes>,
+    calls: Receiver<Place>,
+    express: Receiver<Queued>,
     freed: Sender<()>,
 }
 
-/// A mutex and two conditions rather than two channels: whoever is woken out of a wait on two
-/// channels meets the lock of the one that wakes it, which costs each command two more switches
-/// of threads (half the futex calls, as `make bench` showed).
-#[derive(Debug, Default)]
-struct Lanes {
-    waiting: Mutex<Waiting>,
-    /// Something is in either lane, or the intake is gone; for those who take from both.
-    any: Condvar,
-    /// Something is in the express lane, or the intake is gone; for those who take from it alone.
-    express: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    calls: VecDeque<Place>,
-    express: VecDeque<Queued>,
-    /// The intake is gone.
-    closed: bool,
-    /// Threads that wait on `any`: with none there is nobody to wake, which saves a system call.
-    idle: usize,
-}
-
-impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn len(&self) -> usize {
-        let waiting = self.lock();
-        waiting.calls.len() + waiting.express.len()
-    }
-}
-
-/// Makes the lanes. Together they ask for at most `capacity` commands (W-39); each alone can hold
-/// that many, for a service that sends more than it was asked for (W-44).
-pub fn queue(capacity: usize, end: Cancel) -> (Intake, Outlet) {
-    let capacity = capacity.max(1);
-    let lanes = Arc::new(Lanes::default());
-    let (freed, freed_in) = bounded(1);
-    let gates = HashMap::new();
-    let intake = Intake {
-        lanes: Arc::clone(&lanes),
-        freed: freed_in,
-        capacity,
-        end,
-        gates,
-        open: Vec::new(),
-    };
-    (intake, Outlet { lanes, freed })
+/// Makes the lanes, with an intake for each of `polls` poll threads. Together they ask for at most
+/// `capacity` commands (W-39); each lane alone can hold that many, for a service that sends more
+/// than it was asked for (W-44).
+pub fn queue(capacity: usize, polls: usize, end: Cancel) -> (Vec<Intake>, Outlet) {
+    let (capacity, polls) = (capacity.max(1), polls.max(1));
+    let (calls, calls_out) = bounded(capacity);
+    let (express, express_out) = bounded(capacity);
+    let (tell_freed, freed) = bounded(1);
+    let outlet = Outlet { calls: calls_out, express: express_out, freed: tell_freed.clone() };
+    let share = capacity.div_ceil(polls);
+    let inner = Mutex::default();
+    let entrance =
+        Arc::new(Entrance { calls, express, freed, tell_freed, capacity, share, end, inner });
+    let intakes = (0..polls).map(|_| Intake { entrance: Arc::clone(&entrance), asked: 0 });
+    (intakes.collect(), outlet)
 }
 
 impl Outlet {
     /// The next command; one of the express lane first. `None` once the intake is gone and the
     /// lanes are empty.
     pub fn next(&self) -> Option<Queued> {
-        let mut waiting = self.lanes.lock();
         loop {
-            if let Some(queued) = waiting.express.pop_front() {
-                self.tell_freed();
+            let call = match self.express.try_recv() {
+                Ok(queued) => return Some(self.freed(queued)),
+                Err(TryRecvError::Empty) => select! {
+                    recv(self.express) -> queued => match queued {
+                        Ok(queued) => return Some(self.freed(queued)),
+                        Err(_) => self.calls.recv(),
+                    },
+                    recv(self.calls) -> call => match call {
+                        Ok(call) => Ok(call),
+                        Err(_) => return self.next_express(),
+                    },
+                },
+                Err(TryRecvError::Disconnected) => self.calls.recv(),
+            };
+            // One that is not there any more was cancelled; its place is free all the same.
+            if let Some(queued) = self.freed(take(call.ok()?)) {
                 return Some(queued);
             }
-            if let Some(place) = waiting.calls.pop_front() {
-                // One that is not there any more was cancelled.
-                let queued = take(place);
-                self.tell_freed();
-                if queued.is_some() {
-                    return queued;
-                }
-                continue;
-            }
-            if waiting.closed {
-                return None;
-            }
-            waiting.idle += 1;
-            waiting = self.lanes.any.wait(waiting).unwrap_or_else(|e| e.into_inner());
-            waiting.idle -= 1;
         }
     }
 
     /// The next command of the express lane alone.
     pub fn next_express(&self) -> Option<Queued> {
-        let mut waiting = self.lanes.lock();
-        loop {
-            if let Some(queued) = waiting.express.pop_front() {
-                self.tell_freed();
-                return Some(queued);
-            }
-            if waiting.closed {
-                return None;
-            }
-            waiting = self.lanes.express.wait(waiting).unwrap_or_else(|e| e.into_inner());
-        }
+        Some(self.freed(self.express.recv().ok()?))
     }
 
     /// Commands waiting in both lanes.
     pub fn len(&self) -> usize {
-        self.lanes.len()
+        self.calls.len() + self.express.len()
     }
 
     /// Whether no command waits.
@@ -190,9 +162,11 @@ impl Outlet {
         self.len() == 0
     }
 
-    fn tell_freed(&self) {
-        // A full channel means that the poll thread has been told already.
+    /// Says that there is room for another one.
+    fn freed<T>(&self, taken: T) -> T {
+        // A full channel means that a poll thread has been told already.
         let _ = self.freed.try_send(());
+        taken
     }
 }
 
@@ -203,11 +177,66 @@ fn take(place: Place) -> Option<Queued> {
     Some(queued)
 }
 
-impl Intake {
-    fn waiting(&self) -> usize {
-        self.lanes.len()
+impl Entrance {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Keeps as much room as there is, at most `most`.
+    fn keep_room(&self, most: usize) -> usize {
+        let mut inner = self.lock();
+        let taken = self.calls.len() + self.express.len() + inner.asked;
+        let room = self.capacity.saturating_sub(taken);
+        let kept = room.min(most).min(self.share);
+        inner.asked += kept;
+        if room > kept {
+            // Whoever waits beside this thread may have been told of it only through this one.
+            self.tell_freed();
+        }
+        kept
+    }
+
+    fn give_back(&self, room: usize) {
+        self.lock().asked -= room;
+        self.tell_freed();
+    }
+
+    fn tell_freed(&self) {
+        // A full channel means that a poll thread will look in any case.
+        let _ = self.tell_freed.try_send(());
+    }
+
+    fn take(&self, command: Command) -> bool {
+        let mut inner = self.lock();
+        let withdrawn = inner.withdraw(&command);
+        let (mut queued, express) = inner.place(command);
+        let place = Place::default();
+        if !express {
+            inner.remember(&queued, &place);
+        }
+        drop(inner);
+        if let Some(withdrawn) = withdrawn {
+            queued.errand = Errand::Spent;
+            if !self.send(&self.express, withdrawn) {
+                return false;
+            }
+        }
+        if express {
+            return self.send(&self.express, queued);
+        }
+        *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
+        self.send(&self.calls, place)
+    }
+
+    fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
+        select! {
+            send(lane, what) -> sent => sent.is_ok(),
+            recv(self.end.channel()) -> _ => false,
+        }
+    }
+}
+
+impl Inner {
     /// The order key of a command: its session, or for a server without sessions its channel.
     fn session_key(command: &Command) -> (ChannelName, String) {
         (command.channel.clone(), command.session_id().unwrap_or_default().to_owned())
@@ -260,7 +289,7 @@ impl Intake {
     /// with that id (M-70).
     fn withdraw(&mut self, command: &Command) -> Option<Queued> {
         let CommandKind::JsonRpc(message) = &command.kind else { return None };
-        let id = cancelled_id(message)?;
+        let id = message.cancelled_id()?;
         let session = command.session_id();
         let mut named = self.open.iter().filter(|open| {
             open.channel == command.channel
@@ -297,52 +326,6 @@ impl Intake {
             });
         }
     }
-
-    /// Puts something into a lane, waiting for room in it; `false` if the process ends first.
-    fn send<T>(&self, what: T, lane: fn(&mut Waiting) -> &mut VecDeque<T>) -> bool {
-        let mut waiting = self.lanes.lock();
-        while lane(&mut waiting).len() >= self.capacity {
-            drop(waiting);
-            select! {
-                recv(self.freed) -> freed => if freed.is_err() { return false },
-                recv(self.end.channel()) -> _ => return false,
-            }
-            waiting = self.lanes.lock();
-        }
-        lane(&mut waiting).push_back(what);
-        let (idle, express) = (waiting.idle > 0, !waiting.express.is_empty());
-        // Whoever wakes finds the mutex free.
-        drop(waiting);
-        if idle {
-            self.lanes.any.notify_one();
-        }
-        if express {
-            self.lanes.express.notify_one();
-        }
-        true
-    }
-
-    fn send_express(&self, queued: Queued) -> bool {
-        self.send(queued, |waiting| &mut waiting.express)
-    }
-}
-
-impl Drop for Intake {
-    fn drop(&mut self) {
-        self.lanes.lock().closed = true;
-        self.lanes.any.notify_all();
-        self.lanes.express.notify_all();
-    }
-}
-
-/// The id that a `notifications/cancelled` names.
-fn cancelled_id(message: &Message) -> Option<RpcId> {
-    let MessageKind::Notification { method } = message.kind() else { return None };
-    if method != "notifications/cancelled" {
-        return None;
-    }
-    let params = Members::of(message.text()).ok()?.get("params")?;
-    RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
 }
 
 /// Whether a gate still holds back what comes after it.
@@ -351,37 +334,41 @@ fn is_closed(gate: &Receiver<()>) -> bool {
 }
 
 impl Sink for Intake {
-    fn wait_for_room(&mut self, stop: &Cancel) -> Option<usize> {
+    fn wait_for_room(&mut self, most: usize, stop: &Cancel) -> Option<usize> {
         loop {
             if stop.is_cancelled() {
                 return None;
             }
-            match self.capacity.saturating_sub(self.waiting()) {
+            match self.entrance.keep_room(most) {
                 0 => select! {
-                    recv(self.freed) -> _ => {}
+                    recv(self.entrance.freed) -> _ => {}
                     recv(stop.channel()) -> _ => {}
                 },
-                room => return Some(room),
+                room => {
+                    self.asked += room;
+                    return Some(room);
+                }
             }
         }
     }
 
     fn take(&mut self, command: Command) -> bool {
-        let withdrawn = self.withdraw(&command);
-        let (mut queued, express) = self.place(command);
-        if let Some(withdrawn) = withdrawn {
-            queued.errand = Errand::Spent;
-            if !self.send_express(withdrawn) {
-                return false;
-            }
+        let taken = self.entrance.take(command);
+        if self.asked > 0 {
+            self.asked -= 1;
+            self.entrance.give_back(1);
         }
-        if express {
-            return self.send_express(queued);
-        }
-        let place = Place::default();
-        self.remember(&queued, &place);
-        *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
-        self.send(place, |waiting| &mut waiting.calls)
+        taken
+    }
+
+    fn poll_over(&mut self) {
+        self.entrance.give_back(std::mem::take(&mut self.asked));
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.poll_over();
     }
 }
 
@@ -405,13 +392,18 @@ mod tests {
         command(id, session, &format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#))
     }
 
+    fn one(capacity: usize) -> (Intake, Outlet) {
+        let (mut intakes, outlet) = queue(capacity, 1, Cancel::new().unwrap());
+        (intakes.pop().unwrap(), outlet)
+    }
+
     fn id(queued: &Queued) -> &str {
         queued.command.request_id.as_str()
     }
 
     #[test] // F-4, B-2
     fn a_notification_overtakes_waiting_calls() {
-        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(10);
         intake.take(call("a", "s"));
         intake.take(call("b", "s"));
         intake.take(notification("c", "s", "notifications/cancelled"));
@@ -423,7 +415,7 @@ mod tests {
 
     #[test] // B-33, M-5
     fn a_command_waits_for_the_notification_before_it_in_its_session() {
-        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(10);
         intake.take(notification("n", "s", "notifications/initialized"));
         intake.take(call("other", "t"));
         intake.take(call("same", "s"));
@@ -453,7 +445,7 @@ mod tests {
 
     #[test] // B-2
     fn a_cancel_takes_the_call_that_it_names_out_of_the_lane() {
-        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(10);
         intake.take(call("other", "t"));
         intake.take(call("call", "s"));
         intake.take(cancel("cancel", "s", "1.0"));
@@ -472,7 +464,7 @@ mod tests {
     fn a_cancel_without_a_session_must_leave_no_doubt() {
         let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         let withdrawn = |runs: bool, waits: Command| {
-            let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+            let (mut intake, outlet) = one(10);
             let running = runs.then(|| {
                 intake.take(call("runs", ""));
                 outlet.next().unwrap()
@@ -492,7 +484,7 @@ mod tests {
 
     #[test] // B-2, M-21
     fn an_initialize_is_never_taken_out() {
-        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(10);
         intake.take(command("call", "s", r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#));
         intake.take(cancel("cancel", "s", "1"));
         drop(intake);
@@ -501,31 +493,112 @@ mod tests {
 
     #[test] // B-2
     fn calls_that_are_over_are_forgotten() {
-        let (mut intake, outlet) = queue(10, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(10);
         for n in 0..2 * OPEN_PRUNE_AT {
             intake.take(call(&n.to_string(), "s"));
             outlet.next().unwrap();
         }
-        assert!(intake.open.len() <= OPEN_PRUNE_AT);
+        assert!(intake.entrance.lock().open.len() <= OPEN_PRUNE_AT);
     }
 
     #[test] // W-39, F-3
     fn room_is_what_the_lanes_leave_together() {
         let stop = Cancel::new().unwrap();
-        let (mut intake, outlet) = queue(3, Cancel::new().unwrap());
-        assert_eq!(intake.wait_for_room(&stop), Some(3));
+        let (mut intake, outlet) = one(3);
+        assert_eq!(intake.wait_for_room(2, &stop), Some(2));
+        intake.poll_over();
+        assert_eq!(intake.wait_for_room(25, &stop), Some(3));
         intake.take(call("a", "s"));
         intake.take(notification("b", "s", "notifications/x"));
-        assert_eq!(intake.wait_for_room(&stop), Some(1));
+        intake.poll_over();
+        assert_eq!(intake.wait_for_room(25, &stop), Some(1));
         intake.take(call("c", "s"));
+        intake.poll_over();
         let taker = std::thread::spawn(move || outlet.next().map(|q| id(&q).to_owned()));
-        assert_eq!(intake.wait_for_room(&stop), Some(1));
+        assert_eq!(intake.wait_for_room(25, &stop), Some(1));
         assert_eq!(taker.join().unwrap().as_deref(), Some("b"));
+    }
+
+    #[test] // W-39
+    fn two_polls_together_never_ask_for_more_than_fits() {
+        let stop = Cancel::new().unwrap();
+        let (mut intakes, outlet) = queue(5, 2, Cancel::new().unwrap());
+        let (mut second, mut first) = (intakes.pop().unwrap(), intakes.pop().unwrap());
+        assert_eq!(first.wait_for_room(25, &stop), Some(3));
+        assert_eq!(second.wait_for_room(25, &stop), Some(2));
+        // The answer to one of them holds more than it asked for.
+        (0..4).for_each(|i| assert!(first.take(call(&i.to_string(), "s"))));
+        first.poll_over();
+        second.take(call("4", "s"));
+        second.poll_over();
+        stop.cancel();
+        assert_eq!(first.wait_for_room(25, &stop), None);
+        drop((first, second));
+        assert_eq!(std::iter::from_fn(|| outlet.next()).count(), 5);
+    }
+
+    #[test] // W-39
+    fn a_poll_that_waits_for_room_is_woken_by_the_end_of_another() {
+        let (mut intakes, _outlet) = queue(1, 2, Cancel::new().unwrap());
+        let (mut second, mut first) = (intakes.pop().unwrap(), intakes.pop().unwrap());
+        let stop = Cancel::new().unwrap();
+        assert_eq!(first.wait_for_room(25, &stop), Some(1));
+        let waiting = std::thread::spawn(move || second.wait_for_room(25, &stop));
+        first.poll_over();
+        assert_eq!(waiting.join().unwrap(), Some(1));
+    }
+
+    #[test] // W-39
+    fn many_polls_and_workers_lose_neither_room_nor_commands() {
+        let (intakes, outlet) = queue(7, 4, Cancel::new().unwrap());
+        let stop = Cancel::new().unwrap();
+        let poll = |mut intake: Intake| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let fill = |round| {
+                    let room = intake.wait_for_room(25, &stop).unwrap();
+                    // Some polls get less than they asked for, some get more.
+                    let count = (room + 1).min(round % 4);
+                    (0..count).for_each(|_| assert!(intake.take(call("x", "s"))));
+                    intake.poll_over();
+                    count
+                };
+                (0..200_usize).map(fill).sum::<usize>()
+            })
+        };
+        let polls: Vec<_> = intakes.into_iter().map(poll).collect();
+        let work = || {
+            let outlet = outlet.clone();
+            std::thread::spawn(move || std::iter::from_fn(|| outlet.next()).count())
+        };
+        let workers: Vec<_> = (0..3).map(|_| work()).collect();
+        let polled: usize = polls.into_iter().map(|poll| poll.join().unwrap()).sum();
+        let taken: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        assert_eq!(taken, polled);
+    }
+
+    #[test] // W-39, B-2
+    fn the_place_of_a_cancelled_call_is_room_again() {
+        let stop = Cancel::new().unwrap();
+        let (mut intake, outlet) = one(1);
+        intake.take(call("call", "s"));
+        let cancelling = std::thread::spawn(move || {
+            assert!(intake.take(cancel("cancel", "s", "1")));
+            (intake.wait_for_room(25, &stop), intake)
+        });
+        for expected in ["call", "cancel"] {
+            assert_eq!(id(&outlet.next_express().unwrap()), expected);
+        }
+        let worker = std::thread::spawn(move || outlet.next().map(|_| ()));
+        let (room, intake) = cancelling.join().unwrap();
+        assert_eq!(room, Some(1));
+        drop(intake);
+        assert_eq!(worker.join().unwrap(), None);
     }
 
     #[test] // W-44
     fn what_is_over_the_limit_is_kept_and_waited_for() {
-        let (mut intake, outlet) = queue(1, Cancel::new().unwrap());
+        let (mut intake, outlet) = one(1);
         let sender =
             std::thread::spawn(move || (0..5).all(|i| intake.take(call(&i.to_string(), "s"))));
         let order: Vec<String> =
@@ -537,9 +610,9 @@ mod tests {
     #[test]
     fn a_wait_for_room_ends_with_the_process() {
         let stop = Cancel::new().unwrap();
-        let (mut intake, _outlet) = queue(1, Cancel::new().unwrap());
+        let (mut intake, _outlet) = one(1);
         intake.take(call("a", "s"));
         stop.cancel();
-        assert_eq!(intake.wait_for_room(&stop), None);
+        assert_eq!(intake.wait_for_room(25, &stop), None);
     }
 }

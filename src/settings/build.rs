@@ -201,6 +201,7 @@ fn control_plane(
     let tunnel_id = tunnel_id(r);
     let organization_id = organization_id(r);
     let max_inflight = r.int(Id::MaxInflight);
+    let polls_in_flight = r.int(Id::PollsInFlight);
     let poll_timeout = r.duration(Id::PollTimeout);
     let guardrail = r.duration(Id::PollDeadlineGuardrail);
     check_poll_timing(r, poll_timeout.as_ref(), guardrail.as_ref());
@@ -216,6 +217,7 @@ fn control_plane(
         identity,
         http_proxy,
         max_inflight: usize::try_from(max_inflight?.0).ok()?,
+        polls_in_flight: usize::try_from(polls_in_flight?.0).ok()?,
         poll_timeout: poll_timeout?.0,
         poll_deadline_guardrail: guardrail?.0,
         poll_channels,

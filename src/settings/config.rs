@@ -58,6 +58,8 @@ pub struct ControlPlane {
     pub http_proxy: Option<ProxyUrl>,
     /// Most commands that are polled and not yet being forwarded, 1 to 10000.
     pub max_inflight: usize,
+    /// Polls that wait at the control plane at once, 1 to 4.
+    pub polls_in_flight: usize,
     /// How long the control plane may hold a poll open.
     pub poll_timeout: Duration,
     /// Added to `poll_timeout` for the deadline of the poll's HTTP exchange.

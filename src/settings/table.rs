@@ -21,6 +21,7 @@ pub enum Id {
     ControlPlaneClientKey,
     ControlPlaneHttpProxy,
     MaxInflight,
+    PollsInFlight,
     PollTimeout,
     PollDeadlineGuardrail,
     PollChannels,
@@ -497,6 +498,25 @@ pub const TABLE: &[Setting] = &[
         short: "Most commands held at once",
         long: "Size of the local queue of polled commands. When it is full, polling pauses.",
         example: "20",
+    },
+    Setting {
+        id: Id::PollsInFlight,
+        section: Section::ControlPlane,
+        key: "control_plane.polls_in_flight",
+        flag: "control-plane.polls-in-flight",
+        dashed: false,
+        env: &["MCP_TUNNEL_POLLS_IN_FLIGHT"],
+        kind: Kind::Int(1, 4),
+        default: "1",
+        short: "Polls that wait at the control plane at once",
+        long: "With one poll, a command that comes while the last poll's answer is under way \
+               waits for the next poll: up to one round trip to the control plane. A second \
+               poll takes it at once. Each costs a connection and a waiter at the service, and \
+               answers on two connections may overtake each other: if a client sends a \
+               notification and the next request of its session without waiting for the first \
+               to be accepted, the request may reach the server before it. The places of \
+               `control_plane.max_inflight_requests` are divided among the polls.",
+        example: "2",
     },
     Setting {
         id: Id::PollTimeout,

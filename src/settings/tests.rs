@@ -62,7 +62,7 @@ fn the_defaults_are_those_of_the_surface() {
     let c = good(&[], &BASE, "");
     let (cp, mcp) = (&c.control_plane, &c.mcp);
     assert_eq!(cp.base_url.origin(), "https://api.openai.com");
-    assert_eq!((cp.url_path.as_str(), cp.max_inflight), ("", 20));
+    assert_eq!((cp.url_path.as_str(), cp.max_inflight, cp.polls_in_flight), ("", 20, 1));
     assert_eq!(cp.poll_timeout, Duration::from_secs(30));
     assert_eq!(cp.poll_deadline_guardrail, Duration::from_secs(5));
     assert!(cp.poll_channels.is_none() && cp.extra_headers.is_empty() && cp.identity.is_none());

@@ -7,7 +7,7 @@ const KEEP_CAPACITY: usize = 1024 * 1024;
 
 /// One line of output, without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub enum Line<'a> {
     /// A line within the limit.
     Text(&'a [u8]),
     /// A line over the limit. It was skipped; `number` is the id of the call that it answers, if
@@ -21,7 +21,7 @@ pub(super) enum Line<'a> {
 /// Splits bytes into lines at `\n` alone (M-14): never at other line breaks of Unicode, which may
 /// stand inside JSON strings. A `\r` before the `\n` is tolerated.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     limit: usize,
     buffer: Vec<u8>,
     skimmed: Option<Skim>,

@@ -18,7 +18,7 @@ const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A message of a remote client, looked at once, before it is written to the child.
 #[derive(Debug)]
-pub(super) struct Outgoing<'a> {
+pub struct Outgoing<'a> {
     text: &'a str,
     ids: Vec<Range<usize>>,
     tokens: Vec<Range<usize>>,
@@ -34,7 +34,7 @@ pub(super) struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
     /// the last one counts as what the client meant, as most JSON readers see it. `None` if the
-    /// child might read an id or a token where this code sees none: see [`names_clearly`].
+    /// child might read an id or a token where this code sees none: see `names_clearly`.
     pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {
@@ -94,7 +94,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// A JSON text as the one line that stdio wants (M-13).
-pub(super) fn line(text: &str) -> Vec<u8> {
+pub fn line(text: &str) -> Vec<u8> {
     let mut bytes = json::compact(text).into_owned().into_bytes();
     bytes.push(b'\n');
     bytes
@@ -110,7 +110,7 @@ fn clear_root(text: &str) -> Option<Members<'_>> {
 
 /// A notification of a remote client as a line for the child, unchanged. `None` as in
 /// [`Outgoing::of`].
-pub(super) fn notification(text: &str) -> Option<Vec<u8>> {
+pub fn notification(text: &str) -> Option<Vec<u8>> {
     clear_root(text)?;
     Some(line(text))
 }
@@ -133,7 +133,7 @@ fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
 
 /// The request that a remote `notifications/cancelled` names; `None` if it names none, or the
 /// child might read another one.
-pub(super) fn cancelled_id(text: &str) -> Option<RpcId> {
+pub fn cancelled_id(text: &str) -> Option<RpcId> {
     let root = clear_root(text)?;
     for params in values(&root, "params") {
         names_clearly(&Members::of(params).ok()?, &["requestId"])?;
@@ -142,13 +142,13 @@ pub(super) fn cancelled_id(text: &str) -> Option<RpcId> {
 }
 
 /// A remote `notifications/cancelled` with the id that the child knows (M-21).
-pub(super) fn cancelled(text: &str, number: u64) -> Vec<u8> {
+pub fn cancelled(text: &str, number: u64) -> Vec<u8> {
     line(&replace(text, &["params", "requestId"], &number.to_string()))
 }
 
 /// Whom a notification of the child names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub enum Names {
     /// A call, by its progress token.
     Token(u64),
     /// A `subscriptions/listen` call.
@@ -162,7 +162,7 @@ pub(super) enum Names {
 }
 
 /// Reads whom a notification of the child names. `text` must be a message with `method`.
-pub(super) fn names(method: &str, text: &str) -> Names {
+pub fn names(method: &str, text: &str) -> Names {
     let last = |path: &[&str]| at(text, path).last().copied();
     let known = |value: Option<&str>, name: fn(u64) -> Names| {
         value.and_then(number).map_or(Names::Stranger, name)
@@ -178,7 +178,7 @@ pub(super) fn names(method: &str, text: &str) -> Names {
 }
 
 /// A notification of the child with the client's own token or id put back (M-1, M-23).
-pub(super) fn restore_notification(text: &str, names: &Names, id: &RpcId, token: &str) -> String {
+pub fn restore_notification(text: &str, names: &Names, id: &RpcId, token: &str) -> String {
     match names {
         Names::Token(_) => replace(text, &["params", "progressToken"], token),
         Names::Subscription(_) => {
@@ -192,7 +192,7 @@ pub(super) fn restore_notification(text: &str, names: &Names, id: &RpcId, token:
 /// A response of the child with the client's own id put back (M-1), and with the subscription id
 /// too where `listen` says that it is the closing result of a subscription (M-23). `None` if it
 /// has neither a result nor an error.
-pub(super) fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<String> {
+pub fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<String> {
     let root = Members::of(text).ok()?;
     if !root.has("result") && !root.has("error") {
         return None;
@@ -210,13 +210,13 @@ pub(super) fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<S
 }
 
 /// Whether a response has a result.
-pub(super) fn has_result(text: &str) -> bool {
+pub fn has_result(text: &str) -> bool {
     Members::of(text).is_ok_and(|root| root.has("result") && !root.has("error"))
 }
 
 /// The id or token that the child sent back, if it can be one of our numbers. A child may spell
 /// `7` as `7.0`; a string is never one of ours.
-pub(super) fn number(json: &str) -> Option<u64> {
+pub fn number(json: &str) -> Option<u64> {
     /// Integers below this are exact in a double, as JSON readers of other languages have them.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     json.parse().ok().or_else(|| {
@@ -227,7 +227,7 @@ pub(super) fn number(json: &str) -> Option<u64> {
 
 /// What the answer to `server/discover` says of the child (M-18): whether it speaks the modern
 /// protocol. Any other error, and any other result, is that of an older server.
-pub(super) fn discover_answer_is_modern(text: &str, error_code: Option<i64>) -> bool {
+pub fn discover_answer_is_modern(text: &str, error_code: Option<i64>) -> bool {
     match error_code {
         Some(code) => is_modern_error(code),
         None => !at(text, &["result", "supportedVersions"]).is_empty(),
@@ -241,7 +241,7 @@ fn is_modern_error(code: i64) -> bool {
 }
 
 /// The HTTP status of an answer that came over stdio (M-53, mcp.md section 5).
-pub(super) fn status(modern: bool, error_code: Option<i64>) -> u16 {
+pub fn status(modern: bool, error_code: Option<i64>) -> u16 {
     match error_code {
         Some(-32601) if modern => 404,
         Some(code) if modern && is_modern_error(code) => 400,
