@@ -26,13 +26,8 @@ pub struct ControlPlane {
 /// A terminal answer.
 pub struct Answered {
     /// From the writing of the poll answer to the last byte of the response POST.
-<<<<<<< HEAD
-    pub since_handed_out: Duration,
-    /// From the queueing of the command, as its client sees it.
-=======
     pub latency: Duration,
     /// From the moment the command was there to be handed out.
->>>>>>> main
     pub since_queued: Duration,
     /// Its `resp_json`.
     pub message: String,
@@ -49,12 +44,8 @@ struct Shared {
 #[derive(Default)]
 struct Tunnel {
     queue: VecDeque<Queued>,
-<<<<<<< HEAD
-    /// Commands in the tunnel's hands: when they were queued and handed out.
-=======
->>>>>>> main
     handed_out: HashMap<String, (Instant, Instant)>,
-    polls: u64,
+    first_poll: Option<Instant>,
 }
 
 struct Queued {
@@ -91,9 +82,9 @@ impl ControlPlane {
         }
     }
 
-    /// How many polls a tunnel has begun.
-    pub fn polls(&self, tunnel: &str) -> u64 {
-        self.shared.lock().get(tunnel).map_or(0, |tunnel| tunnel.polls)
+    /// When a tunnel first polled.
+    pub fn first_poll(&self, tunnel: &str) -> Option<Instant> {
+        self.shared.lock().get(tunnel)?.first_poll
     }
 
     /// Queues one command. `message` is its JSON-RPC text.
@@ -152,33 +143,23 @@ impl Shared {
         let limit = number("limit").unwrap_or(1) as usize;
         let wait = Duration::from_millis(number("timeout_ms").unwrap_or(0));
         let mut tunnels = self.lock();
-        tunnels.entry(tunnel.to_owned()).or_default().polls += 1;
+        tunnels.entry(tunnel.to_owned()).or_default().first_poll.get_or_insert_with(Instant::now);
         let empty = |tunnels: &mut HashMap<String, Tunnel>| tunnels[tunnel].queue.is_empty();
         let waited = self.arrived.wait_timeout_while(tunnels, wait, empty);
         let mut tunnels = waited.unwrap_or_else(|e| e.into_inner()).0;
-        let Some(Tunnel { queue, handed_out, .. }) = tunnels.get_mut(tunnel) else {
+        let Some(queue) = tunnels.get_mut(tunnel) else {
             return exchange.respond(500, &[], b"");
         };
-        let count = limit.min(queue.len());
+        let count = limit.min(queue.queue.len());
         if count == 0 {
             drop(tunnels);
             return exchange.respond(204, &[], b"");
         }
-<<<<<<< HEAD
-        let now = Instant::now();
-        let mut commands = Vec::with_capacity(count);
-        for queued in queue.drain(..count) {
-            handed_out.insert(queued.id, (queued.at, now));
-            commands.push(queued.command);
-        }
-        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
-=======
         let batch: Vec<Queued> = queue.queue.drain(..count).collect();
         let commands: Vec<&str> = batch.iter().map(|queued| queued.command.as_str()).collect();
         let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
         let now = Instant::now();
         queue.handed_out.extend(batch.into_iter().map(|queued| (queued.id, (queued.at, now))));
->>>>>>> main
         drop(tunnels);
         exchange.respond(200, &[("Content-Type", "application/json")], body.as_bytes())
     }
@@ -204,11 +185,7 @@ impl Shared {
                 serde_json::from_str::<Vec<String>>(values).ok()?.into_iter().next()
             });
             Some(Answered {
-<<<<<<< HEAD
-                since_handed_out: arrived - handed_out,
-=======
                 latency: arrived - handed_out,
->>>>>>> main
                 since_queued: arrived - queued,
                 message: members.get("resp_json").unwrap_or("").to_owned(),
                 session,

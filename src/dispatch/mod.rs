@@ -4,6 +4,7 @@
 //! thread until its last answer is posted, and it is always answered unless the protocol forbids
 //! it: after its deadline nothing is posted (W-57).
 
+mod lanes;
 pub mod pool;
 pub mod queue;
 pub mod stats;

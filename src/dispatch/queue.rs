@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
+use super::lanes::{Lanes, Taken};
 use crate::control_plane::Sink;
 use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
@@ -76,8 +77,7 @@ pub struct Intake {
 }
 
 struct Entrance {
-    calls: Sender<Place>,
-    express: Sender<Queued>,
+    lanes: Arc<Lanes<Place, Queued>>,
     freed: Receiver<()>,
     tell_freed: Sender<()>,
     capacity: usize,
@@ -99,8 +99,7 @@ struct Inner {
 /// A worker's end.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    calls: Receiver<Place>,
-    express: Receiver<Queued>,
+    lanes: Arc<Lanes<Place, Queued>>,
     freed: Sender<()>,
 }
 
@@ -109,14 +108,12 @@ pub struct Outlet {
 /// than it was asked for (W-44).
 pub fn queue(capacity: usize, polls: usize, end: Cancel) -> (Vec<Intake>, Outlet) {
     let (capacity, polls) = (capacity.max(1), polls.max(1));
-    let (calls, calls_out) = bounded(capacity);
-    let (express, express_out) = bounded(capacity);
+    let lanes = Arc::new(Lanes::new(capacity));
     let (tell_freed, freed) = bounded(1);
-    let outlet = Outlet { calls: calls_out, express: express_out, freed: tell_freed.clone() };
+    let outlet = Outlet { lanes: Arc::clone(&lanes), freed: tell_freed.clone() };
     let share = capacity.div_ceil(polls);
     let inner = Mutex::default();
-    let entrance =
-        Arc::new(Entrance { calls, express, freed, tell_freed, capacity, share, end, inner });
+    let entrance = Arc::new(Entrance { lanes, freed, tell_freed, capacity, share, end, inner });
     let intakes = (0..polls).map(|_| Intake { entrance: Arc::clone(&entrance), asked: 0 });
     (intakes.collect(), outlet)
 }
@@ -126,35 +123,25 @@ impl Outlet {
     /// lanes are empty.
     pub fn next(&self) -> Option<Queued> {
         loop {
-            let call = match self.express.try_recv() {
-                Ok(queued) => return Some(self.freed(queued)),
-                Err(TryRecvError::Empty) => select! {
-                    recv(self.express) -> queued => match queued {
-                        Ok(queued) => return Some(self.freed(queued)),
-                        Err(_) => self.calls.recv(),
-                    },
-                    recv(self.calls) -> call => match call {
-                        Ok(call) => Ok(call),
-                        Err(_) => return self.next_express(),
-                    },
-                },
-                Err(TryRecvError::Disconnected) => self.calls.recv(),
+            // A place without its call was left by a cancel; it is free all the same.
+            let queued = match self.freed(self.lanes.next()?) {
+                Taken::Express(queued) => Some(queued),
+                Taken::Call(place) => take(place),
             };
-            // One that is not there any more was cancelled; its place is free all the same.
-            if let Some(queued) = self.freed(take(call.ok()?)) {
-                return Some(queued);
+            if queued.is_some() {
+                return queued;
             }
         }
     }
 
     /// The next command of the express lane alone.
     pub fn next_express(&self) -> Option<Queued> {
-        Some(self.freed(self.express.recv().ok()?))
+        Some(self.freed(self.lanes.next_express()?))
     }
 
     /// Commands waiting in both lanes.
     pub fn len(&self) -> usize {
-        self.calls.len() + self.express.len()
+        self.lanes.len()
     }
 
     /// Whether no command waits.
@@ -185,7 +172,7 @@ impl Entrance {
     /// Keeps as much room as there is, at most `most`.
     fn keep_room(&self, most: usize) -> usize {
         let mut inner = self.lock();
-        let taken = self.calls.len() + self.express.len() + inner.asked;
+        let taken = self.lanes.len() + inner.asked;
         let room = self.capacity.saturating_sub(taken);
         let kept = room.min(most).min(self.share);
         inner.asked += kept;
@@ -217,22 +204,22 @@ impl Entrance {
         drop(inner);
         if let Some(withdrawn) = withdrawn {
             queued.errand = Errand::Spent;
-            if !self.send(&self.express, withdrawn) {
+            if !self.lanes.push_express(withdrawn, &self.end) {
                 return false;
             }
         }
         if express {
-            return self.send(&self.express, queued);
+            return self.lanes.push_express(queued, &self.end);
         }
         *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
-        self.send(&self.calls, place)
+        self.lanes.push_call(place, &self.end)
     }
+}
 
-    fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
-        select! {
-            send(lane, what) -> sent => sent.is_ok(),
-            recv(self.end.channel()) -> _ => false,
-        }
+/// With the last poll thread nothing more comes.
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.lanes.close();
     }
 }
 
