@@ -16,6 +16,7 @@ mod output;
 mod preflight;
 mod profiles;
 pub mod run;
+mod runtimes;
 mod samples;
 pub mod stub;
 mod topics;

@@ -465,7 +465,8 @@ fn one_per_channel(
             |by: &Source| format!("not used: {by} sets another server for the channel `{channel}`");
         match earlier.rank().cmp(&source.rank()) {
             Ordering::Equal => {
-                let message = format!("the channel `{channel}` has two servers, also {earlier}");
+                let message =
+                    format!("the channel `{channel}` has two servers (the other: {earlier})");
                 r.wrong(*id, source, message);
             }
             Ordering::Greater => r.warn(*id, source, overridden(earlier)),
