@@ -92,7 +92,13 @@ fn complain_about(problems: &[Problem]) {
 
 /// A client of a command for one or two exchanges over plain HTTP.
 fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
-    ClientConfig { trust: None, unix_socket, idle: Duration::ZERO, linger: None }
+    ClientConfig {
+        trust: None,
+        unix_socket,
+        idle: Duration::ZERO,
+        linger: None,
+        secrets_keep_path: false,
+    }
 }
 
 /// The configuration that the command was given.

@@ -19,7 +19,7 @@ use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
-use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
+use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::header_value;
 use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
@@ -352,6 +352,7 @@ pub(super) fn access(
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         trust,
+        unix_socket: control_plane.unix_socket.clone(),
     })
     .map_err(|e| e.to_string())
 }
@@ -376,7 +377,10 @@ pub(super) fn binding(
             uri(&http.url.full())?,
             http.unix_socket.clone(),
             trust.cloned(),
-            fixed_headers(&config.mcp.extra_headers)?,
+            FixedHeaders {
+                always: fixed_headers(&config.mcp.extra_headers)?,
+                discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
+            },
         )),
         Target::Stdio { argv } => Binding::Stdio(
             StdioChannel::start(StdioConfig {

@@ -143,7 +143,13 @@ impl Admin {
             headers.insert(HeaderName::from_static(name), value);
         }
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
-        let config = ClientConfig { trust, unix_socket: None, idle: Duration::ZERO, linger: None };
+        let config = ClientConfig {
+            trust,
+            unix_socket: None,
+            idle: Duration::ZERO,
+            linger: None,
+            secrets_keep_path: false,
+        };
         let client = Client::new(config, cancel);
         Ok(Self { origin, prefix: clean_path(url_path), headers, client })
     }

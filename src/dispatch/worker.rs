@@ -194,7 +194,7 @@ impl Worker {
             Err(CallError::OlderServer) => {
                 // A code of the stateless era here would be taken for the server's own (M-52).
                 let text = "this MCP server speaks a protocol revision with sessions: initialize";
-                (400, Headers::new(), error_json(Some(id), -32600, text, None))
+                (400, Headers::new(), error_json(Some(id), INTERNAL_ERROR, text, None))
             }
             Err(error) => {
                 let (failure, headers) = self.failure(command, error)?;
@@ -366,7 +366,7 @@ impl Worker {
             // Another client may have answered it, which is worth a look (W-64).
             Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
-            _ => (log::Level::Info, "command dropped: its response deadline has passed"),
+            _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };
         log::log!(
             level,

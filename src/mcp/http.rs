@@ -36,11 +36,21 @@ const IDLE: Duration = Duration::from_secs(3);
 /// and a worker waits for them.
 const COURTESY_LIMIT: Duration = Duration::from_secs(2);
 
+/// Headers of the operator's for one server, marked sensitive: they go to its URL alone (F-46).
+#[derive(Debug, Clone, Default)]
+pub struct FixedHeaders {
+    /// With every request.
+    pub always: Vec<(HeaderName, HeaderValue)>,
+    /// With those that the tunnel makes itself to find out about the server; they beat the
+    /// others (F-47).
+    pub discovery: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// One HTTP server and the channel that it serves; shared by all workers.
 pub struct HttpBinding {
     url: Uri,
     client: ClientConfig,
-    fixed: Vec<(HeaderName, HeaderValue)>,
+    fixed: FixedHeaders,
     state: Arc<ServerState>,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
@@ -60,16 +70,17 @@ impl fmt::Debug for HttpBinding {
 }
 
 impl HttpBinding {
-    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go with
-    /// every request to it (F-46).
+    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go
+    /// with the requests to it.
     pub fn new(
         channel: ChannelName,
         url: Uri,
         unix_socket: Option<PathBuf>,
         trust: Option<Trust>,
-        fixed: Vec<(HeaderName, HeaderValue)>,
+        fixed: FixedHeaders,
     ) -> Arc<Self> {
-        let client = ClientConfig { trust, unix_socket, idle: IDLE, linger: None };
+        let client =
+            ClientConfig { trust, unix_socket, idle: IDLE, linger: None, secrets_keep_path: true };
         let state = Arc::new(ServerState::new(channel));
         Arc::new(Self { url, client, fixed, state, running: Mutex::default() })
     }
@@ -105,7 +116,21 @@ impl HttpBinding {
     /// The way to this server for one thread; `cancel` ends its exchanges.
     pub fn hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
         let client = RefCell::new(self.revocable_client(&cancel));
-        HttpHop { binding: Arc::clone(self), cancel, client, open: RefCell::new(None) }
+        let fixed = self.fixed.always.clone();
+        HttpHop { binding: Arc::clone(self), cancel, client, fixed, open: RefCell::new(None) }
+    }
+
+    /// The way for requests that the tunnel makes itself, to find out about the server.
+    pub fn discovery_hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
+        let mut hop = self.hop(cancel);
+        // Of one name the last counts.
+        hop.fixed.extend_from_slice(&self.fixed.discovery);
+        hop
+    }
+
+    /// Whether connections go to a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.client.unix_socket.is_some()
     }
 
     /// A client whose exchange can be ended alone. Without a descriptor for that (`None`) it ends
@@ -136,6 +161,7 @@ pub struct HttpHop {
     cancel: Cancel,
     /// With the switch that ends its exchange alone.
     client: RefCell<(Client, Option<Cancel>)>,
+    fixed: Vec<(HeaderName, HeaderValue)>,
     /// The stream of the last answer, whose end may not have arrived yet.
     open: RefCell<Option<Reply>>,
 }
@@ -169,7 +195,7 @@ impl HttpHop {
         };
         let exchange = Exchange {
             id,
-            headers: headers::for_message(message, command, &self.binding.fixed),
+            headers: headers::for_message(message, command, &self.fixed),
             bounds,
             modern: headers::modern_version(message).is_some(),
         };
@@ -226,9 +252,10 @@ impl HttpHop {
         command: &Headers,
         bounds: &Bounds,
     ) -> Result<Receipt, CallError> {
-        let headers = headers::for_message(message, command, &self.binding.fixed);
+        let headers = headers::for_message(message, command, &self.fixed);
         let reply = self.post(message.text(), headers, bounds.limit)?;
         let status = reply.status.as_u16();
+        self.seen(status);
         let received = headers::received(&reply.headers);
         reply.drain();
         if !(200..300).contains(&status) {
@@ -244,8 +271,9 @@ impl HttpHop {
 
     /// Ends the session that the command's headers name (F-54). Any status is an answer.
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
-        let headers = headers::for_termination(command, &self.binding.fixed);
+        let headers = headers::for_termination(command, &self.binding.fixed.always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
+        self.binding.state.answered();
         let receipt =
             Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
         reply.drain();
@@ -263,25 +291,21 @@ impl HttpHop {
         body: Option<&[u8]>,
         limit: Instant,
     ) -> Result<Reply, CallError> {
-        let sent = self.client.borrow().0.send(&Outgoing {
-            method,
-            uri: &self.binding.url,
-            headers,
-            body,
-            limit,
-        });
-        match sent {
-            Ok(reply) if reply.status.is_server_error() => {
-                let status = reply.status.as_u16();
+        self.client
+            .borrow()
+            .0
+            .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// What an answer to a message tells of the server.
+    fn seen(&self, status: u16) {
+        match status {
+            500.. => {
                 let origin = self.binding.origin();
                 self.binding.state.failed(&format!("{origin} answers with status {status}"));
-                Ok(reply)
             }
-            Ok(reply) => {
-                self.binding.state.answered();
-                Ok(reply)
-            }
-            Err(error) => Err(self.failed(&error)),
+            _ => self.binding.state.answered(),
         }
     }
 
@@ -303,12 +327,14 @@ impl HttpHop {
         let received = headers::received(&reply.headers);
         if !(200..300).contains(&status) {
             let refused = refusal(exchange.id, status, received, reply);
-            if refused.is_ok() {
+            match refused {
                 // An MCP error is the server's own word, whatever its status.
-                self.binding.state.answered();
+                Ok(_) => self.binding.state.answered(),
+                Err(_) => self.seen(status),
             }
             return refused;
         }
+        self.binding.state.answered();
         let answered = match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
             media if is_json(media) => self.body(exchange, reply).map(|json| Answer {

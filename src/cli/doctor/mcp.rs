@@ -100,6 +100,7 @@ fn get(http: &HttpTarget, trust: Option<&Trust>, path: &str) -> Result<(u16, Str
             unix_socket: http.unix_socket.clone(),
             idle: Duration::ZERO,
             linger: None,
+            secrets_keep_path: true,
         },
         cancel,
     );
