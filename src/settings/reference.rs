@@ -207,6 +207,22 @@ fn non_blank<'t>(text: &'t str, path: &str) -> Result<&'t str, Wrong> {
     if text.trim().is_empty() { Err(format!("`file:{path}`: the file is empty")) } else { Ok(text) }
 }
 
+/// Largest PEM file that is read, in bytes: a system's whole trust store is a tenth of it.
+const MAX_PEM: u64 = 4 * 1024 * 1024;
+
+/// The bytes of a PEM file.
+///
+/// # Errors
+/// If it can not be read, or is larger than any such file is.
+pub fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_PEM + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PEM {
+        return Err(std::io::Error::other(format!("it is larger than {MAX_PEM} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// An I/O error in plain words, without the number.
 pub fn text_of(e: &std::io::Error) -> String {
     let text = e.to_string();
