@@ -414,6 +414,7 @@ fn the_default_host_becomes_the_one_for_client_certificates() {
     only(&bad_base(&[], &env[..1], ""), "`control_plane.client_key` is missing");
     only(&bad_base(&[], &[env[1], ("CONTROL_PLANE_CLIENT_CERT", key)], ""), "no certificate");
     only(&bad_base(&[], &[("CA_BUNDLE", key)], ""), "no certificate");
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
