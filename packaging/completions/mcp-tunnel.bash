@@ -30,34 +30,23 @@ _mcp_tunnel() {
             'mcp-tunnel admin tunnels list') path='mcp-tunnel admin tunnels list' ;;
             'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
             'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
+            'mcp-tunnel runtimes') path='mcp-tunnel runtimes' ;;
+            'mcp-tunnel runtimes connect') path='mcp-tunnel runtimes connect' ;;
+            'mcp-tunnel runtimes list') path='mcp-tunnel runtimes list' ;;
+            'mcp-tunnel runtimes status') path='mcp-tunnel runtimes status' ;;
+            'mcp-tunnel runtimes stop') path='mcp-tunnel runtimes stop' ;;
+            'mcp-tunnel runtimes rm') path='mcp-tunnel runtimes rm' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
+            'mcp-tunnel dev') path='mcp-tunnel dev' ;;
+            'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
         esac
     done
     COMPREPLY=()
     case "$prev" in
-        --config | \
-        --profile-file | \
-        --profile-dir | \
-        --ca-bundle | \
-        --control-plane.client-cert | \
-        --control-plane.client-key | \
-        --mcp.client-cert | \
-        --mcp.client-key | \
-        --log.file | \
-        --health.unix-socket | \
-        --health.url-file | \
-        --pid.file | \
-        --url-file | \
-        --unix-socket | \
-        --pid-file | \
-        --output | \
-        --control-plane-url-path | \
-        --from-file | \
-        -c)
-            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-            return
-            ;;
+        --embedded-mcp-listen-addr | \
+        --embedded-mcp-server-name | \
+        --embedded-mcp-server-version | \
         --profile | \
         --http-proxy | \
         --control-plane.base-url | \
@@ -106,8 +95,33 @@ _mcp_tunnel() {
         --organization-id | \
         --workspace-id | \
         --admin-key | \
-        --tenant-id)
+        --tenant-id | \
+        --alias | \
+        --runtime-api-key)
             :
+            return
+            ;;
+        --config | \
+        --profile-file | \
+        --profile-dir | \
+        --ca-bundle | \
+        --control-plane.client-cert | \
+        --control-plane.client-key | \
+        --control-plane.unix-socket | \
+        --mcp.client-cert | \
+        --mcp.client-key | \
+        --log.file | \
+        --health.unix-socket | \
+        --health.url-file | \
+        --pid.file | \
+        --url-file | \
+        --unix-socket | \
+        --pid-file | \
+        --output | \
+        --control-plane-url-path | \
+        --from-file | \
+        -c)
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
             ;;
         --harpoon.additional-transport)
@@ -138,6 +152,7 @@ _mcp_tunnel() {
         --control-plane.client-cert
         --control-plane.client-key
         --control-plane.http-proxy
+        --control-plane.unix-socket
         --control-plane.max-inflight
         --control-plane.polls-in-flight
         --control-plane.poll-timeout
@@ -179,8 +194,8 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub --help" ;;
-        'mcp-tunnel run') words="--help $settings" ;;
+        'mcp-tunnel') words="run config doctor health init profiles admin runtimes help mcp-stub dev --help" ;;
+        'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
@@ -204,8 +219,16 @@ _mcp_tunnel() {
         'mcp-tunnel admin tunnels list') words="--help --organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels update') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel runtimes') words="connect list status stop rm --help" ;;
+        'mcp-tunnel runtimes connect') words="--help --alias --tunnel-id --mcp-server-url --mcp-command --runtime-api-key --force --profile-dir --json" ;;
+        'mcp-tunnel runtimes list') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes status') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes stop') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes rm') words="--help --profile-dir --json" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
+        'mcp-tunnel dev') words="mcp-stub --help" ;;
+        'mcp-tunnel dev mcp-stub') words="--help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

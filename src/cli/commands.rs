@@ -7,7 +7,7 @@ use super::command::{Accepts, Command, Flag, Invocation};
 use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
-use super::{admin, config, help_command, profiles, run_command};
+use super::{admin, config, help_command, profiles, run_command, runtimes};
 use crate::settings::Id;
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
@@ -64,12 +64,33 @@ pub const ROOT: Command = Command {
     run: no_command,
     children: &[
         Command {
-            name: "run",
+            name: RUN,
             short: "Run the tunnel",
             long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
                    environment and a configuration file, in this order.",
             words: &[],
-            flags: &[],
+            flags: &[
+                Flag {
+                    name: "embedded-mcp-stub",
+                    metavar: "",
+                    short: "Serve the small built-in MCP server",
+                },
+                Flag {
+                    name: "embedded-mcp-listen-addr",
+                    metavar: "HOST:PORT",
+                    short: "Where it listens [127.0.0.1:0]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-name",
+                    metavar: "NAME",
+                    short: "What it calls itself [mcp-stub]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-version",
+                    metavar: "VERSION",
+                    short: "Its version [0.1.0]",
+                },
+            ],
             settings: Accepts::All,
             example: "CONTROL_PLANE_TUNNEL_ID=tunnel_... CONTROL_PLANE_API_KEY=... \\\n    \
                       mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
@@ -340,7 +361,8 @@ pub const ROOT: Command = Command {
                         words: &[],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
-                        example: "mcp-tunnel admin tunnels create --name demo --description Demo \\\n    --organization-id org-1",
+                        example: "mcp-tunnel admin tunnels create --name demo \\\n    \
+                                  --description Demo --organization-id org-1",
                         children: &[],
                         run: admin::create,
                     },
@@ -369,7 +391,8 @@ pub const ROOT: Command = Command {
                     Command {
                         name: "update",
                         short: "Change a tunnel",
-                        long: "Changes what is given. A list of organizations or workspaces replaces the old one; an empty one clears it.",
+                        long: "Changes what is given. A list of organizations or workspaces \
+                               replaces the old one; an empty one clears it.",
                         words: &["ID"],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
@@ -396,6 +419,94 @@ pub const ROOT: Command = Command {
             }],
         },
         Command {
+            name: "runtimes",
+            short: "Daemons without a service manager",
+            long: "Starts and watches daemons of a user, each with a profile that names its pid \
+                   file, URL file and log. On Linux let systemd do it: it restarts them, keeps \
+                   their log and starts them at boot (`systemctl enable --now mcp-tunnel`).",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel runtimes list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "connect",
+                    short: "Start a daemon, and make its profile if there is none",
+                    long: "Needs the flags the first time only. Exit code 0 if the daemon is \
+                           live, 2 if not.",
+                    words: &["[ALIAS]"],
+                    flags: &[
+                        Flag {
+                            name: "alias",
+                            metavar: "ALIAS",
+                            short: "The alias, in place of the word",
+                        },
+                        TUNNEL_ID,
+                        MCP_SERVER_URL,
+                        MCP_COMMAND,
+                        Flag {
+                            name: "runtime-api-key",
+                            metavar: "REF",
+                            short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+                        },
+                        FORCE,
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes connect demo --tunnel-id tunnel_... \\\n    \
+                              --mcp-command 'mcp-tunnel mcp-stub'",
+                    children: &[],
+                    run: runtimes::connect,
+                },
+                Command {
+                    name: "list",
+                    short: "List the daemons and their states",
+                    long: "Prints alias, state and tunnel of each.",
+                    words: &[],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes list",
+                    children: &[],
+                    run: runtimes::list,
+                },
+                Command {
+                    name: "status",
+                    short: "Show the state of a daemon",
+                    long: "States are stopped, starting, healthy and ready.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes status demo",
+                    children: &[],
+                    run: runtimes::status,
+                },
+                Command {
+                    name: "stop",
+                    short: "Stop a daemon",
+                    long: "Sends SIGTERM and waits for the end. Exit code 2 if it does not end.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes stop demo",
+                    children: &[],
+                    run: runtimes::stop,
+                },
+                Command {
+                    name: "rm",
+                    short: "Remove a daemon's profile and files",
+                    long: "Refused while it runs. The tunnel itself stays.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes rm demo",
+                    children: &[],
+                    run: runtimes::remove,
+                },
+            ],
+        },
+        Command {
             name: "help",
             short: "Explain a command or a topic",
             long: "Prints help on a command, or on one of the topics that `mcp-tunnel -h` lists.",
@@ -417,8 +528,32 @@ pub const ROOT: Command = Command {
             children: &[],
             run: no_command,
         },
+        Command {
+            name: "dev",
+            short: "Servers for trying out",
+            long: "Not for production.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+            run: no_command,
+            children: &[Command {
+                name: STUB,
+                short: "The small MCP server over Streamable HTTP",
+                long: "",
+                words: &[],
+                flags: &[],
+                settings: Accepts::Nothing,
+                example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+                children: &[],
+                run: no_command,
+            }],
+        },
     ],
 };
+
+/// Its help lists the settings.
+pub const RUN: &str = "run";
 
 /// Reads its arguments itself.
 pub const STUB: &str = "mcp-stub";
