@@ -40,6 +40,10 @@ const SETTLE: Duration = Duration::from_secs(120);
 const ATTEMPT: [(&str, &str); 2] =
     [("CONTROL_PLANE_POLL_TIMEOUT", "2s"), ("CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL", "8s")];
 
+/// Processes of the two stdio channels: one of them serves clients of both eras, each with a child
+/// of its own.
+const CHILDREN: [usize; 2] = [2, 1];
+
 /// Connections that may lie idle or not at the moment of counting: every worker can have one to
 /// the control plane and one to each of two HTTP servers.
 const SOCKETS_SLACK: usize = 3 * WORKERS;
@@ -156,7 +160,8 @@ impl Soak {
                 ["mcp-stub", "child.py"].map(|what| children(self.tunnel.program.pid(), what));
             let (ready, why) = self.tunnel.page("/readyz");
             let over = lost.is_empty() && work == [0.0, 0.0];
-            if over && servers.iter().all(|servers| servers.len() == 1) && ready == 200 {
+            let running = [servers[0].len(), servers[1].len()];
+            if over && running == CHILDREN && ready == 200 {
                 return;
             }
             assert!(
