@@ -21,9 +21,9 @@
 //!
 //! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
 //! `control_plane` and `mcp`, both of those call `net` and `wire`; `settings`, `wire`, `net`,
-//! `httpd` and `stats` call nobody but `wire` and `secret`. `ops` reads the counters and state
-//! cells that the others own; nobody waits for `ops`. The relay shares `wire`, `httpd` and
-//! `stats` with the daemon, and nothing else.
+//! `httpd` and `stats` call nobody but `wire` and `secret` (`httpd` also borrows the switch
+//! [`net::Cancel`]). `ops` reads the counters and state cells that the others own; nobody waits
+//! for `ops`. The relay shares `wire`, `httpd` and `stats` with the daemon, and nothing else.
 
 pub mod cli;
 pub mod control_plane;

@@ -435,6 +435,33 @@ fn a_modern_child_is_asked_once_and_its_errors_have_their_status() {
     assert!(!seen.iter().any(|line| line.contains(r#""q""#)), "{seen:?}");
 }
 
+#[test] // M-18, mcp.md section 9
+fn a_server_of_both_eras_serves_clients_of_both() {
+    let fixture = start("either", quick());
+    let modern = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"do","params":{{"steps":[["answer",{{"era":2026}}]],{MODERN}}}}}"#
+    );
+    assert!(fixture.request("", &modern).unwrap().json.contains("2026"));
+    let answer = fixture.request("a", &initialize_text("1", "2025-06-18")).unwrap();
+    assert!(answer.json.contains("result"), "{}", answer.json);
+    fixture.run("a", "2", r#"["answer"]"#).unwrap();
+    assert!(fixture.request("", &modern).unwrap().json.contains("2026"));
+    let status = fixture.channel.status();
+    assert_eq!((status.restarts, fixture.channel.stats().starts.get()), (0, 2));
+    // The second child is looked after like the first.
+    assert_eq!(failed(fixture.run("a", "3", r#"["exit",1]"#)), FailureKind::Eof);
+    fixture.run("a", "4", r#"["answer"]"#).unwrap();
+}
+
+#[test] // M-20
+fn a_server_of_both_eras_that_has_begun_with_the_older_one_stays_with_it() {
+    let fixture = start("either", quick());
+    fixture.request("a", &initialize_text("1", "2025-06-18")).unwrap();
+    let modern = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{{MODERN}}}}}"#);
+    assert!(matches!(fixture.request("", &modern), Err(CallError::OlderServer)));
+    assert_eq!(fixture.channel.stats().starts.get(), 1);
+}
+
 #[test] // M-23
 fn a_subscription_is_known_to_its_client_by_its_own_id() {
     let changed = |id: &str| {

@@ -10,6 +10,7 @@ _mcp_tunnel() {
             'mcp-tunnel config') path='mcp-tunnel config' ;;
             'mcp-tunnel config check') path='mcp-tunnel config check' ;;
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
+            'mcp-tunnel doctor') path='mcp-tunnel doctor' ;;
             'mcp-tunnel health') path='mcp-tunnel health' ;;
             'mcp-tunnel init') path='mcp-tunnel init' ;;
             'mcp-tunnel profiles') path='mcp-tunnel profiles' ;;
@@ -22,6 +23,13 @@ _mcp_tunnel() {
             'mcp-tunnel profiles samples') path='mcp-tunnel profiles samples' ;;
             'mcp-tunnel profiles samples list') path='mcp-tunnel profiles samples list' ;;
             'mcp-tunnel profiles samples show') path='mcp-tunnel profiles samples show' ;;
+            'mcp-tunnel admin') path='mcp-tunnel admin' ;;
+            'mcp-tunnel admin tunnels') path='mcp-tunnel admin tunnels' ;;
+            'mcp-tunnel admin tunnels create') path='mcp-tunnel admin tunnels create' ;;
+            'mcp-tunnel admin tunnels get') path='mcp-tunnel admin tunnels get' ;;
+            'mcp-tunnel admin tunnels list') path='mcp-tunnel admin tunnels list' ;;
+            'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
+            'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
         esac
@@ -93,7 +101,13 @@ _mcp_tunnel() {
         --mcp-command | \
         --control-plane-base-url | \
         --control-plane-api-key-ref | \
-        --health-listen-addr)
+        --health-listen-addr | \
+        --name | \
+        --description | \
+        --organization-id | \
+        --workspace-id | \
+        --admin-key | \
+        --tenant-id)
             :
             return
             ;;
@@ -110,27 +124,90 @@ _mcp_tunnel() {
             return
             ;;
     esac
-    local words=
+    local words= settings='
+        --config
+        --profile
+        --profile-file
+        --profile-dir
+        --ca-bundle
+        --http-proxy
+        --control-plane.base-url
+        --control-plane.url-path
+        --control-plane.tunnel-id
+        --control-plane.organization-id
+        --control-plane.api-key
+        --control-plane.client-cert
+        --control-plane.client-key
+        --control-plane.http-proxy
+        --control-plane.unix-socket
+        --control-plane.max-inflight
+        --control-plane.polls-in-flight
+        --control-plane.poll-timeout
+        --control-plane.poll-deadline-guardrail
+        --control-plane.poll-channel
+        --control-plane.extra-headers
+        --mcp.server-url
+        --mcp.command
+        --mcp.http-proxy
+        --mcp.client-cert
+        --mcp.client-key
+        --mcp.extra-headers
+        --mcp.discovery-extra-headers
+        --mcp.startup-wait-timeout
+        --mcp.connection-max-ttl
+        --mcp.max-concurrent-requests
+        --harpoon.target
+        --harpoon.allow-plaintext-http
+        --harpoon.max-response-bytes
+        --harpoon.max-redirects
+        --harpoon.http-proxy
+        --harpoon.additional-transport
+        --harpoon.hosts-include-suffix
+        --harpoon.hosts-include-regex
+        --harpoon.hosts-include-loopback
+        --harpoon.hosts-include-private
+        --harpoon.capture-payloads
+        --log.level
+        --log.format
+        --log.file
+        --log.http-raw-unsafe
+        --health.listen-addr
+        --health.unix-socket
+        --health.url-file
+        --pid.file
+        --shutdown-grace
+        --allow-remote-ui
+        --open-web-ui
+        --admin-ui.log-buffer-events
+        --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words='run config health init profiles help mcp-stub --help' ;;
-        'mcp-tunnel run') words='--config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.unix-socket --control-plane.max-inflight --control-plane.polls-in-flight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
-        'mcp-tunnel config') words='check show --help' ;;
-        'mcp-tunnel config check') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.unix-socket --control-plane.max-inflight --control-plane.polls-in-flight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
-        'mcp-tunnel config show') words='--json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.unix-socket --control-plane.max-inflight --control-plane.polls-in-flight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
-        'mcp-tunnel health') words='--url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json --config --profile --profile-file --profile-dir --ca-bundle --http-proxy --control-plane.base-url --control-plane.url-path --control-plane.tunnel-id --control-plane.organization-id --control-plane.api-key --control-plane.client-cert --control-plane.client-key --control-plane.http-proxy --control-plane.unix-socket --control-plane.max-inflight --control-plane.polls-in-flight --control-plane.poll-timeout --control-plane.poll-deadline-guardrail --control-plane.poll-channel --control-plane.extra-headers --mcp.server-url --mcp.command --mcp.http-proxy --mcp.client-cert --mcp.client-key --mcp.extra-headers --mcp.discovery-extra-headers --mcp.startup-wait-timeout --mcp.connection-max-ttl --mcp.max-concurrent-requests --harpoon.target --harpoon.allow-plaintext-http --harpoon.max-response-bytes --harpoon.max-redirects --harpoon.http-proxy --harpoon.additional-transport --harpoon.hosts-include-suffix --harpoon.hosts-include-regex --harpoon.hosts-include-loopback --harpoon.hosts-include-private --harpoon.capture-payloads --log.level --log.format --log.file --log.http-raw-unsafe --health.listen-addr --health.unix-socket --health.url-file --pid.file --shutdown-grace --allow-remote-ui --open-web-ui --admin-ui.log-buffer-events --proxy.check-interval --help' ;;
-        'mcp-tunnel init') words='--tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json --help' ;;
-        'mcp-tunnel profiles') words='list add edit show validate rm samples --help' ;;
-        'mcp-tunnel profiles list') words='--profile-dir --json --help' ;;
-        'mcp-tunnel profiles add') words='--from-file --sample --tunnel-id --mcp-server-url --mcp-command --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --force --profile-dir --help' ;;
-        'mcp-tunnel profiles edit') words='--profile-dir --help' ;;
-        'mcp-tunnel profiles show') words='--profile-dir --help' ;;
-        'mcp-tunnel profiles validate') words='--profile-dir --help' ;;
-        'mcp-tunnel profiles rm') words='--profile-dir --help' ;;
-        'mcp-tunnel profiles samples') words='list show --help' ;;
-        'mcp-tunnel profiles samples list') words='--help' ;;
-        'mcp-tunnel profiles samples show') words='--help' ;;
-        'mcp-tunnel help') words='--help' ;;
-        'mcp-tunnel mcp-stub') words='--help' ;;
+        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub --help" ;;
+        'mcp-tunnel run') words="--help $settings" ;;
+        'mcp-tunnel config') words="check show --help" ;;
+        'mcp-tunnel config check') words="--help --json $settings" ;;
+        'mcp-tunnel config show') words="--help --json $settings" ;;
+        'mcp-tunnel doctor') words="--help --explain --json $settings" ;;
+        'mcp-tunnel health') words="--help --url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json $settings" ;;
+        'mcp-tunnel init') words="--help --tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json" ;;
+        'mcp-tunnel profiles') words="list add edit show validate rm samples --help" ;;
+        'mcp-tunnel profiles list') words="--help --profile-dir --json" ;;
+        'mcp-tunnel profiles add') words="--help --from-file --sample --tunnel-id --mcp-server-url --mcp-command --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --force --profile-dir" ;;
+        'mcp-tunnel profiles edit') words="--help --profile-dir" ;;
+        'mcp-tunnel profiles show') words="--help --profile-dir" ;;
+        'mcp-tunnel profiles validate') words="--help --profile-dir" ;;
+        'mcp-tunnel profiles rm') words="--help --profile-dir" ;;
+        'mcp-tunnel profiles samples') words="list show --help" ;;
+        'mcp-tunnel profiles samples list') words="--help" ;;
+        'mcp-tunnel profiles samples show') words="--help" ;;
+        'mcp-tunnel admin') words="tunnels --help" ;;
+        'mcp-tunnel admin tunnels') words="create get list update delete --help" ;;
+        'mcp-tunnel admin tunnels create') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel admin tunnels get') words="--help --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel admin tunnels list') words="--help --organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel admin tunnels update') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel help') words="--help" ;;
+        'mcp-tunnel mcp-stub') words="--help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

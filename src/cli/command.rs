@@ -1,15 +1,13 @@
-//! The table of commands, and the parser that walks it (C-1 to C-12).
+//! What a command is, and the parser that walks the table of them (C-1 to C-12).
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use lexopt::Arg;
 
-use super::health::health;
-use super::init::init;
-use super::{config, help_command, profiles, run_command};
+use super::commands::{ROOT, STUB};
 use crate::settings::problem::{did_you_mean, nearest};
-use crate::settings::{Flags, TABLE, flags};
+use crate::settings::{Flags, Id, TABLE, flags};
 
 /// One command, or a group of them.
 pub struct Command {
@@ -23,14 +21,35 @@ pub struct Command {
     pub words: &'static [&'static str],
     /// Flags that only this command has.
     pub flags: &'static [Flag],
-    /// Whether it takes every flag of the settings table.
-    pub takes_settings: bool,
+    /// Which flags of the settings table it takes.
+    pub settings: Accepts,
     /// A line to type.
     pub example: &'static str,
     /// Commands below it; a group is not run itself.
     pub children: &'static [Command],
     /// What it does.
     pub run: fn(&Invocation) -> ExitCode,
+}
+
+/// Which settings a command takes.
+pub enum Accepts {
+    /// None.
+    Nothing,
+    /// These.
+    Some(&'static [Id]),
+    /// Every one.
+    All,
+}
+
+impl Accepts {
+    /// Whether it takes the flag of a setting.
+    pub fn has(&self, id: Id) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Some(ids) => ids.contains(&id),
+            Self::All => true,
+        }
+    }
 }
 
 /// A flag that only some commands have.
@@ -84,314 +103,6 @@ pub enum Parsed {
     Stub(Vec<OsString>),
     /// A command.
     Run(Box<Invocation>),
-}
-
-const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
-const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
-const PROFILE_DIR: Flag =
-    Flag { name: "profile-dir", metavar: "DIR", short: "Directory of the profiles" };
-const TUNNEL_ID: Flag = Flag { name: "tunnel-id", metavar: "ID", short: "The tunnel to serve" };
-const MCP_SERVER_URL: Flag =
-    Flag { name: "mcp-server-url", metavar: "URL", short: "Streamable HTTP server" };
-const MCP_COMMAND: Flag =
-    Flag { name: "mcp-command", metavar: "COMMAND", short: "Command of a stdio server" };
-const BASE_URL: Flag = Flag {
-    name: "control-plane-base-url",
-    metavar: "URL",
-    short: "Control plane [https://api.openai.com]",
-};
-const URL_PATH: Flag =
-    Flag { name: "control-plane-url-path", metavar: "PATH", short: "Path in front of /v1" };
-const API_KEY_REF: Flag = Flag {
-    name: "control-plane-api-key-ref",
-    metavar: "REF",
-    short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
-};
-const HEALTH_ADDR: Flag = Flag {
-    name: "health-listen-addr",
-    metavar: "HOST:PORT",
-    short: "Health listener [127.0.0.1:8080]",
-};
-
-/// Every command.
-pub const ROOT: Command = Command {
-    name: "mcp-tunnel",
-    short: "Outbound-only tunnel from a private MCP server to a control plane",
-    long: "Polls a control plane over outbound HTTPS, forwards each MCP command to a private MCP \
-           server, and posts the answers back. Nothing connects to this host.",
-    words: &[],
-    flags: &[],
-    takes_settings: false,
-    example: "mcp-tunnel run -c /etc/mcp-tunnel.conf",
-    run: no_command,
-    children: &[
-        Command {
-            name: "run",
-            short: "Run the tunnel",
-            long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
-                   environment and a configuration file, in this order.",
-            words: &[],
-            flags: &[],
-            takes_settings: true,
-            example: "CONTROL_PLANE_TUNNEL_ID=tunnel_... CONTROL_PLANE_API_KEY=... \\\n    \
-                      mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
-            children: &[],
-            run: run_command,
-        },
-        Command {
-            name: "config",
-            short: "Check or show the configuration",
-            long: "Looks at the same flags, environment and file as `run`, and starts nothing.",
-            words: &[],
-            flags: &[],
-            takes_settings: false,
-            example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
-            run: no_command,
-            children: &[
-                Command {
-                    name: "check",
-                    short: "Say everything that is wrong with the configuration",
-                    long: "Prints every error and warning with its place. Exit code 0 if `run` \
-                           would accept the configuration, 1 if not.",
-                    words: &[],
-                    flags: &[JSON],
-                    takes_settings: true,
-                    example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
-                    children: &[],
-                    run: config::check,
-                },
-                Command {
-                    name: "show",
-                    short: "Show each setting's value and where it comes from",
-                    long: "Prints the settings as they are in effect, each with the flag, \
-                           variable or line of the file that it comes from. Secrets are not \
-                           shown. Settings without a value are left out, except with --json.",
-                    words: &[],
-                    flags: &[JSON],
-                    takes_settings: true,
-                    example: "mcp-tunnel config show -c /etc/mcp-tunnel.conf",
-                    children: &[],
-                    run: config::show,
-                },
-            ],
-        },
-        Command {
-            name: "health",
-            short: "Ask a running tunnel whether it is well",
-            long: "Asks /healthz and /readyz of a running daemon. Finds it by --url, --url-file, \
-                   --port or --unix-socket, or else by the same configuration as `run`. Exit \
-                   code 0 if all is well, 2 if not.",
-            words: &[],
-            flags: &[
-                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
-                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
-                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
-                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
-                Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
-                Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
-                Flag {
-                    name: "require-control-plane-poll",
-                    metavar: "",
-                    short: "A poll must have succeeded",
-                },
-                Flag {
-                    name: "max-poll-age",
-                    metavar: "DURATION",
-                    short: "A poll must have succeeded within this time",
-                },
-                JSON,
-            ],
-            takes_settings: true,
-            example: "mcp-tunnel health --port 8080 --max-poll-age 2m",
-            children: &[],
-            run: health,
-        },
-        Command {
-            name: "init",
-            short: "Write a starter configuration",
-            long: "Writes a configuration from a sample: as a profile, to a file, or with \
-                   `--output -` to stdout. The file is for its owner alone, and nothing is \
-                   overwritten without --force.",
-            words: &[],
-            flags: &[
-                TUNNEL_ID,
-                Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
-                MCP_SERVER_URL,
-                MCP_COMMAND,
-                Flag { name: "output", metavar: "PATH", short: "Write here; - is stdout" },
-                Flag { name: "profile", metavar: "NAME", short: "Write a profile of this name" },
-                PROFILE_DIR,
-                FORCE,
-                BASE_URL,
-                URL_PATH,
-                API_KEY_REF,
-                HEALTH_ADDR,
-                Flag { name: "open-web-ui", metavar: "", short: "Accepted, has no effect" },
-                JSON,
-            ],
-            takes_settings: false,
-            example: "mcp-tunnel init --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\\n    \
-                      --mcp-server-url http://127.0.0.1:3001/mcp",
-            children: &[],
-            run: init,
-        },
-        Command {
-            name: "profiles",
-            short: "Configurations of a user, by name",
-            long: "Profiles are configuration files in one directory, chosen by `--profile`. On \
-                   a server one file under /etc is simpler.",
-            words: &[],
-            flags: &[],
-            takes_settings: false,
-            example: "mcp-tunnel profiles list",
-            run: no_command,
-            children: &[
-                Command {
-                    name: "list",
-                    short: "List the profiles",
-                    long: "Prints name and path of each profile.",
-                    words: &[],
-                    flags: &[PROFILE_DIR, JSON],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles list",
-                    children: &[],
-                    run: profiles::list,
-                },
-                Command {
-                    name: "add",
-                    short: "Add a profile from a file or a sample",
-                    long: "Checks the text and writes it with mode 0600.",
-                    words: &["NAME"],
-                    flags: &[
-                        Flag { name: "from-file", metavar: "FILE", short: "Copy this file" },
-                        Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
-                        TUNNEL_ID,
-                        MCP_SERVER_URL,
-                        MCP_COMMAND,
-                        BASE_URL,
-                        URL_PATH,
-                        API_KEY_REF,
-                        HEALTH_ADDR,
-                        FORCE,
-                        PROFILE_DIR,
-                    ],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles add demo --from-file demo.yaml",
-                    children: &[],
-                    run: profiles::add,
-                },
-                Command {
-                    name: "edit",
-                    short: "Edit a profile",
-                    long: "Opens a copy in VISUAL or EDITOR. It replaces the profile only if it \
-                           is valid; otherwise your text is kept beside it.",
-                    words: &["NAME"],
-                    flags: &[PROFILE_DIR],
-                    takes_settings: false,
-                    example: "EDITOR=vi mcp-tunnel profiles edit demo",
-                    children: &[],
-                    run: profiles::edit,
-                },
-                Command {
-                    name: "show",
-                    short: "Print a profile",
-                    long: "Prints the file as it is, secrets included.",
-                    words: &["NAME"],
-                    flags: &[PROFILE_DIR],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles show demo",
-                    children: &[],
-                    run: profiles::show,
-                },
-                Command {
-                    name: "validate",
-                    short: "Check a profile without looking anything up",
-                    long: "Says everything that is wrong with the file by itself.",
-                    words: &["NAME"],
-                    flags: &[PROFILE_DIR],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles validate demo",
-                    children: &[],
-                    run: profiles::validate,
-                },
-                Command {
-                    name: "rm",
-                    short: "Remove a profile",
-                    long: "Removes the file.",
-                    words: &["NAME"],
-                    flags: &[PROFILE_DIR],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles rm demo",
-                    children: &[],
-                    run: profiles::remove,
-                },
-                Command {
-                    name: "samples",
-                    short: "The samples to start from",
-                    long: "Samples are built in; `init` and `profiles add` write them.",
-                    words: &[],
-                    flags: &[],
-                    takes_settings: false,
-                    example: "mcp-tunnel profiles samples list",
-                    run: no_command,
-                    children: &[
-                        Command {
-                            name: "list",
-                            short: "List the samples",
-                            long: "Prints name and purpose of each sample.",
-                            words: &[],
-                            flags: &[],
-                            takes_settings: false,
-                            example: "mcp-tunnel profiles samples list",
-                            children: &[],
-                            run: profiles::samples_list,
-                        },
-                        Command {
-                            name: "show",
-                            short: "Show a sample",
-                            long: "Prints what it is for, what it needs, and its text.",
-                            words: &["NAME"],
-                            flags: &[],
-                            takes_settings: false,
-                            example: "mcp-tunnel profiles samples show sample_mcp_stdio_local",
-                            children: &[],
-                            run: profiles::samples_show,
-                        },
-                    ],
-                },
-            ],
-        },
-        Command {
-            name: "help",
-            short: "Explain a command or a topic",
-            long: "Prints help on a command, or on one of the topics that `mcp-tunnel -h` lists.",
-            words: &["[TOPIC...]"],
-            flags: &[],
-            takes_settings: false,
-            example: "mcp-tunnel help quickstart",
-            children: &[],
-            run: help_command,
-        },
-        Command {
-            name: STUB,
-            short: "A small MCP server for trying out a tunnel",
-            long: "",
-            words: &[],
-            flags: &[],
-            takes_settings: false,
-            example: "MCP_COMMAND='mcp-tunnel mcp-stub' mcp-tunnel run",
-            children: &[],
-            run: no_command,
-        },
-    ],
-};
-
-/// Reads its arguments itself.
-const STUB: &str = "mcp-stub";
-
-/// For what [`parse`] never runs.
-fn no_command(_: &Invocation) -> ExitCode {
-    unreachable!("groups print their help, and the stub is started by `main`")
 }
 
 /// Finds the command and collects what it was given.
@@ -454,9 +165,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, String>
         return Ok(Parsed::Welcome);
     }
     // Flags may stand before the command that they belong to, so they are checked at the end.
-    if !command.takes_settings
-        && let Some(name) = setting_flags.first()
-    {
+    let taken = |name: &str| flags::lookup(name).is_some_and(|(s, _)| command.settings.has(s.id));
+    if let Some(name) = setting_flags.iter().find(|name| !taken(name)) {
         return Err(unknown_flag(&path, &format!("--{name}"), name));
     }
     if let Some((name, _)) =
@@ -525,9 +235,8 @@ pub fn spelled(path: &[&'static Command]) -> String {
 fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
     let command = path.last().expect("never empty");
     let mut known: Vec<&str> = command.flags.iter().map(|f| f.name).collect();
-    if command.takes_settings {
-        known.extend(TABLE.iter().map(|s| s.flag).filter(|flag| !flag.is_empty()));
-    }
+    let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && command.settings.has(s.id));
+    known.extend(settings.map(|s| s.flag));
     let hint = match nearest(name, known) {
         Some(near) => format!(" (did you mean `--{near}`?)"),
         None if flags::lookup(name).is_some() && path.len() == 1 => {
@@ -636,7 +345,8 @@ mod tests {
                 for other in all.iter().flat_map(|c| c.flags).filter(|f| f.name == flag.name) {
                     assert_eq!(flag.metavar.is_empty(), other.metavar.is_empty(), "{}", flag.name);
                 }
-                assert!(!c.takes_settings || flags::lookup(flag.name).is_none(), "{}", flag.name);
+                let clash = flags::lookup(flag.name).is_some_and(|(s, _)| c.settings.has(s.id));
+                assert!(!clash, "{}", flag.name);
             }
         }
     }

@@ -198,8 +198,18 @@ fn by_url_file(path: &Path) -> Locator {
 }
 
 fn by_socket(path: &Path) -> Locator {
-    let url = format!("{UNIX_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_bytes()));
-    Locator { kind: "url", resolved_base_url: Some(url), ..Locator::default() }
+    Locator { kind: "url", resolved_base_url: Some(base_of_socket(path)), ..Locator::default() }
+}
+
+/// A Unix socket as a base URL.
+pub fn base_of_socket(path: &Path) -> String {
+    format!("{UNIX_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_bytes()))
+}
+
+/// Whether a daemon answers there.
+pub fn is_live(base: &str) -> bool {
+    get(base, "/healthz", PROBE_LIMIT, BODY_MAX)
+        .is_ok_and(|(status, body)| status == 200 && body == "live")
 }
 
 /// Where the configured daemon listens. Only the health settings have to be right.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::command::{Command, ROOT, spelled};
+use super::command::{Accepts, Command, spelled};
+use super::commands::ROOT;
 use super::topics::{self, TOPICS};
 use crate::settings::TABLE;
 use crate::settings::problem::did_you_mean;
@@ -68,7 +69,7 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
     if !command.children.is_empty() {
         usage.push_str(" COMMAND");
     }
-    if command.takes_settings || !command.flags.is_empty() {
+    if !matches!(command.settings, Accepts::Nothing) || !command.flags.is_empty() {
         usage.push_str(" [FLAGS]");
     }
     for word in command.words {
@@ -81,7 +82,8 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
             row(&mut out, child.name, child.short, 14);
         }
     }
-    if !command.flags.is_empty() {
+    let some = |s: &&Setting| matches!(command.settings, Accepts::Some(ids) if ids.contains(&s.id));
+    if !command.flags.is_empty() || TABLE.iter().any(|s| some(&s)) {
         out.push_str("\nFlags:\n");
         for flag in command.flags {
             let name = match flag.metavar {
@@ -90,10 +92,13 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
             };
             row(&mut out, &name, flag.short, 28);
         }
+        for s in TABLE.iter().filter(some) {
+            row(&mut out, &flag_of(s), s.short, 28);
+        }
     }
-    if command.takes_settings && command.name == "run" {
+    if command.name == "run" {
         settings(&mut out, long);
-    } else if command.takes_settings {
+    } else if matches!(command.settings, Accepts::All) {
         out.push_str("\nTakes the settings of `run` too: `mcp-tunnel run -h` lists them.\n");
     }
     let _ = write!(out, "\nExample:\n  {}\n", command.example);

@@ -1,11 +1,14 @@
 //! The command line: which command, what it was given, what it prints, how it exits.
 //!
-//! One file for each command; [`command`] has the table of them. `main` alone calls it, and it
+//! One file for each command; [`commands`] has the table of them. `main` alone calls it, and it
 //! may call every other room.
 
+mod admin;
 mod command;
+mod commands;
 mod config;
 pub mod docs;
+mod doctor;
 mod health;
 mod help;
 mod init;
@@ -88,7 +91,13 @@ fn complain_about(problems: &[Problem]) {
 
 /// A client of a command for one or two exchanges over plain HTTP.
 fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
-    ClientConfig { trust: None, unix_socket, idle: Duration::ZERO, linger: None }
+    ClientConfig {
+        trust: None,
+        unix_socket,
+        idle: Duration::ZERO,
+        linger: None,
+        secrets_keep_path: false,
+    }
 }
 
 /// The configuration that the command was given.

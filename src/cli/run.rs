@@ -19,7 +19,7 @@ use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
-use crate::mcp::{Binding, HttpBinding, StdioChannel, probe};
+use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::header_value;
 use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
@@ -28,7 +28,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::readiness::Readiness;
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::Config;
-use crate::settings::config::{HeaderMap, HealthListener, LogFormat, Target};
+use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_VERSION, ChannelName};
@@ -269,7 +269,7 @@ fn take_down(parts: Parts, closer: &Closer) {
 }
 
 /// Settings of the reference that this version does not act on must not pass for working.
-fn refuse_unsupported(config: &Config) -> Result<(), String> {
+pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
     let http = |target: &Target| match target {
         Target::Http(http) => (http.http_proxy.is_some(), http.identity.is_some()),
         Target::Stdio { .. } => (false, false),
@@ -310,7 +310,7 @@ fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, Stri
 }
 
 /// Certificates are only read if a hop needs them.
-fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
+pub(super) fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
     let mcp_https = config
         .mcp
         .bindings
@@ -322,7 +322,7 @@ fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
     Trust::load(config.ca_bundle.as_deref()).map(Some).map_err(|e| e.to_string())
 }
 
-fn access(
+pub(super) fn access(
     config: &Config,
     instance_id: String,
     trust: Option<Trust>,
@@ -358,34 +358,40 @@ fn access(
 }
 
 fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, Binding)>, String> {
-    let fixed = fixed_headers(&config.mcp.extra_headers)?;
-    config
-        .mcp
-        .bindings
-        .iter()
-        .map(|binding| {
-            let channel = binding.channel.clone();
-            let made = match &binding.target {
-                Target::Http(http) => Binding::Http(HttpBinding::new(
-                    channel.clone(),
-                    uri(&http.url.full())?,
-                    http.unix_socket.clone(),
-                    trust.cloned(),
-                    fixed.clone(),
-                )),
-                Target::Stdio { argv } => Binding::Stdio(
-                    StdioChannel::start(StdioConfig {
-                        channel: channel.clone(),
-                        argv: argv.clone(),
-                        remove_env: secret_variables(config),
-                        limits: Limits::default(),
-                    })
-                    .map_err(|e| e.to_string())?,
-                ),
-            };
-            Ok((channel, made))
-        })
-        .collect()
+    let made = |configured: &config::Binding| {
+        Ok((configured.channel.clone(), binding(config, configured, trust)?))
+    };
+    config.mcp.bindings.iter().map(made).collect()
+}
+
+/// One server; a child is started.
+pub(super) fn binding(
+    config: &Config,
+    configured: &config::Binding,
+    trust: Option<&Trust>,
+) -> Result<Binding, String> {
+    let channel = configured.channel.clone();
+    Ok(match &configured.target {
+        Target::Http(http) => Binding::Http(HttpBinding::new(
+            channel,
+            uri(&http.url.full())?,
+            http.unix_socket.clone(),
+            trust.cloned(),
+            FixedHeaders {
+                always: fixed_headers(&config.mcp.extra_headers)?,
+                discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
+            },
+        )),
+        Target::Stdio { argv } => Binding::Stdio(
+            StdioChannel::start(StdioConfig {
+                channel,
+                argv: argv.clone(),
+                remove_env: secret_variables(config),
+                limits: Limits::default(),
+            })
+            .map_err(|e| e.to_string())?,
+        ),
+    })
 }
 
 /// Variables of our own environment that hold our secrets: no business of a child (B-18).

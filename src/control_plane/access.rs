@@ -177,8 +177,13 @@ impl Access {
 
     /// A client for one thread; `linger` as in [`ClientConfig`].
     pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
-        let (trust, unix_socket) = (self.trust.clone(), self.unix_socket.clone());
-        let config = ClientConfig { trust, unix_socket, idle: IDLE, linger };
+        let config = ClientConfig {
+            trust: self.trust.clone(),
+            unix_socket: self.unix_socket.clone(),
+            idle: IDLE,
+            linger,
+            secrets_keep_path: false,
+        };
         Client::new(config, cancel)
     }
 
@@ -213,7 +218,7 @@ impl Access {
     }
 }
 
-fn sensitive(mut value: HeaderValue) -> HeaderValue {
+pub(super) fn sensitive(mut value: HeaderValue) -> HeaderValue {
     value.set_sensitive(true);
     value
 }
@@ -233,7 +238,7 @@ pub fn new_instance_id() -> Result<String, AccessError> {
 
 /// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
 /// where it must be; empty for none.
-fn clean_path(path: &str) -> String {
+pub(super) fn clean_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.trim().split('/') {
         match segment {
@@ -248,7 +253,7 @@ fn clean_path(path: &str) -> String {
 }
 
 /// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
-fn encode_segment(segment: &str) -> String {
+pub(super) fn encode_segment(segment: &str) -> String {
     let bytes = segment.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

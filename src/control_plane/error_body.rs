@@ -17,6 +17,8 @@ pub struct StatusError {
     pub status: u16,
     /// The service's code for it.
     pub code: Option<String>,
+    /// The service's class of it.
+    pub error_type: Option<String>,
     /// The service's text, or the raw body.
     pub message: Option<String>,
     /// `X-Request-Id` of the answer (W-10).
@@ -32,15 +34,15 @@ impl StatusError {
             Ok(body) => Self::of(status, request_id, &String::from_utf8_lossy(&body)),
             Err(error) => {
                 let message = Some(format!("read error body: {error}"));
-                Self { status, code: None, message, request_id }
+                Self { status, code: None, error_type: None, message, request_id }
             }
         }
     }
 
     /// The same for a body that was read.
     pub fn of(status: u16, request_id: Option<String>, body: &str) -> Self {
-        let (code, message) = details(body);
-        Self { status, code, message, request_id }
+        let (code, error_type, message) = details(body);
+        Self { status, code, error_type, message, request_id }
     }
 
     /// What an operator can do about it.
@@ -100,16 +102,19 @@ fn beginning(mut reply: Reply) -> Result<Vec<u8>, NetError> {
     Ok(body)
 }
 
-/// Code and message of a body (W-75).
-fn details(body: &str) -> (Option<String>, Option<String>) {
+/// Code, type and message of a body.
+type Details = (Option<String>, Option<String>, Option<String>);
+
+/// What a body says (W-75).
+fn details(body: &str) -> Details {
     let body = body.trim();
     if body.is_empty() {
-        return (None, None);
+        return (None, None, None);
     }
-    structured(body).unwrap_or_else(|| (None, Some(shortened(body))))
+    structured(body).unwrap_or_else(|| (None, None, Some(shortened(body))))
 }
 
-fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
+fn structured(body: &str) -> Option<Details> {
     let document = Members::of(body).ok()?;
     let inner = match document.get("error") {
         Some("null") | None => None,
@@ -120,13 +125,14 @@ fn structured(body: &str) -> Option<(Option<String>, Option<String>)> {
         Some("null") | None => Some(None),
         Some(value) => json::string(value).map(|text| Some(text.into_owned())),
     };
-    let (code, _type, mut message) = (text("code")?, text("type")?, text("message")?);
+    let (code, error_type, mut message) = (text("code")?, text("type")?, text("message")?);
     if message.is_none() && inner.is_none() {
         message = document.get("detail").filter(|detail| *detail != "null").map(|detail| {
             json::string(detail).unwrap_or_else(|| json::compact(detail)).into_owned()
         });
     }
-    Some((code.map(|text| shortened(&text)), message.map(|text| shortened(&text))))
+    let short = |text: Option<String>| text.map(|text| shortened(&text));
+    Some((short(code), short(error_type), short(message)))
 }
 
 /// The first [`SHOWN`] bytes, cut on a character, with `...` behind a cut. It becomes part of one
@@ -194,7 +200,8 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> (Option<String>, Option<String>) {
-        details(body)
+        let (code, _, message) = details(body);
+        (code, message)
     }
 
     fn some(text: &str) -> Option<String> {
@@ -265,6 +272,7 @@ mod tests {
         let error = StatusError {
             status: 401,
             code: some("tunnel_use_forbidden"),
+            error_type: None,
             message: some("no"),
             request_id: None,
         };

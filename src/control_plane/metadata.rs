@@ -1,10 +1,12 @@
 //! What the control plane knows of the tunnel (W-79): shown to the operator, never needed.
 
+use std::fmt;
+
 use ureq::http::{HeaderMap, Method};
 
 use super::access::Access;
 use super::error_body::StatusError;
-use crate::net::Cancel;
+use crate::net::{Cancel, NetError};
 use crate::wire::json::{self, Members};
 
 /// Longest metadata document that is read, in bytes.
@@ -21,20 +23,47 @@ pub struct Metadata {
     pub description: String,
 }
 
-/// Asks once. The text of a failure is for the log.
-pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, String> {
+/// Why there is no metadata.
+#[derive(Debug)]
+pub enum FetchError {
+    /// No answer came.
+    Net(NetError),
+    /// The control plane refused.
+    Status(Box<StatusError>),
+    /// The answer is no tunnel document.
+    Document(&'static str),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(error) => error.fmt(f),
+            Self::Status(error) => f.write_str(&error.with_request_id()),
+            Self::Document(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// Asks once.
+///
+/// # Errors
+/// If the control plane can not be reached, refuses, or answers something else.
+pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, FetchError> {
     let client = access.client(cancel, None);
     let reply = access
         .send(&client, Method::GET, &access.url(""), HeaderMap::new(), None, None)
-        .map_err(|error| error.to_string())?;
+        .map_err(FetchError::Net)?;
     if !reply.status.is_success() {
-        return Err(StatusError::read(reply).with_request_id());
+        return Err(FetchError::Status(Box::new(StatusError::read(reply))));
     }
-    let body = reply.bytes(BODY_MAX).map_err(|_| "the answer is unreadable".to_owned())?;
+    let body =
+        reply.bytes(BODY_MAX).map_err(|_| FetchError::Document("the answer is unreadable"))?;
     String::from_utf8(body)
         .ok()
         .and_then(|text| parse(&text))
-        .ok_or_else(|| "the answer is no tunnel document".to_owned())
+        .ok_or(FetchError::Document("the answer is no tunnel document"))
 }
 
 /// Members that are absent are empty, unknown ones are not looked at.

@@ -15,8 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 use crate::control_plane::Sink;
 use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
-use crate::wire::json::Members;
-use crate::wire::{ChannelName, Command, CommandKind, Message, MessageKind, RpcId};
+use crate::wire::{ChannelName, Command, CommandKind, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
 /// has been delivered are forgotten. More than this many can not be waiting at once unless the
@@ -290,7 +289,7 @@ impl Inner {
     /// with that id (M-70).
     fn withdraw(&mut self, command: &Command) -> Option<Queued> {
         let CommandKind::JsonRpc(message) = &command.kind else { return None };
-        let id = cancelled_id(message)?;
+        let id = message.cancelled_id()?;
         let session = command.session_id();
         let mut named = self.open.iter().filter(|open| {
             open.channel == command.channel
@@ -327,16 +326,6 @@ impl Inner {
             });
         }
     }
-}
-
-/// The id that a `notifications/cancelled` names.
-fn cancelled_id(message: &Message) -> Option<RpcId> {
-    let MessageKind::Notification { method } = message.kind() else { return None };
-    if method != "notifications/cancelled" {
-        return None;
-    }
-    let params = Members::of(message.text()).ok()?.get("params")?;
-    RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
 }
 
 /// Whether a gate still holds back what comes after it.

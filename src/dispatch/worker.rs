@@ -194,7 +194,7 @@ impl Worker {
             Err(CallError::OlderServer) => {
                 // A code of the stateless era here would be taken for the server's own (M-52).
                 let text = "this MCP server speaks a protocol revision with sessions: initialize";
-                (400, Headers::new(), error_json(Some(id), -32600, text, None))
+                (400, Headers::new(), error_json(Some(id), INTERNAL_ERROR, text, None))
             }
             Err(error) => {
                 let (failure, headers) = self.failure(command, error)?;

@@ -199,13 +199,14 @@ impl Link {
                 self.at = 0;
             }
             seen = self.buffer.len();
-            let rests = self.buffer.is_empty() && !first;
-            let deadline = match deadline {
-                Some(deadline) if !rests => deadline,
-                _ if rests => Instant::now() + self.limits.idle_timeout,
-                _ => *deadline.insert(Instant::now() + self.limits.header_timeout),
+            let resting = self.buffer.is_empty() && !first;
+            let until = match resting {
+                true => Instant::now() + self.limits.idle_timeout,
+                false => {
+                    *deadline.get_or_insert_with(|| Instant::now() + self.limits.header_timeout)
+                }
             };
-            match self.fill(HEAD_READ, deadline) {
+            match self.fill(HEAD_READ, until) {
                 Ok(0) | Err(_) => return Next::Closed,
                 Ok(_) => {}
             }

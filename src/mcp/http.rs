@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -19,7 +19,7 @@ use super::state::ServerState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
-use crate::wire::failure::error_json;
+use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
 };
@@ -36,12 +36,31 @@ const IDLE: Duration = Duration::from_secs(3);
 /// and a worker waits for them.
 const COURTESY_LIMIT: Duration = Duration::from_secs(2);
 
+/// Headers of the operator's for one server, marked sensitive: they go to its URL alone (F-46).
+#[derive(Debug, Clone, Default)]
+pub struct FixedHeaders {
+    /// With every request.
+    pub always: Vec<(HeaderName, HeaderValue)>,
+    /// With those that the tunnel makes itself to find out about the server; they beat the
+    /// others (F-47).
+    pub discovery: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// One HTTP server and the channel that it serves; shared by all workers.
 pub struct HttpBinding {
     url: Uri,
     client: ClientConfig,
-    fixed: Vec<(HeaderName, HeaderValue)>,
+    fixed: FixedHeaders,
     state: Arc<ServerState>,
+    /// The calls of sessions that wait for their answers, at most one of each worker.
+    running: Mutex<Vec<Running>>,
+}
+
+/// A call that a cancel of its session can end.
+struct Running {
+    session: String,
+    id: RpcId,
+    cancel: Cancel,
 }
 
 impl fmt::Debug for HttpBinding {
@@ -51,17 +70,19 @@ impl fmt::Debug for HttpBinding {
 }
 
 impl HttpBinding {
-    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go with
-    /// every request to it (F-46).
+    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go
+    /// with the requests to it.
     pub fn new(
         channel: ChannelName,
         url: Uri,
         unix_socket: Option<PathBuf>,
         trust: Option<Trust>,
-        fixed: Vec<(HeaderName, HeaderValue)>,
+        fixed: FixedHeaders,
     ) -> Arc<Self> {
-        let client = ClientConfig { trust, unix_socket, idle: IDLE, linger: None };
-        Arc::new(Self { url, client, fixed, state: Arc::new(ServerState::new(channel)) })
+        let client =
+            ClientConfig { trust, unix_socket, idle: IDLE, linger: None, secrets_keep_path: true };
+        let state = Arc::new(ServerState::new(channel));
+        Arc::new(Self { url, client, fixed, state, running: Mutex::default() })
     }
 
     /// Whether the server answers.
@@ -94,15 +115,53 @@ impl HttpBinding {
 
     /// The way to this server for one thread; `cancel` ends its exchanges.
     pub fn hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
-        let client = Client::new(self.client.clone(), cancel);
-        HttpHop { binding: Arc::clone(self), client, open: RefCell::new(None) }
+        let client = RefCell::new(self.revocable_client(&cancel));
+        let fixed = self.fixed.always.clone();
+        HttpHop { binding: Arc::clone(self), cancel, client, fixed, open: RefCell::new(None) }
+    }
+
+    /// The way for requests that the tunnel makes itself, to find out about the server.
+    pub fn discovery_hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
+        let mut hop = self.hop(cancel);
+        // Of one name the last counts.
+        hop.fixed.extend_from_slice(&self.fixed.discovery);
+        hop
+    }
+
+    /// Whether connections go to a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.client.unix_socket.is_some()
+    }
+
+    /// A client whose exchange can be ended alone. Without a descriptor for that (`None`) it ends
+    /// with all others.
+    fn revocable_client(&self, cancel: &Cancel) -> (Client, Option<Cancel>) {
+        let alone = cancel.child().ok();
+        let cancel = alone.clone().unwrap_or_else(|| cancel.clone());
+        (Client::new(self.client.clone(), cancel), alone)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Ends the wait for an answer that a session has given up.
+    fn withdraw(&self, session: &str, id: &RpcId) {
+        let running = self.running();
+        let named = |call: &&Running| call.session == session && call.id.same_as(id);
+        if let Some(call) = running.iter().find(named) {
+            call.cancel.cancel();
+        }
     }
 }
 
 /// One thread's way to an HTTP server.
 pub struct HttpHop {
     binding: Arc<HttpBinding>,
-    client: Client,
+    cancel: Cancel,
+    /// With the switch that ends its exchange alone.
+    client: RefCell<(Client, Option<Cancel>)>,
+    fixed: Vec<(HeaderName, HeaderValue)>,
     /// The stream of the last answer, whose end may not have arrived yet.
     open: RefCell<Option<Reply>>,
 }
@@ -136,13 +195,17 @@ impl HttpHop {
         };
         let exchange = Exchange {
             id,
-            headers: headers::for_message(message, command, &self.binding.fixed),
+            headers: headers::for_message(message, command, &self.fixed),
             bounds,
             modern: headers::modern_version(message).is_some(),
         };
+        let call = self.begin(message, command, exchange.modern);
         let answered = self
             .post(message.text(), exchange.headers.clone(), bounds.limit)
             .and_then(|reply| self.answer(&exchange, reply, on_notification));
+        if call.is_some_and(|call| self.end(&call)) && answered.is_err() {
+            return Ok(withdrawn(id));
+        }
         match &answered {
             Err(CallError::TimedOut) => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
@@ -153,6 +216,26 @@ impl HttpHop {
             _ => {}
         }
         answered
+    }
+
+    /// Makes a call one that a cancel of its session can end. `initialize` is never cancelled
+    /// (M-21), and without a session nothing says whose id it is.
+    fn begin(&self, message: &Message, command: &Headers, modern: bool) -> Option<Cancel> {
+        let cancel = self.client.borrow().1.clone()?;
+        let session = command.get("Mcp-Session-Id").filter(|_| !modern)?.to_owned();
+        let id = message.id().filter(|_| message.method() != Some("initialize"))?.clone();
+        self.binding.running().push(Running { session, id, cancel: cancel.clone() });
+        Some(cancel)
+    }
+
+    /// The call of `cancel` is over; returns whether it was withdrawn.
+    fn end(&self, cancel: &Cancel) -> bool {
+        self.binding.running().retain(|call| !call.cancel.is(cancel));
+        let withdrawn = cancel.is_cancelled() && !self.cancel.is_cancelled();
+        if withdrawn {
+            self.client.replace(self.binding.revocable_client(&self.cancel));
+        }
+        withdrawn
     }
 
     /// Gives the connection of the last answer back to the pool if its stream has ended by now,
@@ -169,22 +252,28 @@ impl HttpHop {
         command: &Headers,
         bounds: &Bounds,
     ) -> Result<Receipt, CallError> {
-        let headers = headers::for_message(message, command, &self.binding.fixed);
+        let headers = headers::for_message(message, command, &self.fixed);
         let reply = self.post(message.text(), headers, bounds.limit)?;
         let status = reply.status.as_u16();
+        self.seen(status);
         let received = headers::received(&reply.headers);
         reply.drain();
-        if (200..300).contains(&status) {
-            Ok(Receipt { status, headers: received })
-        } else {
-            Err(CallError::Failed(Failure::of_answer(status, Kind::InvalidMcpError), received))
+        if !(200..300).contains(&status) {
+            let failure = Failure::of_answer(status, Kind::InvalidMcpError);
+            return Err(CallError::Failed(failure, received));
         }
+        // The server knows, and need not answer any more: some never do (M-69).
+        if let (Some(session), Some(id)) = (command.get("Mcp-Session-Id"), message.cancelled_id()) {
+            self.binding.withdraw(session, &id);
+        }
+        Ok(Receipt { status, headers: received })
     }
 
     /// Ends the session that the command's headers name (F-54). Any status is an answer.
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
-        let headers = headers::for_termination(command, &self.binding.fixed);
+        let headers = headers::for_termination(command, &self.binding.fixed.always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
+        self.binding.state.answered();
         let receipt =
             Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
         reply.drain();
@@ -202,20 +291,21 @@ impl HttpHop {
         body: Option<&[u8]>,
         limit: Instant,
     ) -> Result<Reply, CallError> {
-        let sent =
-            self.client.send(&Outgoing { method, uri: &self.binding.url, headers, body, limit });
-        match sent {
-            Ok(reply) if reply.status.is_server_error() => {
-                let status = reply.status.as_u16();
+        self.client
+            .borrow()
+            .0
+            .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// What an answer to a message tells of the server.
+    fn seen(&self, status: u16) {
+        match status {
+            500.. => {
                 let origin = self.binding.origin();
                 self.binding.state.failed(&format!("{origin} answers with status {status}"));
-                Ok(reply)
             }
-            Ok(reply) => {
-                self.binding.state.answered();
-                Ok(reply)
-            }
-            Err(error) => Err(self.failed(&error)),
+            _ => self.binding.state.answered(),
         }
     }
 
@@ -237,12 +327,14 @@ impl HttpHop {
         let received = headers::received(&reply.headers);
         if !(200..300).contains(&status) {
             let refused = refusal(exchange.id, status, received, reply);
-            if refused.is_ok() {
+            match refused {
                 // An MCP error is the server's own word, whatever its status.
-                self.binding.state.answered();
+                Ok(_) => self.binding.state.answered(),
+                Err(_) => self.seen(status),
             }
             return refused;
         }
+        self.binding.state.answered();
         let answered = match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
             media if is_json(media) => self.body(exchange, reply).map(|json| Answer {
@@ -398,6 +490,15 @@ fn media_type(headers: &Headers) -> String {
 /// `application/json` and its kin (B-23).
 fn is_json(media: &str) -> bool {
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+/// The answer to a call that its session has cancelled and its server has not answered since. The
+/// client waits for none, but the control plane does.
+fn withdrawn(id: &RpcId) -> Answer {
+    let mut headers = Headers::new();
+    headers.set("Content-Type", "application/json");
+    let json = error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None);
+    Answer { status: 200, headers, json }
 }
 
 #[cfg(test)]

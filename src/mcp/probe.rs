@@ -13,13 +13,15 @@ use crossbeam_channel::Sender;
 use super::http::{HttpBinding, HttpHop};
 use super::{Bounds, CallError};
 use crate::net::Cancel;
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, FailureKind, Headers, Message};
 
 /// How long one probe may take (F-81).
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// The pause after the first failed probe; doubled each time.
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// The longest pause between failed probes: how late a returning server can be noticed.
+/// The pause after the first failed probe; doubled each time (F-84).
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause between failed probes while nobody listens there yet (F-84).
+const PAUSE_MAX_STARTUP: Duration = Duration::from_secs(1);
+/// The longest pause between probes: how late a returning server can be noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a server that answers may be quiet before it is looked at.
 const QUIET: Duration = Duration::from_secs(15);
@@ -29,9 +31,11 @@ struct Watched {
     hop: HttpHop,
     next_at: Instant,
     pause: Duration,
+    /// A probe has found more than that nobody listens there (F-84).
+    settled: bool,
 }
 
-/// Probes until `stop`. `settled` is dropped once every server has answered for the first time
+/// Probes until `stop`. `settled` is dropped once something is known of every server, be it bad
 /// (F-83).
 pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
     let mut settled = Some(settled);
@@ -39,9 +43,10 @@ pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
         .iter()
         .map(|binding| Watched {
             binding: Arc::clone(binding),
-            hop: binding.hop(stop.clone()),
+            hop: binding.discovery_hop(stop.clone()),
             next_at: Instant::now(),
             pause: PAUSE_FIRST,
+            settled: false,
         })
         .collect();
     loop {
@@ -50,7 +55,7 @@ pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
                 server.look(stop);
             }
         }
-        if watched.iter().all(|server| server.binding.state().seen_at().is_some()) {
+        if watched.iter().all(|server| server.settled) {
             settled.take();
         }
         let Some(next_at) = watched.iter().map(|server| server.next_at).min() else { return };
@@ -74,19 +79,20 @@ impl Watched {
         if answering {
             self.binding.connect(Instant::now() + PROBE_LIMIT, stop);
         } else {
-            self.initialize(stop);
+            self.settled |= self.initialize(stop);
         }
         if self.binding.state().check().is_ok() {
             self.pause = PAUSE_FIRST;
             self.next_at = Instant::now() + PAUSE_MAX;
         } else {
             self.next_at = Instant::now() + self.pause;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            let longest = if self.settled { PAUSE_MAX } else { PAUSE_MAX_STARTUP };
+            self.pause = (self.pause * 2).min(longest);
         }
     }
 
-    /// A session of the tunnel's own, ended at once.
-    fn initialize(&self, stop: &Cancel) {
+    /// A session of the tunnel's own, ended at once. `false` if nobody listens there.
+    fn initialize(&self, stop: &Cancel) -> bool {
         let text = format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":\"{CLIENT_NAME}-probe\",\"method\":\"initialize\",\
              \"params\":{{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{{}},\
@@ -106,13 +112,23 @@ impl Watched {
                     // A server that refuses to end sessions is no less alive.
                     let _ = self.hop.terminate(&headers, &bounds());
                 }
+                true
             }
-            Err(CallError::TimedOut) => self.binding.state().failed(&format!(
-                "{} has not answered `initialize` within {} s",
-                self.binding.origin(),
-                PROBE_LIMIT.as_secs()
-            )),
-            Err(_) => {}
+            Err(CallError::TimedOut) => {
+                self.binding.state().failed(&format!(
+                    "{} has not answered `initialize` within {} s",
+                    self.binding.origin(),
+                    PROBE_LIMIT.as_secs()
+                ));
+                true
+            }
+            Err(CallError::Failed(failure, _)) => match failure.kind {
+                FailureKind::ConnectionRefused => false,
+                // The socket's file is not there yet.
+                FailureKind::Dial => !self.binding.is_unix(),
+                _ => true,
+            },
+            Err(_) => true,
         }
     }
 }

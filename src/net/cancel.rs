@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
@@ -21,6 +21,8 @@ struct Inner {
     event: OwnedFd,
     receiver: Receiver<()>,
     sender: Mutex<Option<Sender<()>>>,
+    /// Those made by [`Cancel::child`] that are still in use; as many as live at one time.
+    children: Mutex<Vec<Weak<Inner>>>,
 }
 
 impl Cancel {
@@ -36,7 +38,34 @@ impl Cancel {
             event,
             receiver,
             sender: Mutex::new(Some(sender)),
+            children: Mutex::default(),
         })))
+    }
+
+    /// A switch that is thrown with this one, and can be thrown alone.
+    ///
+    /// # Errors
+    /// If the process has no file descriptor left.
+    pub fn child(&self) -> io::Result<Self> {
+        let child = Self::new()?;
+        let mut children = self.children();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child.0));
+        // Under the lock, so that a cancel sees either the child or is seen by it.
+        if self.is_cancelled() {
+            child.cancel();
+        }
+        drop(children);
+        Ok(child)
+    }
+
+    /// Whether both are the same switch.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn children(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Inner>>> {
+        self.0.children.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Says "give up" to all who wait and all who will.
@@ -45,6 +74,9 @@ impl Cancel {
         // The only failure of this write is a full counter, which is readable as well.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
         drop(self.0.sender.lock().unwrap_or_else(|e| e.into_inner()).take());
+        for child in self.children().drain(..).filter_map(|child| child.upgrade()) {
+            Self(child).cancel();
+        }
     }
 
     /// Whether someone said "give up".
@@ -73,6 +105,17 @@ impl fmt::Debug for Cancel {
 mod tests {
     use super::*;
     use std::thread;
+
+    #[test]
+    fn a_child_is_cancelled_alone_or_with_its_parent() {
+        let parent = Cancel::new().unwrap();
+        let (alone, together) = (parent.child().unwrap(), parent.child().unwrap());
+        alone.cancel();
+        assert!(alone.is_cancelled() && !parent.is_cancelled() && !together.is_cancelled());
+        parent.cancel();
+        assert!(together.is_cancelled());
+        assert!(parent.child().unwrap().is_cancelled());
+    }
 
     #[test]
     fn a_cancel_wakes_waits_on_channels_and_descriptors() {

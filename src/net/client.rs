@@ -39,6 +39,9 @@ pub struct ClientConfig {
     /// How long an exchange that is given up listens on for an answer that is on its way: the
     /// peer is told by the end of our side that it may hand out nothing more.
     pub linger: Option<Duration>,
+    /// Whether headers that are marked sensitive are left out where a redirect leads to another
+    /// path, although it is on the same origin.
+    pub secrets_keep_path: bool,
 }
 
 /// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
@@ -46,6 +49,7 @@ pub struct ClientConfig {
 pub struct Client {
     agent: ureq::Agent,
     trace: Arc<Trace>,
+    secrets_keep_path: bool,
 }
 
 /// A request to be sent.
@@ -113,7 +117,7 @@ fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
 impl Client {
     /// A client without connections.
     pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
-        let idle = config.idle;
+        let (idle, secrets_keep_path) = (config.idle, config.secrets_keep_path);
         let dialer = dialer(config, cancel);
         let trace = Arc::clone(&dialer.trace);
         let ureq_config = ureq::Agent::config_builder()
@@ -129,7 +133,8 @@ impl Client {
             .max_idle_connections_per_host(1)
             .max_idle_age(idle)
             .build();
-        Self { agent: ureq::Agent::with_parts(ureq_config, dialer, NoResolver), trace }
+        let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
+        Self { agent, trace, secrets_keep_path }
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
@@ -141,7 +146,8 @@ impl Client {
     pub fn send(&self, request: &Outgoing<'_>) -> Result<Reply, NetError> {
         let mut target = request.uri.clone();
         for _ in 0..REDIRECTS_MAX {
-            let reply = self.send_once(request, &target)?;
+            let astray = self.secrets_keep_path && path(&target) != path(request.uri);
+            let reply = self.send_once(request, &target, astray)?;
             match same_origin_redirect(&request.method, &target, &reply) {
                 None => return Ok(reply),
                 Some(next) => {
@@ -158,13 +164,21 @@ impl Client {
         })
     }
 
-    fn send_once(&self, request: &Outgoing<'_>, target: &Uri) -> Result<Reply, NetError> {
+    fn send_once(
+        &self,
+        request: &Outgoing<'_>,
+        target: &Uri,
+        without_secrets: bool,
+    ) -> Result<Reply, NetError> {
         self.trace.wrote.store(false, Ordering::SeqCst);
         self.trace.dialled.store(false, Ordering::SeqCst);
         let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&request.headers);
+            if without_secrets {
+                leave_out_secrets(headers);
+            }
             // ureq would add its own; an empty value of its configuration sends none.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::HOST);
@@ -265,6 +279,19 @@ impl Drop for Reply {
     }
 }
 
+/// The path as far as it names a resource: a slash at the end says nothing.
+fn path(uri: &Uri) -> &str {
+    uri.path().trim_end_matches('/')
+}
+
+fn leave_out_secrets(headers: &mut HeaderMap) {
+    for (name, value) in std::mem::take(headers).iter() {
+        if !value.is_sensitive() {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
 fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Uri> {
     let follow = match reply.status.as_u16() {
         307 | 308 => true,
@@ -356,6 +383,7 @@ mod tests {
             unix_socket: None,
             idle: Duration::from_secs(1),
             linger: None,
+            secrets_keep_path: false,
         };
         Client::new(config, Cancel::new().unwrap())
     }

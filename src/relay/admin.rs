@@ -20,9 +20,12 @@ use super::tunnel::{Record, Tunnel};
 const MAX_BODY: usize = 64 * 1024;
 /// Most labels of one kind on a tunnel.
 const MAX_LABELS: usize = 50;
-/// Most tunnels and most keys of one relay: about 1 KiB each.
-const MAX_TUNNELS: usize = 100_000;
-const MAX_KEYS: usize = 100_000;
+/// Most tunnels and most keys of one relay: far more than one process can serve, each below
+/// [`MAX_BODY`].
+const MAX_TUNNELS: usize = 10_000;
+const MAX_KEYS: usize = 10_000;
+/// Longest life of a key that ends by itself, in seconds: 10 years.
+const MAX_KEY_LIFE: u64 = 10 * 365 * 24 * 3600;
 
 /// The fields of create and update; what is absent stays as it is.
 #[derive(Deserialize)]
@@ -40,9 +43,13 @@ impl Fields {
         if lists.into_iter().flatten().any(|list| list.len() > MAX_LABELS) {
             return Err(TOO_MANY_LABELS);
         }
-        let put = |field: &mut String, new: Option<String>| *field = new.unwrap_or(field.clone());
-        put(&mut record.name, self.name);
-        put(&mut record.description, self.description);
+        for (field, new) in
+            [(&mut record.name, self.name), (&mut record.description, self.description)]
+        {
+            if let Some(new) = new {
+                *field = new;
+            }
+        }
         for (field, new) in [
             (&mut record.tenant_ids, self.tenant_ids),
             (&mut record.workspace_ids, self.workspace_ids),
@@ -226,16 +233,14 @@ pub fn create_key(relay: &Relay, visit: Visit<'_>) {
         if tunnels.is_empty() != (role == Role::Admin) {
             return Err(BAD_KEY_TUNNELS);
         }
-        if relay.keys.list().len() >= MAX_KEYS {
+        if relay.keys.len() >= MAX_KEYS {
             return Err(FULL);
         }
-        let expires = match new.expires_in_seconds {
-            None => None,
-            Some(seconds) => {
-                let end = SystemTime::now().checked_add(Duration::from_secs(seconds));
-                Some(end.ok_or(BAD_BODY)?)
-            }
-        };
+        if new.expires_in_seconds.is_some_and(|seconds| seconds > MAX_KEY_LIFE) {
+            return Err(TOO_LONG_LIFE);
+        }
+        let expires =
+            new.expires_in_seconds.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
         let (id, secret) = relay.ids.key(role.short());
         let key =
             Key { id, role, tunnels, label: new.label, expires, waiting: AtomicUsize::new(0) };
@@ -285,4 +290,6 @@ const BAD_KEY_TUNNELS: Problem = Problem::new(
     "",
     "`tunnel_ids` must name tunnels for a runtime or connector key, and none for an admin key",
 );
+const TOO_LONG_LIFE: Problem =
+    Problem::new(400, "", "`expires_in_seconds` must be at most ten years");
 const FULL: Problem = Problem::new(503, "", "the relay holds as many of these as it can");

@@ -463,7 +463,10 @@ impl Waiter<'_> {
             Kind::Termination => status,
             Kind::Notification | Kind::Response if (200..300).contains(&status) => 202,
             Kind::Notification | Kind::Response => {
-                return self.fail(out, &Problem { status, ..NOT_ACCEPTED });
+                if let Out::Fresh(visit) = out {
+                    visit.reply(Problem { status, ..NOT_ACCEPTED }.rpc_reply(None));
+                }
+                return (status, NO_CODE);
             }
         };
         if let Out::Fresh(visit) = out {
@@ -491,7 +494,6 @@ impl Waiter<'_> {
 fn failure_reply(problem: &Problem, kind: Kind, id: Option<&RpcId>) -> Reply {
     match (kind, id) {
         (Kind::Request, id @ Some(_)) => problem.rpc_reply(id),
-        (Kind::Notification, _) if problem.status == NOT_ACCEPTED.status => problem.rpc_reply(None),
         _ => problem.envelope(),
     }
 }

@@ -73,6 +73,12 @@ pub fn poll(relay: &Relay, visit: Visit<'_>, id: &str) {
     {
         relay.stats.bad_server_info.inc();
     }
+    if visit.header("X-Tunnel-Client-Closing") == Some("1") {
+        // It says goodbye, so it must not get another command.
+        tunnel.daemon_leaves();
+        relay.stats.polls.inc("empty");
+        return visit.reply(Reply::empty(204));
+    }
     let ours = visit.header("X-Tunnel-Client-Name") == Some("mcp-tunnel");
     tunnel.takes_responses.store(ours, Ordering::Relaxed);
 
@@ -81,9 +87,7 @@ pub fn poll(relay: &Relay, visit: Visit<'_>, id: &str) {
     let result = match polled {
         Polled::Commands(commands) => hand_over(relay, visit, &tunnel, commands),
         Polled::Nothing => {
-            if visit.header("X-Tunnel-Client-Closing") == Some("1") {
-                tunnel.daemon_leaves();
-            } else if !visit.exchange.client_gone() {
+            if !visit.exchange.client_gone() {
                 tunnel.saw_daemon();
             }
             visit.reply(Reply::empty(204));

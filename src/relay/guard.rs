@@ -37,6 +37,9 @@ impl Guard {
                     let own = SocketAddr::new(address.ip(), port).to_string();
                     let names = ["localhost", "127.0.0.1", "[::1]"];
                     hosts.extend(names.map(|name| format!("{name}:{port}")));
+                    if port == 80 {
+                        hosts.extend(names.map(str::to_owned));
+                    }
                     hosts.push(own);
                     origins.extend(hosts.iter().map(|host| format!("http://{host}")));
                 }

@@ -153,6 +153,11 @@ impl KeyRing {
         keys
     }
 
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
     /// Removes a key: the key, if there was one with this id.
     pub fn revoke(&self, id: &str) -> Option<Arc<Key>> {
         let mut keys = self.write();

@@ -165,7 +165,7 @@ pub struct Tunnel {
     record: Mutex<Record>,
     stats: Arc<Stats>,
     state: Mutex<State>,
-    /// Notified when daemons have no call any more.
+    /// Notified when, in a drain, daemons have no call any more.
     settled: Condvar,
 }
 
@@ -320,7 +320,8 @@ impl Tunnel {
 
     /// Notes that the daemon says that it ends.
     pub fn daemon_leaves(&self) {
-        self.lock().seen = None;
+        let mut state = self.lock();
+        (state.seen, state.ever_seen) = (None, true);
     }
 
     /// Puts commands back at the head of their lanes: no byte of them was sent.
@@ -528,7 +529,7 @@ impl Tunnel {
         let call = state.handed.remove(id)?;
         state.forget_stream(&call);
         self.stats.handed.add(-1);
-        if state.handed.is_empty() {
+        if state.draining && state.handed.is_empty() {
             self.settled.notify_all();
         }
         Some(call)

@@ -43,6 +43,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// What is doubtful and does not stop a start.
     pub warnings: Vec<Problem>,
+    /// Those of them that say that a secret can be read by others.
+    pub exposed: Vec<String>,
 }
 
 /// Loads the configuration from flags, environment and the file that they choose.
@@ -62,6 +64,7 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
             effective: Vec::new(),
             problems,
             warnings: Vec::new(),
+            exposed: Vec::new(),
         };
     }
     let mut loaded = load_with(flags, env, file.as_ref(), problems, true);
@@ -98,12 +101,13 @@ fn load_with(
     };
     let mut config = build::config(&mut resolver);
     let Resolver { refs, problems, mut warnings, mut effective, .. } = resolver;
-    warnings.extend(refs.warnings.into_iter().map(Problem::general));
+    let exposed = refs.warnings;
+    warnings.extend(exposed.iter().map(Problem::general));
     if let Some(config) = &mut config {
         config.warnings = warnings.iter().map(ToString::to_string).collect();
     }
     effective.sort_by_key(|e| e.id);
-    Loaded { config, selected: None, effective, problems, warnings }
+    Loaded { config, selected: None, effective, problems, warnings, exposed }
 }
 
 #[cfg(test)]

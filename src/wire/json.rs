@@ -13,6 +13,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Most members of one object that are looked into. A message has a handful; a text of millions
+/// of them would take many times its own size in memory.
+pub const MEMBERS_MAX: usize = 65_536;
+
 /// The members of one JSON object, in order, duplicates included, values as slices of the text.
 #[derive(Debug)]
 pub struct Members<'a> {
@@ -21,7 +25,8 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Splits an object into its members. Fails if `text` is not one JSON object.
+    /// Splits an object into its members. Fails if `text` is not one JSON object, or has more
+    /// than [`MEMBERS_MAX`] of them.
     pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
         let List(members) = serde_json::from_str(text)?;
         Ok(Self { text, members })
@@ -173,6 +178,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
                 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
                 let mut members = Vec::new();
                 while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    if members.len() == MEMBERS_MAX {
+                        return Err(serde::de::Error::custom("an object with too many members"));
+                    }
                     members.push((key, value.get()));
                 }
                 Ok(List(members))
@@ -204,6 +212,13 @@ mod tests {
         assert!(Members::of("[1]").is_err());
         assert!(Members::of("{} x").is_err());
         assert!(Members::of("").is_err());
+    }
+
+    #[test]
+    fn an_object_of_endless_members_is_refused() {
+        let of = |n: usize| format!("{{{}}}", vec![r#""a":1"#; n].join(","));
+        assert!(Members::of(&of(MEMBERS_MAX)).is_ok());
+        assert!(Members::of(&of(MEMBERS_MAX + 1)).is_err());
     }
 
     #[test]

@@ -113,6 +113,16 @@ impl Message {
         }
     }
 
+    /// The id of the request that a `notifications/cancelled` gives up.
+    pub fn cancelled_id(&self) -> Option<RpcId> {
+        match &self.kind {
+            MessageKind::Notification { method } if method == "notifications/cancelled" => {}
+            _ => return None,
+        }
+        let params = Members::of(&self.text).ok()?.get("params")?;
+        RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
+    }
+
     /// The text with every top-level `id` replaced by `id`; nothing else changes.
     pub fn text_with_id(&self, id: &str) -> String {
         let members = Members::of(&self.text).expect("the text was parsed before");

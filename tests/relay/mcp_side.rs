@@ -185,7 +185,8 @@ fn a_notification_gets_202_once_it_is_delivered() {
         assert_eq!((answer.status, answer.body.len()), (202, 0), "{code}");
     }
     let failed = send(r#","resp_code":404,"resp_type":"notify_ack""#);
-    assert_eq!(failed.status, 404);
+    assert_eq!((failed.status, failed.json()["error"]["code"].as_i64()), (404, Some(-32603)));
+    assert!(failed.json().get("id").is_none());
     let error = send(r#","resp_code":400,"resp_json":{"jsonrpc":"2.0","error":{"code":-32603}}"#);
     assert_eq!((error.status, error.json()["error"]["code"].as_i64()), (400, Some(-32603)));
     let misfit = send(r#","resp_code":200,"resp_json":{}"#);

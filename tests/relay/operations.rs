@@ -118,7 +118,8 @@ fn every_accepted_call_is_counted_out_once() {
     relay.wait_metric("relay_undelivered_total", 1);
     relay.wait_metric("relay_expired_total", 1);
     daemon.poll_raw("timeout_ms=1");
-    let waiting = call("6");
+    // A long stream, so that it still waits whenever the counts are read.
+    let waiting = relay.begin(&mcp(A, &rpc("6", "subscriptions/listen")));
     daemon.take_one();
     let counts = [
         ("relay_accepted_total", 6),

@@ -20,6 +20,9 @@ fn each_role_opens_its_own_doors_only() {
     let relay = Relay::start(&[]);
     let runtime = format!(r#"{{"role":"runtime","tunnel_ids":["{C}"]}}"#);
     let (expired, _) = made_key(&relay, &runtime.replace('}', r#","expires_in_seconds":0}"#));
+    let endless = runtime.replace('}', r#","expires_in_seconds":18446744073709551615}"#);
+    let request = Request::new("POST", "/relay/v1/keys").bearer(ADMIN).body(endless);
+    assert_eq!(relay.send(&request).status, 400);
     let (revoked, id) = made_key(&relay, &runtime);
     let revoke = Request::new("DELETE", &format!("/relay/v1/keys/{id}")).bearer(ADMIN);
     assert_eq!(relay.send(&poll(C, &revoked, "timeout_ms=1")).status, 204);

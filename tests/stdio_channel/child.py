@@ -8,6 +8,7 @@ import json, os, signal, subprocess, sys, threading, time
 mode, seen = sys.argv[1], sys.argv[2]
 lock = threading.Lock()
 held = []
+locked = None
 answers = {}
 
 
@@ -66,6 +67,13 @@ def handle(message):
         return
     if rid is None:
         return
+    if mode == "either":
+        # Like servers of the official SDKs for both eras: the first message decides.
+        global locked
+        modern = "io.modelcontextprotocol/protocolVersion" in message.get("params", {}).get("_meta", {})
+        locked = modern if locked is None else locked
+        if locked != modern:
+            return fail(rid, -32600 if modern else -32022)
     if method == "ping":
         answer(rid, {})
     elif method == "initialize":
@@ -83,7 +91,7 @@ def handle(message):
             return
         if mode == "exit-on-discover":
             os._exit(8)
-        if mode == "modern":
+        if mode in ("modern", "either"):
             answer(rid, {"supportedVersions": ["2026-07-28"], "resultType": "complete"})
         else:
             fail(rid, -32601)

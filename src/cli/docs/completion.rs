@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::cli::command::{Command, Flag, ROOT};
+use crate::cli::command::{Accepts, Command, Flag};
+use crate::cli::commands::ROOT;
+use crate::settings::Id;
 use crate::settings::TABLE;
 use crate::settings::table::{Kind, Setting};
 
@@ -50,7 +52,7 @@ fn own_flag(flag: &'static Flag) -> AnyFlag {
 /// The flags of a command; those that are refused are not offered.
 fn flags(command: &'static Command) -> Vec<AnyFlag> {
     let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused);
-    let of_settings = settings.filter(|_| command.takes_settings).map(setting_flag);
+    let of_settings = settings.filter(|s| command.settings.has(s.id)).map(setting_flag);
     command.flags.iter().map(own_flag).chain(of_settings).collect()
 }
 
@@ -114,12 +116,23 @@ pub fn bash() -> String {
             "        {names})\n            {action}\n            return\n            ;;\n"
         );
     }
-    out.push_str("    esac\n    local words=\n    case \"$path\" in\n");
+    out.push_str("    esac\n    local words= settings='");
+    for s in TABLE.iter().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused) {
+        let _ = write!(out, "\n        --{}", s.flag);
+    }
+    out.push_str("'\n    case \"$path\" in\n");
     for (path, command) in &all {
         let mut words: Vec<String> = command.children.iter().map(|c| c.name.to_owned()).collect();
-        words.extend(flags(command).iter().map(|flag| format!("--{}", flag.name)));
         words.push("--help".to_owned());
-        let _ = writeln!(out, "        '{path}') words='{}' ;;", words.join(" "));
+        words.extend(command.flags.iter().map(|flag| format!("--{}", flag.name)));
+        match command.settings {
+            Accepts::Nothing => {}
+            Accepts::Some(ids) => {
+                words.extend(ids.iter().map(|id| format!("--{}", Setting::of(*id).flag)));
+            }
+            Accepts::All => words.push("$settings".to_owned()),
+        }
+        let _ = writeln!(out, "        '{path}') words=\"{}\" ;;", words.join(" "));
     }
     out.push_str(
         "    esac\n    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n\
@@ -146,7 +159,7 @@ pub fn zsh() -> String {
             let equals = if flag.completes == Completes::Nothing { "" } else { "=" };
             let _ = writeln!(out, "        '*--{}{equals}[{short}]{value}' \\", flag.name);
         }
-        if command.takes_settings {
+        if command.settings.has(Id::ConfigFile) {
             out.push_str("        '-c[Configuration file]:file:_files' \\\n");
         }
         out.push_str("        '(- *)'{-h,--help}'[Help]'");

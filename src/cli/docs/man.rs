@@ -2,9 +2,10 @@
 
 use super::{kind_in_words, settings_in_order};
 use crate::cli::EXIT_CODES;
-use crate::cli::command::{Command, ROOT};
+use crate::cli::command::{Accepts, Command};
+use crate::cli::commands::ROOT;
 use crate::settings::TABLE;
-use crate::settings::table::{Kind, Section};
+use crate::settings::table::{Kind, Section, Setting};
 
 /// The date of the pages: when their words last changed in a way worth a date.
 const DATE: &str = "October 1, 2026";
@@ -99,7 +100,7 @@ pub fn program() -> String {
     for (path, command) in leaves() {
         p.line(".Nm");
         p.line(&format!(".Cm {}", arg(&path)));
-        if command.takes_settings || !command.flags.is_empty() {
+        if !matches!(command.settings, Accepts::Nothing) || !command.flags.is_empty() {
             p.line(".Op Ar flags");
         }
         for word in command.words {
@@ -119,8 +120,14 @@ pub fn program() -> String {
         p.line(&format!(".It Cm {}{}", arg(&path), words.concat()));
         p.text(&format!("{}.", command.short));
         p.text(command.long);
-        if command.takes_settings {
-            p.text("Takes the flags of the settings below.");
+        match command.settings {
+            Accepts::Nothing => {}
+            Accepts::All => p.text("Takes the flags of the settings below."),
+            Accepts::Some(ids) => {
+                let flags: Vec<String> =
+                    ids.iter().map(|id| format!("`--{}`", Setting::of(*id).flag)).collect();
+                p.text(&format!("Also takes {}.", flags.join(", ")));
+            }
         }
         if !command.flags.is_empty() {
             p.line(".Bl -tag -width Ds");

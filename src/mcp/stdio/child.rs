@@ -14,10 +14,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::StdioConfig;
 use super::lines::Lines;
+use super::server::Shared;
 use super::stdin::{Stdin, WriterEnd};
 use super::throttle::{Heads, Throttle, printable};
-use super::{Shared, StdioConfig};
 use crate::net::Cancel;
 
 /// How much is read from a pipe at once, in bytes: what a pipe holds.

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use log::{debug, warn};
 
-use super::Shared;
 use super::calls::{CallKind, Dropped};
 use super::lines::Line;
 use super::mailbox::Outcome;
 use super::rewrite::{self, Names};
+use super::server::Shared;
 use super::state::Initialize;
 use super::stdin::Frame;
 use super::throttle::{Throttle, printable};

@@ -34,7 +34,7 @@ pub struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
     /// the last one counts as what the client meant, as most JSON readers see it. `None` if the
-    /// child might read an id or a token where this code sees none: see [`names_clearly`].
+    /// child might read an id or a token where this code sees none: see `names_clearly`.
     pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {

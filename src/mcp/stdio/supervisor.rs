@@ -10,9 +10,10 @@ use crossbeam_channel::{Receiver, Sender};
 use log::{info, warn};
 use rustix::process::Signal;
 
+use super::Limits;
 use super::child::{Running, StartError, exit_words};
+use super::server::Shared;
 use super::state::{Handshake, State, Step};
-use super::{Limits, Shared};
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
 const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);

@@ -1,0 +1,429 @@
+//! Every command with its words, flags and texts. Help, manual page and completions are made
+//! from it.
+
+use std::process::ExitCode;
+
+use super::command::{Accepts, Command, Flag, Invocation};
+use super::doctor::doctor;
+use super::health::health;
+use super::init::init;
+use super::{admin, config, help_command, profiles, run_command};
+use crate::settings::Id;
+
+const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
+const NAME: Flag = Flag { name: "name", metavar: "TEXT", short: "Name of the tunnel" };
+const DESCRIPTION: Flag =
+    Flag { name: "description", metavar: "TEXT", short: "Description of the tunnel" };
+const ORGANIZATION_ID: Flag =
+    Flag { name: "organization-id", metavar: "ID,...", short: "Organizations" };
+const WORKSPACE_ID: Flag = Flag { name: "workspace-id", metavar: "ID,...", short: "Workspaces" };
+const TENANT_ID: Flag = Flag { name: "tenant-id", metavar: "ID", short: "Tenant" };
+const ADMIN_KEY: Flag = Flag {
+    name: "admin-key",
+    metavar: "REF",
+    short: "env:NAME or file:PATH [env:OPENAI_ADMIN_KEY]",
+};
+/// What an admin command takes of the settings (P-10).
+const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
+const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
+const PROFILE_DIR: Flag =
+    Flag { name: "profile-dir", metavar: "DIR", short: "Directory of the profiles" };
+const TUNNEL_ID: Flag = Flag { name: "tunnel-id", metavar: "ID", short: "The tunnel to serve" };
+const MCP_SERVER_URL: Flag =
+    Flag { name: "mcp-server-url", metavar: "URL", short: "Streamable HTTP server" };
+const MCP_COMMAND: Flag =
+    Flag { name: "mcp-command", metavar: "COMMAND", short: "Command of a stdio server" };
+const BASE_URL: Flag = Flag {
+    name: "control-plane-base-url",
+    metavar: "URL",
+    short: "Control plane [https://api.openai.com]",
+};
+const URL_PATH: Flag =
+    Flag { name: "control-plane-url-path", metavar: "PATH", short: "Path in front of /v1" };
+const API_KEY_REF: Flag = Flag {
+    name: "control-plane-api-key-ref",
+    metavar: "REF",
+    short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+};
+const HEALTH_ADDR: Flag = Flag {
+    name: "health-listen-addr",
+    metavar: "HOST:PORT",
+    short: "Health listener [127.0.0.1:8080]",
+};
+
+/// Every command.
+pub const ROOT: Command = Command {
+    name: "mcp-tunnel",
+    short: "Outbound-only tunnel from a private MCP server to a control plane",
+    long: "Polls a control plane over outbound HTTPS, forwards each MCP command to a private MCP \
+           server, and posts the answers back. Nothing connects to this host.",
+    words: &[],
+    flags: &[],
+    settings: Accepts::Nothing,
+    example: "mcp-tunnel run -c /etc/mcp-tunnel.conf",
+    run: no_command,
+    children: &[
+        Command {
+            name: "run",
+            short: "Run the tunnel",
+            long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
+                   environment and a configuration file, in this order.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::All,
+            example: "CONTROL_PLANE_TUNNEL_ID=tunnel_... CONTROL_PLANE_API_KEY=... \\\n    \
+                      mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
+            children: &[],
+            run: run_command,
+        },
+        Command {
+            name: "config",
+            short: "Check or show the configuration",
+            long: "Looks at the same flags, environment and file as `run`, and starts nothing.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "check",
+                    short: "Say everything that is wrong with the configuration",
+                    long: "Prints every error and warning with its place. Exit code 0 if `run` \
+                           would accept the configuration, 1 if not.",
+                    words: &[],
+                    flags: &[JSON],
+                    settings: Accepts::All,
+                    example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
+                    children: &[],
+                    run: config::check,
+                },
+                Command {
+                    name: "show",
+                    short: "Show each setting's value and where it comes from",
+                    long: "Prints the settings as they are in effect, each with the flag, \
+                           variable or line of the file that it comes from. Secrets are not \
+                           shown. Settings without a value are left out, except with --json.",
+                    words: &[],
+                    flags: &[JSON],
+                    settings: Accepts::All,
+                    example: "mcp-tunnel config show -c /etc/mcp-tunnel.conf",
+                    children: &[],
+                    run: config::show,
+                },
+            ],
+        },
+        Command {
+            name: "doctor",
+            short: "Try the configuration out and say what to mend",
+            long: "Checks the configuration, reaches the control plane with the runtime key, \
+                   holds a short MCP session with each server, and looks at the health \
+                   listener. Uses the same settings as `run`, changes nothing, and works while \
+                   the daemon runs. Exit code 0 if nothing failed, 2 if something did.",
+            words: &[],
+            flags: &[Flag { name: "explain", metavar: "", short: "Say why and what to do" }, JSON],
+            settings: Accepts::All,
+            example: "mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain",
+            children: &[],
+            run: doctor,
+        },
+        Command {
+            name: "health",
+            short: "Ask a running tunnel whether it is well",
+            long: "Asks /healthz and /readyz of a running daemon. Finds it by --url, --url-file, \
+                   --port or --unix-socket, or else by the same configuration as `run`. Exit \
+                   code 0 if all is well, 2 if not.",
+            words: &[],
+            flags: &[
+                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
+                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
+                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
+                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
+                Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
+                Flag {
+                    name: "require-control-plane-poll",
+                    metavar: "",
+                    short: "A poll must have succeeded",
+                },
+                Flag {
+                    name: "max-poll-age",
+                    metavar: "DURATION",
+                    short: "A poll must have succeeded within this time",
+                },
+                JSON,
+            ],
+            settings: Accepts::All,
+            example: "mcp-tunnel health --port 8080 --max-poll-age 2m",
+            children: &[],
+            run: health,
+        },
+        Command {
+            name: "init",
+            short: "Write a starter configuration",
+            long: "Writes a configuration from a sample: as a profile, to a file, or with \
+                   `--output -` to stdout. The file is for its owner alone, and nothing is \
+                   overwritten without --force.",
+            words: &[],
+            flags: &[
+                TUNNEL_ID,
+                Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
+                MCP_SERVER_URL,
+                MCP_COMMAND,
+                Flag { name: "output", metavar: "PATH", short: "Write here; - is stdout" },
+                Flag { name: "profile", metavar: "NAME", short: "Write a profile of this name" },
+                PROFILE_DIR,
+                FORCE,
+                BASE_URL,
+                URL_PATH,
+                API_KEY_REF,
+                HEALTH_ADDR,
+                Flag { name: "open-web-ui", metavar: "", short: "Accepted, has no effect" },
+                JSON,
+            ],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel init --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\\n    \
+                      --mcp-server-url http://127.0.0.1:3001/mcp",
+            children: &[],
+            run: init,
+        },
+        Command {
+            name: "profiles",
+            short: "Configurations of a user, by name",
+            long: "Profiles are configuration files in one directory, chosen by `--profile`. On \
+                   a server one file under /etc is simpler.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel profiles list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "list",
+                    short: "List the profiles",
+                    long: "Prints name and path of each profile.",
+                    words: &[],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles list",
+                    children: &[],
+                    run: profiles::list,
+                },
+                Command {
+                    name: "add",
+                    short: "Add a profile from a file or a sample",
+                    long: "Checks the text and writes it with mode 0600.",
+                    words: &["NAME"],
+                    flags: &[
+                        Flag { name: "from-file", metavar: "FILE", short: "Copy this file" },
+                        Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
+                        TUNNEL_ID,
+                        MCP_SERVER_URL,
+                        MCP_COMMAND,
+                        BASE_URL,
+                        URL_PATH,
+                        API_KEY_REF,
+                        HEALTH_ADDR,
+                        FORCE,
+                        PROFILE_DIR,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles add demo --from-file demo.yaml",
+                    children: &[],
+                    run: profiles::add,
+                },
+                Command {
+                    name: "edit",
+                    short: "Edit a profile",
+                    long: "Opens a copy in VISUAL or EDITOR. It replaces the profile only if it \
+                           is valid; otherwise your text is kept beside it.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    settings: Accepts::Nothing,
+                    example: "EDITOR=vi mcp-tunnel profiles edit demo",
+                    children: &[],
+                    run: profiles::edit,
+                },
+                Command {
+                    name: "show",
+                    short: "Print a profile",
+                    long: "Prints the file as it is, secrets included.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles show demo",
+                    children: &[],
+                    run: profiles::show,
+                },
+                Command {
+                    name: "validate",
+                    short: "Check a profile without looking anything up",
+                    long: "Says everything that is wrong with the file by itself.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles validate demo",
+                    children: &[],
+                    run: profiles::validate,
+                },
+                Command {
+                    name: "rm",
+                    short: "Remove a profile",
+                    long: "Removes the file.",
+                    words: &["NAME"],
+                    flags: &[PROFILE_DIR],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles rm demo",
+                    children: &[],
+                    run: profiles::remove,
+                },
+                Command {
+                    name: "samples",
+                    short: "The samples to start from",
+                    long: "Samples are built in; `init` and `profiles add` write them.",
+                    words: &[],
+                    flags: &[],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel profiles samples list",
+                    run: no_command,
+                    children: &[
+                        Command {
+                            name: "list",
+                            short: "List the samples",
+                            long: "Prints name and purpose of each sample.",
+                            words: &[],
+                            flags: &[],
+                            settings: Accepts::Nothing,
+                            example: "mcp-tunnel profiles samples list",
+                            children: &[],
+                            run: profiles::samples_list,
+                        },
+                        Command {
+                            name: "show",
+                            short: "Show a sample",
+                            long: "Prints what it is for, what it needs, and its text.",
+                            words: &["NAME"],
+                            flags: &[],
+                            settings: Accepts::Nothing,
+                            example: "mcp-tunnel profiles samples show sample_mcp_stdio_local",
+                            children: &[],
+                            run: profiles::samples_show,
+                        },
+                    ],
+                },
+            ],
+        },
+        Command {
+            name: "admin",
+            short: "Manage tunnels, with an admin key",
+            long: "For a person or a script with an admin key, not for the daemon.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel admin tunnels list --organization-id org-1",
+            run: no_command,
+            children: &[Command {
+                name: "tunnels",
+                short: "Create, list, change and delete tunnels",
+                long: "Uses OPENAI_ADMIN_KEY, or --admin-key. Reads no configuration file, \
+                           only its flags and the variables of the control plane's address.",
+                words: &[],
+                flags: &[],
+                settings: Accepts::Nothing,
+                example: "mcp-tunnel admin tunnels get tunnel_...",
+                run: no_command,
+                children: &[
+                    Command {
+                        name: "create",
+                        short: "Create a tunnel",
+                        long: "Belongs to at least one organization or workspace.",
+                        words: &[],
+                        flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
+                        settings: ADMIN_SETTINGS,
+                        example: "mcp-tunnel admin tunnels create --name demo --description Demo \\\n    --organization-id org-1",
+                        children: &[],
+                        run: admin::create,
+                    },
+                    Command {
+                        name: "get",
+                        short: "Describe a tunnel",
+                        long: "Does with a runtime key if there is no admin key.",
+                        words: &["ID"],
+                        flags: &[ADMIN_KEY, JSON],
+                        settings: ADMIN_SETTINGS,
+                        example: "mcp-tunnel admin tunnels get tunnel_...",
+                        children: &[],
+                        run: admin::get,
+                    },
+                    Command {
+                        name: "list",
+                        short: "List the tunnels of one scope",
+                        long: "Takes exactly one organization, workspace or tenant.",
+                        words: &[],
+                        flags: &[ORGANIZATION_ID, WORKSPACE_ID, TENANT_ID, ADMIN_KEY, JSON],
+                        settings: ADMIN_SETTINGS,
+                        example: "mcp-tunnel admin tunnels list --organization-id org-1 --json",
+                        children: &[],
+                        run: admin::list,
+                    },
+                    Command {
+                        name: "update",
+                        short: "Change a tunnel",
+                        long: "Changes what is given. A list of organizations or workspaces replaces the old one; an empty one clears it.",
+                        words: &["ID"],
+                        flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
+                        settings: ADMIN_SETTINGS,
+                        example: "mcp-tunnel admin tunnels update tunnel_... --name demo-2",
+                        children: &[],
+                        run: admin::update,
+                    },
+                    Command {
+                        name: "delete",
+                        short: "Delete a tunnel",
+                        long: "Its daemons are refused from then on.",
+                        words: &["ID"],
+                        flags: &[
+                            Flag { name: "confirm", metavar: "", short: "Yes, delete it" },
+                            ADMIN_KEY,
+                            JSON,
+                        ],
+                        settings: ADMIN_SETTINGS,
+                        example: "mcp-tunnel admin tunnels delete tunnel_... --confirm",
+                        children: &[],
+                        run: admin::delete,
+                    },
+                ],
+            }],
+        },
+        Command {
+            name: "help",
+            short: "Explain a command or a topic",
+            long: "Prints help on a command, or on one of the topics that `mcp-tunnel -h` lists.",
+            words: &["[TOPIC...]"],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel help quickstart",
+            children: &[],
+            run: help_command,
+        },
+        Command {
+            name: STUB,
+            short: "A small MCP server for trying out a tunnel",
+            long: "",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "MCP_COMMAND='mcp-tunnel mcp-stub' mcp-tunnel run",
+            children: &[],
+            run: no_command,
+        },
+    ],
+};
+
+/// Reads its arguments itself.
+pub const STUB: &str = "mcp-stub";
+
+/// For what [`parse`] never runs.
+fn no_command(_: &Invocation) -> ExitCode {
+    unreachable!("groups print their help, and the stub is started by `main`")
+}

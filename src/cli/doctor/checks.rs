@@ -1,0 +1,295 @@
+//! The checks in the order of the report: the configuration, the control plane, the MCP side,
+//! the listener.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Row, Status, listener, mcp};
+use crate::cli::init::PAGES;
+use crate::cli::run::{access, load_trust, refuse_unsupported};
+use crate::control_plane::metadata::{self, FetchError};
+use crate::control_plane::new_instance_id;
+use crate::net::{Cancel, NetErrorKind, Trust};
+use crate::settings::config::{Config, Target};
+use crate::settings::{Id, Loaded, Problem, Setting, Source};
+
+/// How long the control plane may take to answer.
+const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The ids of the four pages, in the order of [`PAGES`].
+const PAGE_IDS: [&str; 4] = [
+    "tunnels_management_url",
+    "runtime_api_keys_url",
+    "admin_api_keys_url",
+    "chatgpt_connector_settings_url",
+];
+
+/// All checks of a loaded configuration.
+pub fn all(loaded: &Loaded) -> Vec<Row> {
+    let mut rows = source(loaded);
+    let Some(config) = &loaded.config else {
+        rows.extend(problems(&loaded.problems));
+        rows.extend(pages());
+        return rows;
+    };
+    rows.push(Row::pass("tunnel_id", config.control_plane.tunnel_id.as_str()));
+    rows.push(api_key(loaded));
+    rows.push(secret_permissions(loaded));
+    rows.extend(warnings(loaded));
+    rows.extend(unsupported(config));
+    let trust = trust(config, &mut rows);
+    rows.extend(client_certificates(config));
+    rows.extend(control_plane(config, trust.clone()));
+    rows.extend(pages());
+    for binding in &config.mcp.bindings {
+        rows.extend(mcp::check(config, binding, trust.as_ref()));
+    }
+    rows.extend(listener::check(&config.health.listener));
+    rows
+}
+
+fn source(loaded: &Loaded) -> Vec<Row> {
+    match &loaded.selected {
+        Some(selected) => {
+            let path = selected.path.display();
+            let chosen = match &selected.profile {
+                Some(profile) => format!("profile {profile} ({}): {path}", selected.source),
+                None => format!("{path} ({})", selected.source),
+            };
+            let mut rows = vec![Row::pass("config_source", chosen)];
+            // A failure is among the problems.
+            if std::fs::File::open(&selected.path).is_ok() {
+                rows.push(Row::pass("profile_load", format!("{path} is readable")));
+            }
+            rows
+        }
+        None if is_about_source(&loaded.problems) => Vec::new(),
+        None => vec![
+            Row::pass("config_source", "flags and environment only"),
+            Row::pass("profile_load", "no file"),
+        ],
+    }
+}
+
+fn is_about_source(problems: &[Problem]) -> bool {
+    problems.iter().any(|p| check_of(p) == "config_source")
+}
+
+/// Which check a problem of the configuration belongs to.
+fn check_of(problem: &Problem) -> &'static str {
+    match problem.id {
+        Some(Id::TunnelId) => "tunnel_id",
+        Some(Id::ApiKey) => "control_plane_api_key",
+        Some(Id::BaseUrl) => "control_plane_base_url",
+        Some(Id::ServerUrls | Id::Commands) => "mcp_target",
+        Some(Id::ConfigFile | Id::Profile | Id::ProfileFile | Id::ProfileDir) => "config_source",
+        Some(_) => "config_validation",
+        None if problem.message.starts_with("no MCP server") => "mcp_target",
+        None if problem.message.contains("exclude each other") => "config_source",
+        None if problem.message.starts_with("can not read the configuration file") => {
+            "profile_load"
+        }
+        None => "config_validation",
+    }
+}
+
+/// One row for each check with problems, with every one of them.
+fn problems(problems: &[Problem]) -> Vec<Row> {
+    let mut by_check: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
+    for problem in problems {
+        by_check.entry(check_of(problem)).or_default().push(problem);
+    }
+    by_check
+        .into_iter()
+        .map(|(check, problems)| {
+            let summary = match problems.as_slice() {
+                [one] => one.to_string(),
+                [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+                [] => String::new(),
+            };
+            let mut row = Row::fail(check, summary)
+                .why("The daemon does not start with this configuration.")
+                .next("Mend it; `mcp-tunnel config check` lists everything that is wrong.");
+            row.evidence = problems.iter().map(ToString::to_string).collect();
+            match check {
+                "tunnel_id" => row.next(format!("Tunnels are made at {}.", PAGES[0].1)),
+                "control_plane_api_key" => {
+                    row.next(format!("Runtime keys are made at {}.", PAGES[1].1))
+                }
+                _ => row,
+            }
+        })
+        .collect()
+}
+
+fn pages() -> impl Iterator<Item = Row> {
+    PAGE_IDS.into_iter().zip(PAGES).map(|(id, (_, url))| Row::pass(id, url))
+}
+
+/// Says which key is used, never the key.
+fn api_key(loaded: &Loaded) -> Row {
+    let found = loaded.effective.iter().find(|e| e.id == Id::ApiKey);
+    let summary = match found.map(|e| (&e.source, e.value.as_deref().unwrap_or_default())) {
+        Some((Source::Variable(name), _)) => format!("from the variable {name}"),
+        Some((source, "[redacted]")) => format!("a literal key in {source}"),
+        Some((source, reference)) => format!("{reference} ({source})"),
+        None => String::new(),
+    };
+    Row::pass("control_plane_api_key", summary)
+}
+
+fn secret_permissions(loaded: &Loaded) -> Row {
+    if loaded.exposed.is_empty() {
+        return Row::pass("secret_permissions", "no secret file is open to others");
+    }
+    let mut row = Row::warn("secret_permissions", loaded.exposed[0].clone())
+        .why("Whoever can read the key can take this tunnel's calls.")
+        .next("Give the file to the daemon's user alone: chmod 600.");
+    row.evidence.clone_from(&loaded.exposed);
+    row
+}
+
+fn warnings(loaded: &Loaded) -> Option<Row> {
+    let lines: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .filter(|line| !loaded.exposed.contains(line))
+        .collect();
+    let first = lines.first()?.clone();
+    let mut row = Row::warn("config_warnings", first)
+        .why("The configuration works, but may not mean what it says.")
+        .next("`mcp-tunnel config show` tells where each value comes from.");
+    row.evidence = lines;
+    Some(row)
+}
+
+fn unsupported(config: &Config) -> Option<Row> {
+    let wrong = refuse_unsupported(config).err()?;
+    Some(
+        Row::fail("config_validation", wrong)
+            .why("The daemon does not start with this configuration."),
+    )
+}
+
+/// The certificates that are trusted.
+fn trust(config: &Config, rows: &mut Vec<Row>) -> Option<Trust> {
+    match load_trust(config) {
+        Ok(trust) => {
+            if let Some(path) = &config.ca_bundle {
+                rows.push(Row::pass("ca_bundle", path.display().to_string()));
+            }
+            trust
+        }
+        Err(wrong) => {
+            rows.push(
+                Row::fail("ca_bundle", wrong)
+                    .why("Without trusted certificates no TLS connection can be made.")
+                    .next("Install the system's CA certificates, or set `ca_bundle`."),
+            );
+            None
+        }
+    }
+}
+
+/// One identity on both hops tells the private network what the control plane sees.
+fn client_certificates(config: &Config) -> Option<Row> {
+    let ours = config.control_plane.identity.as_ref()?;
+    let shared = config.mcp.bindings.iter().any(|binding| match &binding.target {
+        Target::Http(http) => {
+            http.identity.as_ref().is_some_and(|i| i.key == ours.key || i.cert == ours.cert)
+        }
+        Target::Stdio { .. } => false,
+    });
+    Some(if shared {
+        Row::warn("client_certificates", "both hops use the same certificate or key file")
+            .why("Whoever verifies one hop could pass for this host on the other.")
+            .next("Give the MCP side a certificate of its own.")
+    } else {
+        Row::pass("client_certificates", format!("control plane: {}", ours.cert.display()))
+    })
+}
+
+/// Asks for the tunnel with the runtime key.
+fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
+    const REACHABLE: &str = "control_plane_reachable";
+    const AUTH: &str = "control_plane_auth";
+    let origin = config.control_plane.base_url.origin();
+    if config.control_plane.base_url.https && trust.is_none() {
+        return vec![
+            Row::skip(REACHABLE, "no trusted certificates"),
+            Row::skip(AUTH, "no trusted certificates"),
+        ];
+    }
+    let mut quick = config.clone();
+    quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
+    quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
+    let asked = new_instance_id()
+        .map_err(|e| e.to_string())
+        .and_then(|instance| access(&quick, instance, trust))
+        .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
+    let (access, cancel) = match asked {
+        Ok(asked) => asked,
+        Err(wrong) => return vec![Row::fail(REACHABLE, wrong)],
+    };
+    match metadata::fetch(&access, cancel) {
+        Ok(tunnel) => vec![
+            Row::pass(REACHABLE, &origin),
+            Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
+        ],
+        Err(FetchError::Net(error)) => vec![
+            unreachable(&origin, &error.to_string(), error.kind),
+            Row::skip(AUTH, "the control plane was not reached"),
+        ],
+        Err(FetchError::Document(what)) => vec![
+            Row::warn(REACHABLE, format!("{origin} answers, but {what}"))
+                .why("Something else than a control plane may listen there.")
+                .next("Check the base URL and the URL path."),
+            Row::skip(AUTH, "the answer was not understood"),
+        ],
+        Err(FetchError::Status(refused)) => {
+            let status = match refused.status {
+                401 | 403 | 404 => Status::Fail,
+                _ => Status::Warn,
+            };
+            let mut row = Row::new(AUTH, status, refusal(refused.status))
+                .why("Polls are refused in the same way, so no call arrives.")
+                .evidence(format!("HTTP {}", refused.status));
+            row.evidence.extend(refused.message.clone());
+            row.evidence.extend(refused.request_id.as_ref().map(|id| format!("x-request-id {id}")));
+            row.next.extend(refused.mitigation().map(str::to_owned));
+            row.next.push(match refused.status {
+                401 => format!("Make a runtime key at {}.", PAGES[1].1),
+                403 | 404 => format!("Compare the tunnel id with {}.", PAGES[0].1),
+                _ => "Try again later; the daemon does so by itself.".to_owned(),
+            });
+            vec![Row::pass(REACHABLE, &origin), row]
+        }
+    }
+}
+
+fn refusal(status: u16) -> String {
+    match status {
+        401 => "the key is not accepted: wrong, revoked, or not a runtime key".to_owned(),
+        403 => "the key is known, but may not use this tunnel".to_owned(),
+        404 => "the control plane does not know this tunnel id".to_owned(),
+        status => format!("the control plane answered HTTP {status}"),
+    }
+}
+
+fn unreachable(origin: &str, detail: &str, kind: NetErrorKind) -> Row {
+    let row = Row::fail("control_plane_reachable", format!("{origin}: {detail}"))
+        .why("Without the control plane nothing can be polled.");
+    match kind {
+        NetErrorKind::Dns => row
+            .next("Check the host name in `control_plane.base_url`.")
+            .next("Check name resolution here: getent hosts HOST."),
+        NetErrorKind::Tls => row
+            .next("If TLS is opened on the way, set `ca_bundle` to that CA's PEM file.")
+            .next("Check the clock of this host."),
+        NetErrorKind::Refused => row.next("Check host and port: nobody listens there."),
+        _ => row
+            .next("Check that outbound connections to this host and port are allowed.")
+            .next(format!("If there is a proxy, set `{}`.", Setting::of(Id::HttpProxy).key)),
+    }
+}

@@ -1,0 +1,402 @@
+//! A real MCP session with a configured server: reach it, initialize, list its tools.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use ureq::http::{HeaderMap, Method, Uri};
+
+use super::{Row, Status};
+use crate::cli::preflight;
+use crate::cli::run::binding;
+use crate::mcp::{Binding, Bounds, CallError, HttpHop, StdioChannel};
+use crate::net::client::ClientConfig;
+use crate::net::{Cancel, Client, Outgoing, Trust};
+use crate::settings::config::{self, Config, HttpTarget, Target};
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+
+/// How long the first answer may take.
+const REACH_LIMIT: Duration = Duration::from_secs(2);
+/// How long one MCP call may take; a cold child needs a moment.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// How long a child may take to end.
+const CHILD_GRACE: Duration = Duration::from_secs(2);
+/// Most lines of the log that are shown as evidence.
+const LOG_LINES: usize = 8;
+/// Most tools that are named.
+const TOOLS_SHOWN: usize = 5;
+/// The revision that is offered to servers with sessions.
+const LEGACY: &str = "2025-06-18";
+/// The revision that is offered to stateless servers.
+const MODERN: &str = "2026-07-28";
+
+/// The checks of one server. Those of other channels than `main` carry the channel's name.
+pub fn check(config: &Config, configured: &config::Binding, trust: Option<&Trust>) -> Vec<Row> {
+    let channel = &configured.channel;
+    let id = |name: &str| match channel.is_main() {
+        true => name.to_owned(),
+        false => format!("{name}:{channel}"),
+    };
+    let mut rows = Vec::new();
+    match &configured.target {
+        Target::Http(http) => {
+            rows.push(Row::pass(id("mcp_target"), http.url.to_string()));
+            let tls_without_trust = http.url.https && trust.is_none();
+            if tls_without_trust {
+                rows.push(Row::skip(id("mcp_server_reachable"), "no trusted certificates"));
+                return rows;
+            }
+            let reached = reach(http, trust);
+            let failed = reached.is_err();
+            rows.push(reachable(id("mcp_server_reachable"), http, reached));
+            if failed {
+                for name in ["oauth_metadata", "mcp_initialize", "mcp_tools"] {
+                    rows.push(Row::skip(id(name), "the server was not reached"));
+                }
+                return rows;
+            }
+            rows.push(oauth_metadata(id("oauth_metadata"), http, trust));
+        }
+        Target::Stdio { argv } => {
+            rows.push(Row::pass(id("mcp_target"), argv.join(" ")));
+            let path = std::env::var("PATH").unwrap_or_default();
+            let found = preflight::check(argv, &path);
+            let failed = found.is_err();
+            rows.push(match found {
+                Ok(path) => Row::pass(id("mcp_command_executable"), path.display().to_string()),
+                Err(wrong) => Row::fail(id("mcp_command_executable"), wrong)
+                    .why("The daemon can not start this server.")
+                    .next("Give the full path of the program; there is no shell."),
+            });
+            for name in ["mcp_server_reachable", "oauth_metadata"] {
+                rows.push(Row::skip(id(name), "a command has no URL"));
+            }
+            if failed {
+                for name in ["mcp_initialize", "mcp_tools"] {
+                    rows.push(Row::skip(id(name), "the command can not be started"));
+                }
+                return rows;
+            }
+        }
+    }
+    rows.extend(converse(config, configured, trust, &id));
+    rows
+}
+
+fn reach(http: &HttpTarget, trust: Option<&Trust>) -> Result<u16, String> {
+    get(http, trust, &http.url.path_and_query).map(|(status, _)| status)
+}
+
+/// One GET to the server, with its TLS and socket settings. Gives the status and content type.
+fn get(http: &HttpTarget, trust: Option<&Trust>, path: &str) -> Result<(u16, String), String> {
+    let uri: Uri = format!("{}{path}", http.url.origin())
+        .parse()
+        .map_err(|_| "the path can not be asked for".to_owned())?;
+    let cancel = Cancel::new().map_err(|e| e.to_string())?;
+    let client = Client::new(
+        ClientConfig {
+            trust: trust.cloned(),
+            unix_socket: http.unix_socket.clone(),
+            idle: Duration::ZERO,
+            linger: None,
+            secrets_keep_path: true,
+        },
+        cancel,
+    );
+    let mut headers = HeaderMap::new();
+    headers.insert("accept", "application/json, text/event-stream".parse().expect("plain text"));
+    let request = Outgoing {
+        method: Method::GET,
+        uri: &uri,
+        headers,
+        body: None,
+        limit: Instant::now() + REACH_LIMIT,
+    };
+    let reply = client.send(&request).map_err(|e| e.to_string())?;
+    let kind = reply.header("content-type").unwrap_or_default().to_owned();
+    Ok((reply.status.as_u16(), kind))
+}
+
+fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row {
+    match reached {
+        Ok(status) => Row::pass(id, format!("{} answers (HTTP {status})", http.url.origin())),
+        Err(detail) => Row::fail(id, format!("{}: {detail}", http.url.origin()))
+            .why("Calls fail as long as the server can not be reached from this host.")
+            .next("Start the server, or correct its URL.")
+            .next(format!("Try it from this host: curl -i {}", http.url)),
+    }
+}
+
+/// The protected-resource metadata; a server without OAuth answers 404, and that is fine.
+fn oauth_metadata(id: String, http: &HttpTarget, trust: Option<&Trust>) -> Row {
+    const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+    let path = http.url.path().trim_end_matches('/');
+    let mut candidates = vec![format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()];
+    candidates.dedup();
+    let mut evidence = Vec::new();
+    for candidate in &candidates {
+        match get(http, trust, candidate) {
+            Ok((200, kind)) if kind.contains("json") => {
+                return Row::pass(id, format!("found at {candidate}"));
+            }
+            Ok((status, _)) => evidence.push(format!("{candidate}: HTTP {status}")),
+            Err(detail) => evidence.push(format!("{candidate}: {detail}")),
+        }
+    }
+    if evidence.iter().all(|line| line.ends_with("HTTP 404")) {
+        return Row::pass(id, "none: the server asks for no OAuth");
+    }
+    let mut row = Row::warn(id, "neither metadata nor HTTP 404")
+        .why("Clients of a protected server find its authorization server with this.")
+        .next("`mcp-tunnel help oauth` explains the documents.");
+    row.evidence = evidence;
+    row
+}
+
+/// A session over either transport.
+enum Session {
+    Http { hop: Box<HttpHop>, session: Option<String> },
+    Stdio(std::sync::Arc<StdioChannel>),
+}
+
+impl Session {
+    fn bounds(cancel: &Cancel) -> Bounds {
+        Bounds { limit: Instant::now() + CALL_LIMIT, cancel: cancel.clone() }
+    }
+
+    fn headers(session: Option<&str>) -> Headers {
+        let mut headers = Headers::new();
+        if let Some(session) = session {
+            headers.set("Mcp-Session-Id", session);
+            headers.set("MCP-Protocol-Version", LEGACY);
+        }
+        headers
+    }
+
+    /// One request; the answer's `result`, or what is wrong.
+    fn call(&mut self, text: String, cancel: &Cancel) -> Result<Value, String> {
+        let message = Message::parse(text).map_err(|e| e.to_string())?;
+        let json = match self {
+            Self::Http { hop, session } => {
+                let headers = Self::headers(session.as_deref());
+                let answered = hop.request(&message, &headers, &Self::bounds(cancel), &mut |_| {
+                    ControlFlow::Continue(())
+                });
+                hop.settle();
+                let answer = answered.map_err(|e| failure(&e))?;
+                if let Some(new) = answer.headers.session_id() {
+                    *session = Some(new.to_owned());
+                }
+                if answer.status == 401 {
+                    return Err("HTTP 401: the server asks for authorization".to_owned());
+                }
+                answer.json
+            }
+            Self::Stdio(channel) => {
+                let none = Headers::new();
+                let bounds = Self::bounds(cancel);
+                let answered =
+                    channel.request(&message, &none, &bounds, &mut |_| ControlFlow::Continue(()));
+                answered.map_err(|e| failure(&e))?.json
+            }
+        };
+        let mut answer: Value =
+            serde_json::from_str(&json).map_err(|_| "the answer is not JSON".to_owned())?;
+        match answer.get("error") {
+            Some(error) => Err(format!(
+                "the server's error {}: {}",
+                error["code"],
+                error["message"].as_str().unwrap_or("without a text")
+            )),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    fn notify(&mut self, text: &str, cancel: &Cancel) {
+        let Ok(message) = Message::parse(text.to_owned()) else { return };
+        // What comes of it shows in the next call.
+        match self {
+            Self::Http { hop, session } => {
+                let headers = Self::headers(session.as_deref());
+                let _ = hop.notify(&message, &headers, &Self::bounds(cancel));
+            }
+            Self::Stdio(channel) => {
+                let _ = channel.notify(&message, &Headers::new(), &Self::bounds(cancel));
+            }
+        }
+    }
+
+    fn end(self, cancel: &Cancel) {
+        match self {
+            Self::Http { hop, session: Some(session) } => {
+                let headers = Self::headers(Some(&session));
+                let _ = hop.terminate(&headers, &Self::bounds(cancel));
+            }
+            Self::Http { .. } => {}
+            Self::Stdio(channel) => channel.stop(CHILD_GRACE),
+        }
+    }
+}
+
+fn failure(error: &CallError) -> String {
+    match error {
+        CallError::TimedOut => format!("no answer within {} s", CALL_LIMIT.as_secs()),
+        CallError::Cancelled | CallError::Unwanted => "given up".to_owned(),
+        CallError::OlderServer => "the server speaks an older MCP revision".to_owned(),
+        CallError::Failed(failure, _) => {
+            let what = format!("{} ({})", failure.source.as_str(), failure.kind.as_str());
+            match failure.upstream_status {
+                Some(status) => format!("HTTP {status}: {what}"),
+                None => what,
+            }
+        }
+    }
+}
+
+fn converse(
+    config: &Config,
+    configured: &config::Binding,
+    trust: Option<&Trust>,
+    id: &dyn Fn(&str) -> String,
+) -> Vec<Row> {
+    collect_log();
+    let tools = id("mcp_tools");
+    let not_started = |wrong: String| {
+        let skipped = Row::skip(tools.clone(), "there is no session");
+        vec![evident(Row::fail(id("mcp_initialize"), wrong)), skipped]
+    };
+    let cancel = match Cancel::new() {
+        Ok(cancel) => cancel,
+        Err(e) => return not_started(e.to_string()),
+    };
+    let mut session = match binding(config, configured, trust) {
+        Ok(Binding::Http(http)) => {
+            Session::Http { hop: Box::new(http.hop(cancel.clone())), session: None }
+        }
+        Ok(Binding::Stdio(channel)) => Session::Stdio(channel),
+        Err(wrong) => return not_started(wrong),
+    };
+    let (initialize, meta) = initialize(&mut session, &cancel);
+    let begun = initialize.is_ok();
+    let mut rows = vec![match initialize {
+        Ok(server) => Row::pass(id("mcp_initialize"), server),
+        Err(wrong) if wrong.contains("401") => Row::warn(id("mcp_initialize"), wrong)
+            .why("A protected server answers only clients with a token; the tunnel has none.")
+            .next("Nothing to do if the server is protected: clients bring their token."),
+        Err(wrong) => evident(Row::fail(id("mcp_initialize"), wrong))
+            .why("Every call of a client begins with this.")
+            .next("Try the server by itself, without the tunnel."),
+    }];
+    rows.push(if begun {
+        let text =
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\",\"params\":{meta}}}");
+        match session.call(text, &cancel) {
+            Ok(result) => Row::pass(tools, tools_of(&result)),
+            Err(wrong) => evident(Row::warn(tools, wrong))
+                .why("A client shows the tools that this lists.")
+                .next("A server without tools is useful only for prompts and resources."),
+        }
+    } else {
+        Row::skip(tools, "there is no session")
+    });
+    session.end(&cancel);
+    rows
+}
+
+/// Begins a session; a server that has none is asked to describe itself. Gives what the server
+/// calls itself, and the `params` that further requests need.
+fn initialize(session: &mut Session, cancel: &Cancel) -> (Result<String, String>, String) {
+    let client = format!("{{\"name\":\"{CLIENT_NAME}\",\"version\":\"{CLIENT_VERSION}\"}}");
+    let initialize = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{\
+         \"protocolVersion\":\"{LEGACY}\",\"capabilities\":{{}},\"clientInfo\":{client}}}}}"
+    );
+    match session.call(initialize, cancel) {
+        Ok(result) => {
+            session.notify(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, cancel);
+            let version = result["protocolVersion"].as_str().unwrap_or("no version").to_owned();
+            (Ok(format!("{} speaks MCP {version}", name_of(&result))), "{}".to_owned())
+        }
+        Err(legacy) => {
+            let meta = format!(
+                "{{\"_meta\":{{\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\
+                 \"io.modelcontextprotocol/clientInfo\":{client},\
+                 \"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}"
+            );
+            let discover = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\",\"params\":{meta}}}"
+            );
+            match session.call(discover, cancel) {
+                Ok(result) => (Ok(format!("{} speaks MCP {MODERN}", name_of(&result))), meta),
+                Err(_) => (Err(legacy), meta),
+            }
+        }
+    }
+}
+
+fn name_of(result: &Value) -> String {
+    let info = &result["serverInfo"];
+    let name: String = info["name"].as_str().unwrap_or("a server").chars().take(60).collect();
+    match info["version"].as_str() {
+        Some(version) => format!("{name} {version}"),
+        None => name,
+    }
+}
+
+fn tools_of(result: &Value) -> String {
+    let names: Vec<&str> = result["tools"]
+        .as_array()
+        .map(|tools| tools.iter().filter_map(|tool| tool["name"].as_str()).collect())
+        .unwrap_or_default();
+    let shown = names.iter().take(TOOLS_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > TOOLS_SHOWN { ", ..." } else { "" };
+    match names.len() {
+        0 => "no tools".to_owned(),
+        n => format!("{n} tools: {shown}{more}"),
+    }
+}
+
+/// Adds what the log said of the failure, such as the child's standard error.
+fn evident(mut row: Row) -> Row {
+    if row.status != Status::Pass {
+        row.evidence.append(&mut LOG.lines());
+    }
+    row
+}
+
+/// The last lines of the log, kept as evidence instead of being printed.
+struct Collected(Mutex<Vec<String>>);
+
+static LOG: Collected = Collected(Mutex::new(Vec::new()));
+
+impl Collected {
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl log::Log for Collected {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("mcp_tunnel")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let mut lines = self.lines();
+            if lines.len() == LOG_LINES {
+                lines.remove(0);
+            }
+            lines.push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn collect_log() {
+    LOG.lines().clear();
+    // Set already when several servers are checked.
+    let _ = log::set_logger(&LOG);
+    log::set_max_level(log::LevelFilter::Info);
+}

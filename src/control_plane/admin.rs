@@ -1,0 +1,247 @@
+//! The tunnels of an organization: created, listed, changed and deleted with an admin key (W-82).
+//!
+//! `cli` alone calls it; the daemon never holds an admin key. One attempt for each call.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use ureq::http::{HeaderMap, HeaderName, Method, Uri};
+
+use super::access::{clean_path, encode_segment, new_instance_id, sensitive};
+use super::error_body::StatusError;
+use crate::net::client::{ClientConfig, header_value};
+use crate::net::{Cancel, Client, Outgoing, Trust};
+use crate::secret::Secret;
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
+
+/// How long one call may take (W-82).
+const LIMIT: Duration = Duration::from_secs(30);
+/// Largest answer that is read, in bytes: there is no pagination.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+
+/// A tunnel as the service describes it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tunnel {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+    /// Tenants that it belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tenant_ids: Vec<String>,
+    /// Workspaces that it belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workspace_ids: Vec<String>,
+    /// Organizations that it belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organization_ids: Vec<String>,
+}
+
+/// What is created or changed; what is `None` stays as it is.
+#[derive(Debug, Default, Serialize)]
+pub struct Fields {
+    /// New name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// New workspaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_ids: Option<Vec<String>>,
+    /// New organizations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_ids: Option<Vec<String>>,
+}
+
+/// An answer and the service's name for the request.
+#[derive(Debug)]
+pub struct Answered<T> {
+    /// What was asked for.
+    pub value: T,
+    /// `X-Request-Id`.
+    pub request_id: Option<String>,
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub struct AdminError {
+    /// The method.
+    pub method: Method,
+    /// The path with its query.
+    pub path: String,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+/// What went wrong with a call.
+#[derive(Debug)]
+pub enum Cause {
+    /// The service refused.
+    Status(Box<StatusError>),
+    /// No answer, or not one that was understood.
+    Other(String),
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.method, self.path)?;
+        match &self.cause {
+            Cause::Status(error) => {
+                error.fmt(f)?;
+                match &error.request_id {
+                    Some(id) => write!(f, " (x-request-id {id})"),
+                    None => Ok(()),
+                }
+            }
+            Cause::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+/// A way to the tunnels of a control plane.
+pub struct Admin {
+    origin: String,
+    prefix: String,
+    headers: HeaderMap,
+    client: Client,
+}
+
+impl Admin {
+    /// Prepares the client. `origin` is scheme, host and port.
+    ///
+    /// # Errors
+    /// If the key can not be a header, or the system gives no random bytes.
+    pub fn new(
+        origin: String,
+        url_path: &str,
+        key: &Secret,
+        trust: Option<Trust>,
+    ) -> Result<Self, String> {
+        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let bearer = header_value(&format!("Bearer {}", key.expose()))
+            .ok_or("the admin key can not be sent as a header")?;
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", sensitive(bearer));
+        for (name, value) in [
+            ("accept", "application/json"),
+            ("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}")),
+            ("x-tunnel-client-name", CLIENT_NAME),
+            ("x-tunnel-client-version", CLIENT_VERSION),
+            ("x-tunnel-client-instance-id", &instance_id),
+        ] {
+            let value = header_value(value).ok_or("a header can not be sent")?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let cancel = Cancel::new().map_err(|e| e.to_string())?;
+        let config = ClientConfig {
+            trust,
+            unix_socket: None,
+            idle: Duration::ZERO,
+            linger: None,
+            secrets_keep_path: false,
+        };
+        let client = Client::new(config, cancel);
+        Ok(Self { origin, prefix: clean_path(url_path), headers, client })
+    }
+
+    /// Makes a tunnel.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn create(&self, fields: &Fields) -> Result<Answered<Tunnel>, AdminError> {
+        self.call(Method::POST, "/v1/tunnels", Some(fields))
+    }
+
+    /// Describes a tunnel.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn get(&self, id: &str) -> Result<Answered<Tunnel>, AdminError> {
+        self.call(Method::GET, &of_tunnel(id), None)
+    }
+
+    /// The tunnels of one organization, workspace or tenant: `family` is the query's name.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn list(&self, family: &str, value: &str) -> Result<Answered<Vec<Tunnel>>, AdminError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct List {
+            tunnels: Vec<Tunnel>,
+        }
+        // Characters of a segment that mean something in a query are encoded as well.
+        let value = encode_segment(value).replace('&', "%26").replace('+', "%2B");
+        let path =
+            format!("/v1/tunnels?{family}={}", value.replace('=', "%3D").replace(';', "%3B"));
+        let Answered { value, request_id } = self.call::<List>(Method::GET, &path, None)?;
+        Ok(Answered { value: value.tunnels, request_id })
+    }
+
+    /// Changes a tunnel.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn update(&self, id: &str, fields: &Fields) -> Result<Answered<Tunnel>, AdminError> {
+        self.call(Method::POST, &of_tunnel(id), Some(fields))
+    }
+
+    /// Deletes a tunnel, and describes what it was.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn delete(&self, id: &str) -> Result<Answered<Tunnel>, AdminError> {
+        self.call(Method::DELETE, &of_tunnel(id), None)
+    }
+
+    fn call<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: Method,
+        path: &str,
+        fields: Option<&Fields>,
+    ) -> Result<Answered<T>, AdminError> {
+        let path = format!("{}{path}", self.prefix);
+        let failed = |cause| AdminError { method: method.clone(), path: path.clone(), cause };
+        let other = |text: String| failed(Cause::Other(text));
+        let uri: Uri = format!("{}{path}", self.origin)
+            .parse()
+            .map_err(|_| other("this can not be used as a URL".to_owned()))?;
+        let body = fields.map(|f| serde_json::to_vec(f).expect("strings always serialize"));
+        let mut headers = self.headers.clone();
+        if body.is_some() {
+            let json = header_value("application/json").expect("plain text");
+            headers.insert("content-type", json);
+        }
+        let request = Outgoing {
+            method: method.clone(),
+            uri: &uri,
+            headers,
+            body: body.as_deref(),
+            limit: Instant::now() + LIMIT,
+        };
+        let reply = self.client.send(&request).map_err(|e| other(e.to_string()))?;
+        if !reply.status.is_success() {
+            return Err(failed(Cause::Status(Box::new(StatusError::read(reply)))));
+        }
+        let request_id = reply.header("x-request-id").map(str::to_owned);
+        let body =
+            reply.bytes(BODY_MAX).map_err(|_| other("the answer is unreadable".to_owned()))?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|_| other("the answer is no tunnel document".to_owned()))?;
+        Ok(Answered { value, request_id })
+    }
+}
+
+fn of_tunnel(id: &str) -> String {
+    format!("/v1/tunnels/{}", encode_segment(id))
+}
