@@ -198,6 +198,10 @@ impl Transport for Connection {
         };
         self.send_held(timeout.reason)?;
         let input = self.buffers.input_append_buf();
+        if input.is_empty() {
+            // A read of nothing would pass for the end of the stream.
+            return Err(ureq::Error::LargeResponseHeader(INPUT_BUFFER, INPUT_BUFFER));
+        }
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
         self.buffers.input_appended(read);
         Ok(read > 0)
