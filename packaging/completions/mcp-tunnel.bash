@@ -42,6 +42,7 @@ _mcp_tunnel() {
         --ca-bundle | \
         --control-plane.client-cert | \
         --control-plane.client-key | \
+        --control-plane.unix-socket | \
         --mcp.client-cert | \
         --mcp.client-key | \
         --log.file | \
@@ -138,6 +139,7 @@ _mcp_tunnel() {
         --control-plane.client-cert
         --control-plane.client-key
         --control-plane.http-proxy
+        --control-plane.unix-socket
         --control-plane.max-inflight
         --control-plane.polls-in-flight
         --control-plane.poll-timeout

@@ -352,6 +352,7 @@ pub(super) fn access(
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         trust,
+        unix_socket: control_plane.unix_socket.clone(),
     })
     .map_err(|e| e.to_string())
 }

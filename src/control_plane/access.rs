@@ -2,6 +2,7 @@
 //! (W-6 to W-9, W-12, W-17).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ pub struct AccessConfig {
     pub guardrail: Duration,
     /// Whom to believe; `None` for plain HTTP.
     pub trust: Option<Trust>,
+    /// A unix socket that every connection goes to (W-23).
+    pub unix_socket: Option<PathBuf>,
 }
 
 /// The common part of all requests, shared by the threads that make them.
@@ -79,6 +82,7 @@ pub struct Access {
     /// Limit of every single attempt (W-17).
     pub attempt_limit: Duration,
     trust: Option<Trust>,
+    unix_socket: Option<PathBuf>,
 }
 
 /// A setting that can not be put into a request. The text names it and never shows its value.
@@ -152,6 +156,7 @@ impl Access {
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
             trust: config.trust,
+            unix_socket: config.unix_socket,
         }))
     }
 
@@ -174,7 +179,7 @@ impl Access {
     pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
         let config = ClientConfig {
             trust: self.trust.clone(),
-            unix_socket: None,
+            unix_socket: self.unix_socket.clone(),
             idle: IDLE,
             linger,
             secrets_keep_path: false,
@@ -314,6 +319,7 @@ mod tests {
             poll_timeout: Duration::from_secs(30),
             guardrail: Duration::from_secs(5),
             trust: None,
+            unix_socket: None,
         })
         .unwrap()
     }

@@ -366,7 +366,7 @@ impl Worker {
             // Another client may have answered it, which is worth a look (W-64).
             Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
-            _ => (log::Level::Info, "command dropped: its response deadline has passed"),
+            _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };
         log::log!(
             level,

@@ -207,6 +207,7 @@ fn control_plane(
     check_poll_timing(r, poll_timeout.as_ref(), guardrail.as_ref());
     let api_key = api_key(r);
     let http_proxy = r.proxy(Id::ControlPlaneHttpProxy).or_else(|| global.cloned());
+    let unix_socket = r.path(Id::ControlPlaneUnixSocket);
     let extra_headers = r.headers(Id::ControlPlaneExtraHeaders, &RESERVED_HEADERS);
     Some(ControlPlane {
         base_url: base_url?,
@@ -216,6 +217,7 @@ fn control_plane(
         api_key: api_key?,
         identity,
         http_proxy,
+        unix_socket,
         max_inflight: usize::try_from(max_inflight?.0).ok()?,
         polls_in_flight: usize::try_from(polls_in_flight?.0).ok()?,
         poll_timeout: poll_timeout?.0,
