@@ -85,11 +85,12 @@ fn a_cancel_and_a_session_end_overtake_waiting_calls() {
     let gate = occupy(&stand, "slow", "s1");
     stand.server.on("tools/call", result());
     stand.control_plane.push(call("waits").header("Mcp-Session-Id", "s2"));
-    let posted = stand.answer(cancel("c1", "1").header("Mcp-Session-Id", "s1"));
+    // Of a request that the tunnel knows nothing of, but the server may.
+    let posted = stand.answer(cancel("c1", "99").header("Mcp-Session-Id", "s1"));
     assert_eq!((posted.request_id().as_str(), posted.resp_type().as_str()), ("c1", "notify_ack"));
     assert_eq!(posted.resp_code(), 202);
     let sent = stand.server.next("notifications/cancelled");
-    assert_eq!(sent.json()["params"]["requestId"], 1);
+    assert_eq!(sent.json()["params"]["requestId"], 99);
     assert_eq!(sent.header_values("Mcp-Session-Id"), ["s1"]);
     let posted = stand.answer(Command::termination("t1", "s3"));
     assert_eq!(posted.request_id(), "t1");
