@@ -2,9 +2,14 @@
 
 .PHONY: test sdk
 
-# Unit tests, and the black-box tests with the official MCP SDKs on both ends.
+# Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
+# fault run for two minutes.
 test: sdk
-	cargo test --locked
+	cargo test --locked --no-run
+	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
+	cargo test --locked; tests=$$?; \
+	wait $$soak; soak=$$?; cat target/soak.log; \
+	test $$tests -eq 0 -a $$soak -eq 0
 
 # The MCP SDKs that the tests need, at pinned versions, under target/sdk/.
 sdk:
@@ -22,3 +27,18 @@ demo:
 bench:
 	cargo build --locked --release --bins --example bench
 	cargo run --locked --quiet --release --example bench -- $(if $(CALLS),--calls $(CALLS))
+
+# Mixed traffic for MINUTES while everything around the daemon breaks: nothing may be lost, answered
+# twice, or kept.
+MINUTES = 10
+.PHONY: soak
+soak:
+	MCP_TUNNEL_SOAK_SECONDS=$$(($(MINUTES) * 60)) \
+		cargo test --locked --test soak -- --ignored --nocapture
+
+# Searches for bytes that break what must hold for all, each target for SECONDS. TARGETS names some
+# of them.
+SECONDS = 30
+.PHONY: fuzz
+fuzz:
+	tests/fuzz/run $(SECONDS) $(TARGETS)

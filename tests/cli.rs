@@ -110,6 +110,8 @@ fn mistakes_on_the_command_line_are_one_line_and_exit_code_1() {
 fn help_takes_topics_and_commands_of_several_words() {
     printed(&tunnel(&["help"]), "quickstart");
     printed(&tunnel(&["help", "troubleshooting"]), "/readyz");
+    printed(&tunnel(&["help", "mcp-stub"]), "--listen HOST:PORT");
+    printed(&tunnel(&["dev", "mcp-stub", "--help"]), "--listen HOST:PORT");
     printed(&tunnel(&["help", "config", "show"]), "Usage: mcp-tunnel config show");
 }
 

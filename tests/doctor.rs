@@ -158,3 +158,17 @@ fn the_admin_key_in_the_environment_is_a_warning() {
     is(&report, "config_warnings", "WARN");
     assert!(!report.to_string().contains("sk-admin-secret"));
 }
+
+#[test] // cfg 11.1
+fn the_embedded_server_is_served_without_any_other() {
+    let relay = Relay::start();
+    let tunnel = Tunnel::to(&relay.url)
+        .env("MCP_COMMAND", "no-such-command")
+        .arg("--embedded-mcp-stub")
+        .start_ready();
+    assert!(tunnel.program.stdout().starts_with("mcp-stub serves http://127.0.0.1:"));
+    let mut refused =
+        Tunnel::to(&relay.url).arg("--embedded-mcp-stub").arg("--mcp.command=x").spawn();
+    assert_eq!(refused.exit_code(), 1);
+    assert!(refused.stderr().contains("exclude each other"), "{}", refused.stderr());
+}

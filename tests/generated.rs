@@ -30,21 +30,14 @@ fn the_documents_are_up_to_date() {
         }
     }
     let readme = in_repository("README.md");
-    if let Ok(text) = fs::read_to_string(&readme) {
-        let table = docs::readme_settings();
-        if let (Some(begin), Some(end)) =
-            (text.find(docs::README_BEGIN), text.find(docs::README_END))
-        {
-            let end = end + docs::README_END.len();
-            if text[begin..end] != table {
-                if update {
-                    let new = format!("{}{table}{}", &text[..begin], &text[end..]);
-                    fs::write(&readme, new).unwrap();
-                } else {
-                    stale.push("README.md");
-                }
-            }
-        }
+    let text = fs::read_to_string(&readme).unwrap();
+    let table = docs::readme_settings();
+    let begin = text.find(docs::README_BEGIN).expect("the README has a place for the table");
+    let end = text.find(docs::README_END).expect("the table has an end") + docs::README_END.len();
+    if text[begin..end] != table && update {
+        fs::write(&readme, format!("{}{table}{}", &text[..begin], &text[end..])).unwrap();
+    } else if text[begin..end] != table {
+        stale.push("README.md");
     }
     assert!(
         stale.is_empty(),

@@ -32,33 +32,15 @@ _mcp_tunnel() {
             'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
+            'mcp-tunnel dev') path='mcp-tunnel dev' ;;
+            'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
         esac
     done
     COMPREPLY=()
     case "$prev" in
-        --config | \
-        --profile-file | \
-        --profile-dir | \
-        --ca-bundle | \
-        --control-plane.client-cert | \
-        --control-plane.client-key | \
-        --control-plane.unix-socket | \
-        --mcp.client-cert | \
-        --mcp.client-key | \
-        --log.file | \
-        --health.unix-socket | \
-        --health.url-file | \
-        --pid.file | \
-        --url-file | \
-        --unix-socket | \
-        --pid-file | \
-        --output | \
-        --control-plane-url-path | \
-        --from-file | \
-        -c)
-            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-            return
-            ;;
+        --embedded-mcp-listen-addr | \
+        --embedded-mcp-server-name | \
+        --embedded-mcp-server-version | \
         --profile | \
         --http-proxy | \
         --control-plane.base-url | \
@@ -109,6 +91,29 @@ _mcp_tunnel() {
         --admin-key | \
         --tenant-id)
             :
+            return
+            ;;
+        --config | \
+        --profile-file | \
+        --profile-dir | \
+        --ca-bundle | \
+        --control-plane.client-cert | \
+        --control-plane.client-key | \
+        --control-plane.unix-socket | \
+        --mcp.client-cert | \
+        --mcp.client-key | \
+        --log.file | \
+        --health.unix-socket | \
+        --health.url-file | \
+        --pid.file | \
+        --url-file | \
+        --unix-socket | \
+        --pid-file | \
+        --output | \
+        --control-plane-url-path | \
+        --from-file | \
+        -c)
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
             ;;
         --harpoon.additional-transport)
@@ -181,8 +186,8 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub --help" ;;
-        'mcp-tunnel run') words="--help $settings" ;;
+        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub dev --help" ;;
+        'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
@@ -208,6 +213,8 @@ _mcp_tunnel() {
         'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
+        'mcp-tunnel dev') words="mcp-stub --help" ;;
+        'mcp-tunnel dev mcp-stub') words="--help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -155,7 +155,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, String>
                 path.push(child);
                 if child.name == STUB {
                     let rest = parser.raw_args().map_err(|e| e.to_string())?;
-                    return Ok(Parsed::Stub(rest.collect()));
+                    // `dev mcp-stub` listens, `mcp-stub` speaks on its standard streams.
+                    let listen: &[&str] = match path.len() {
+                        2 => &[],
+                        _ => &["--listen", "127.0.0.1:0"],
+                    };
+                    return Ok(Parsed::Stub(
+                        listen.iter().map(OsString::from).chain(rest).collect(),
+                    ));
                 }
             }
         }
@@ -247,7 +254,20 @@ fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
     format!("`{}` has no flag {shown}{hint}", spelled(path))
 }
 
+/// Commands of the reference that are not here, and what to do instead (11.13).
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("codex", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
+    ("plugin", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
+    ("cloudflared", "there is no cloudflared companion; run cloudflared as a service of its own"),
+    ("completion", "the completions of bash, zsh and fish are files of the package"),
+];
+
 fn unknown_command(path: &[&'static Command], word: &str) -> String {
+    if path.len() == 1
+        && let Some((_, instead)) = ELSEWHERE.iter().find(|(name, _)| *name == word)
+    {
+        return format!("`{word}`: {instead}");
+    }
     let children = path.last().expect("never empty").children;
     let hint = match did_you_mean(word, children.iter().map(|c| c.name)) {
         none if none.is_empty() => format!(" (`{} --help` lists them)", spelled(path)),
@@ -298,6 +318,7 @@ mod tests {
         assert!(error(&["rnu"]).contains("did you mean `run`"));
         assert!(error(&["config", "shwo"]).contains("did you mean `show`"));
         assert!(error(&["run", "foo"]).contains("`foo`"));
+        assert!(error(&["codex", "install"]).contains("doctor"));
         assert!(error(&["profiles", "show"]).contains("needs NAME"));
         assert!(error(&["profiles", "show", "a", "b"]).contains("`b`"));
         assert!(matches!(parsed(&["help", "admin", "tunnels"]), Ok(Parsed::Run(_))));

@@ -64,12 +64,33 @@ pub const ROOT: Command = Command {
     run: no_command,
     children: &[
         Command {
-            name: "run",
+            name: RUN,
             short: "Run the tunnel",
             long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
                    environment and a configuration file, in this order.",
             words: &[],
-            flags: &[],
+            flags: &[
+                Flag {
+                    name: "embedded-mcp-stub",
+                    metavar: "",
+                    short: "Serve the small built-in MCP server",
+                },
+                Flag {
+                    name: "embedded-mcp-listen-addr",
+                    metavar: "HOST:PORT",
+                    short: "Where it listens [127.0.0.1:0]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-name",
+                    metavar: "NAME",
+                    short: "What it calls itself [mcp-stub]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-version",
+                    metavar: "VERSION",
+                    short: "Its version [0.1.0]",
+                },
+            ],
             settings: Accepts::All,
             example: "CONTROL_PLANE_TUNNEL_ID=tunnel_... CONTROL_PLANE_API_KEY=... \\\n    \
                       mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
@@ -340,7 +361,8 @@ pub const ROOT: Command = Command {
                         words: &[],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
-                        example: "mcp-tunnel admin tunnels create --name demo --description Demo \\\n    --organization-id org-1",
+                        example: "mcp-tunnel admin tunnels create --name demo \\\n    \
+                                  --description Demo --organization-id org-1",
                         children: &[],
                         run: admin::create,
                     },
@@ -369,7 +391,8 @@ pub const ROOT: Command = Command {
                     Command {
                         name: "update",
                         short: "Change a tunnel",
-                        long: "Changes what is given. A list of organizations or workspaces replaces the old one; an empty one clears it.",
+                        long: "Changes what is given. A list of organizations or workspaces \
+                               replaces the old one; an empty one clears it.",
                         words: &["ID"],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
@@ -417,8 +440,32 @@ pub const ROOT: Command = Command {
             children: &[],
             run: no_command,
         },
+        Command {
+            name: "dev",
+            short: "Servers for trying out",
+            long: "Not for production.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+            run: no_command,
+            children: &[Command {
+                name: STUB,
+                short: "The small MCP server over Streamable HTTP",
+                long: "",
+                words: &[],
+                flags: &[],
+                settings: Accepts::Nothing,
+                example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+                children: &[],
+                run: no_command,
+            }],
+        },
     ],
 };
+
+/// Its help lists the settings.
+pub const RUN: &str = "run";
 
 /// Reads its arguments itself.
 pub const STUB: &str = "mcp-stub";

@@ -12,7 +12,7 @@
 //! and `stats`.
 
 mod admin;
-mod args;
+pub(crate) mod args;
 mod budget;
 mod call;
 mod connector;

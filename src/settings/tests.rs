@@ -226,7 +226,7 @@ fn the_unix_socket_of_the_health_listener_wins() {
     assert_eq!(value.health.listener, HealthListener::Unix("/v".into()));
 }
 
-#[test] // cfg P-9; V-6 is lifted: a level needs no format
+#[test] // cfg P-9
 fn a_log_file_without_format_is_struct_text_and_a_level_stands_alone() {
     let config = good_base(&["--log.file=/tmp/x"], &[], "");
     assert_eq!(config.log.format, LogFormat::StructText);
@@ -335,7 +335,7 @@ fn entries_of_environment_and_file_mean_the_same() {
     assert_eq!(config.harpoon.targets[0].description, "x, y; z");
 }
 
-#[test] // cfg G-16, V-8, E-6
+#[test] // cfg G-9, G-16, V-8, E-6
 fn harpoon_targets_are_checked() {
     let target = |entry: &str| bad_base(&[], &[("HARPOON_TARGETS", entry)], "");
     only(&target("label=A,url=https://h"), "a label is");

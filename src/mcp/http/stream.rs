@@ -119,9 +119,7 @@ impl HttpHop {
                         }
                     }
                     Ok(None) => break,
-                    Err(TooLarge) => {
-                        return Some(End::Failed(protocol(Kind::ResponseBodyTooLarge).into()));
-                    }
+                    Err(TooLarge) => return Some(too_large()),
                 }
             }
             if !source.backlog.has_room() {
@@ -138,13 +136,12 @@ impl HttpHop {
             match read {
                 Ok(None) => return None,
                 Ok(Some(0)) => {
-                    let last = source.parser.finish();
-                    return last.and_then(|event| self.event(exchange, source, event)).or_else(
-                        || {
-                            let source = FailureSource::TransportClosed;
-                            Some(End::Broken(Failure::new(source, Kind::UnexpectedEof)))
-                        },
-                    );
+                    let end = match source.parser.finish() {
+                        Ok(last) => last.and_then(|event| self.event(exchange, source, event)),
+                        Err(TooLarge) => Some(too_large()),
+                    };
+                    let eof = Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof);
+                    return end.or(Some(End::Broken(eof)));
                 }
                 Ok(Some(read)) => source.parser.push(&buf[..read]),
                 Err(error) => {
@@ -223,6 +220,10 @@ impl HttpHop {
         }
         Err(broken.into())
     }
+}
+
+fn too_large() -> End {
+    End::Failed(protocol(Kind::ResponseBodyTooLarge).into())
 }
 
 fn is_stream(reply: &Reply) -> bool {
