@@ -358,3 +358,48 @@ fn the_command_line_needs_no_shell_and_the_child_gets_no_secrets() {
     assert!(!text.contains(support::control_plane::API_KEY), "{text}");
     drop(tunnel);
 }
+
+#[test] // F-17, F-18, F-20, F-61, F-62, F-71, B-5, B-24
+fn without_a_child_calls_and_notifications_are_answered_with_a_failure() {
+    let control_plane = ControlPlane::start();
+    let mut tunnel = Tunnel::to(&control_plane.url()).stdio("sh -c 'exit 7'").start();
+    control_plane.push(call("r1"));
+    let posted = control_plane.next_response();
+    let (source, kind, code) = super::failure(&posted);
+    // It depends on whether the child was there for a moment.
+    assert!(matches!(kind.as_str(), "eof" | "closed_pipe"), "{kind}");
+    assert_eq!((source.as_str(), code), ("transport_closed", 502));
+    control_plane.push(notification("n1", "notifications/message"));
+    let posted = control_plane.next_response();
+    assert_eq!((posted.resp_type().as_str(), posted.resp_code()), ("notify_ack", 502));
+    let body = posted.json();
+    assert!(body.get("resp_json").is_none() && body.get("resp_headers").is_none(), "{body}");
+    assert!(tunnel.program.has_ended().is_none());
+}
+
+#[test] // M-18, M-19, M-22, M-53
+fn a_stateless_child_is_asked_for_its_era_once() {
+    let (stand, mut running) = Stand::start();
+    stand.control_plane.push(modern_call("r1"));
+    let probe = next_of(&mut running, "server/discover");
+    running.reply(&probe, r#"{"resultType":"complete","supportedVersions":["2026-07-28"]}"#);
+    let line = next_of(&mut running, "tools/call");
+    // It has no business asking, and must not be sent a response.
+    running.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"roots/list\"}\n");
+    running.reply(&line, "{}");
+    assert_eq!(stand.control_plane.next_response().resp_json(), RESULT);
+    for (code, status) in
+        [(-32601, 404), (-32020, 400), (-32021, 400), (-32022, 400), (-32000, 200)]
+    {
+        stand.control_plane.push(modern_call("r2"));
+        let id = next_of(&mut running, "tools/call").id.unwrap();
+        let error = format!("{{\"code\":{code},\"message\":\"m\"}}");
+        running
+            .write(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}\n").as_bytes());
+        let posted = stand.control_plane.next_response();
+        assert_eq!(
+            (posted.resp_code(), &posted.message()["error"]["code"]),
+            (status, &code.into())
+        );
+    }
+}
