@@ -1,5 +1,7 @@
 //! One child process for all.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::support::child::{Line, Running};
 use super::support::{
     self, Answer, Child, Command, ControlPlane, Posted, Scratch, Tunnel, eventually,
@@ -362,15 +364,18 @@ fn the_command_line_needs_no_shell_and_the_child_gets_no_secrets() {
 #[test] // F-17, F-18, F-20, F-61, F-62, F-71, B-5, B-24
 fn without_a_child_calls_and_notifications_are_answered_with_a_failure() {
     let control_plane = ControlPlane::start();
-    let mut tunnel = Tunnel::to(&control_plane.url()).stdio("sh -c 'exit 7'").start();
-    control_plane.push(call("r1"));
-    let posted = control_plane.next_response();
-    let (source, kind, code) = super::failure(&posted);
-    // It depends on whether the child was there for a moment.
-    assert!(matches!(kind.as_str(), "eof" | "closed_pipe"), "{kind}");
-    assert_eq!((source.as_str(), code), ("transport_closed", 502));
-    control_plane.push(notification("n1", "notifications/message"));
-    let posted = control_plane.next_response();
+    let scratch = Scratch::new();
+    // It can be started once, and never again.
+    let program = scratch.file("server", "#!/bin/sh\nrm \"$0\"\nexit 7\n");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let command = format!("'{}'", program.display());
+    let mut tunnel = Tunnel::to(&control_plane.url()).stdio(&command).start();
+    eventually("the program to be gone", || (!program.exists()).then_some(()));
+    // Both wait for the next start, until its turn is too far away.
+    control_plane.push_batch([call("r1"), notification("n1", "notifications/message")]);
+    let posted = control_plane.next_response_for("r1");
+    expect_failure(&posted, "transport_closed", "closed_pipe", 502);
+    let posted = control_plane.next_response_for("n1");
     assert_eq!((posted.resp_type().as_str(), posted.resp_code()), ("notify_ack", 502));
     let body = posted.json();
     assert!(body.get("resp_json").is_none() && body.get("resp_headers").is_none(), "{body}");
