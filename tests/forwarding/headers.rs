@@ -28,7 +28,7 @@ const STOPPED: [&str; 15] = [
 
 /// Names that only the control plane removes (F-51): a daemon that did so too could not be told
 /// from one that loses headers.
-const PASSED: [&str; 24] = [
+const PASSED: [&str; 27] = [
     "CF-Connecting-IP",
     "Forwarded",
     "OpenAI-Organization",
@@ -46,6 +46,9 @@ const PASSED: [&str; 24] = [
     "X-Forwarded-Proto",
     "X-OAI-BRTE-Redeemable-Token",
     "X-OpenAI-Actor-Authorization",
+    "X-OpenAI-Authorization",
+    "X-OpenAI-Authorization-Error",
+    "X-OpenAI-BRTE-Redeemable-Token",
     "X-OpenAI-Internal-Caller",
     "X-OpenAI-Request-Path",
     "X-OpenAI-Skip-Auth",

@@ -1,6 +1,7 @@
 //! One child process for all.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::support::child::{Line, Running};
 use super::support::{
@@ -406,5 +407,24 @@ fn a_stateless_child_is_asked_for_its_era_once() {
             (posted.resp_code(), &posted.message()["error"]["code"]),
             (status, &code.into())
         );
+    }
+}
+
+#[test] // F-22, B-27
+fn a_slow_control_plane_gets_the_latest_progress_of_a_child() {
+    let (stand, mut running) = Stand::start();
+    let slow = Answer::status(200).pause(Duration::from_millis(1200)).body("{}");
+    stand.control_plane.on_response(slow);
+    stand.control_plane.push(call_with_token("r1", "1"));
+    let line = next_of(&mut running, "tools/call");
+    let step = |step: u32| progress(&token_of(&line), step) + "\n";
+    running.write(step(1).as_bytes());
+    // While this one is posted, the child says all the rest.
+    assert_eq!(stand.control_plane.next_response().resp_json(), progress("1", 1));
+    let rest: Vec<String> = (2..50).map(step).collect();
+    running.write(format!("{}{STRAY}\n{}", rest.concat(), step(50)).as_bytes());
+    running.reply(&line, "{}");
+    for expected in [STRAY, &progress("1", 50), RESULT] {
+        assert_eq!(stand.control_plane.next_response().resp_json(), expected);
     }
 }

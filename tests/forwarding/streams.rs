@@ -340,3 +340,17 @@ fn an_initialize_that_nobody_waits_for_any_more_is_not_cancelled() {
     assert_eq!(stand.call(result()).resp_json(), RESULT);
     assert_eq!(stand.server.count("notifications/cancelled"), 0);
 }
+
+#[test] // F-39, F-95, B-2
+fn a_cancel_ends_a_wait_to_resume_a_stream() {
+    let stand = Stand::start();
+    let answer = Answer::sse().body("id: 1\nretry: 3600000\ndata:\n\n").close();
+    stand.server.on("tools/call", answer);
+    stand.control_plane.push(call("r1").header("Mcp-Session-Id", "s1"));
+    stand.server.next("tools/call");
+    stand.control_plane.push(super::cancel("c1", "1").header("Mcp-Session-Id", "s1"));
+    assert_eq!(stand.control_plane.next_response_for("c1").resp_code(), 202);
+    let posted = stand.control_plane.next_response_for("r1");
+    assert_eq!((posted.resp_code(), &posted.message()["error"]["code"]), (200, &json!(-32603)));
+    assert_eq!(stand.server.count("GET"), 0);
+}
