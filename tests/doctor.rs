@@ -1,5 +1,5 @@
-//! `doctor` against the real relay and the built-in MCP server: what it says of a good
-//! configuration, and of each part that is wrong.
+//! `doctor` and `runtimes` against the real relay and the built-in MCP server: what is said of a
+//! good configuration and of each part that is wrong; daemons started and stopped by alias.
 
 mod support;
 
@@ -171,4 +171,59 @@ fn the_embedded_server_is_served_without_any_other() {
         Tunnel::to(&relay.url).arg("--embedded-mcp-stub").arg("--mcp.command=x").spawn();
     assert_eq!(refused.exit_code(), 1);
     assert!(refused.stderr().contains("exclude each other"), "{}", refused.stderr());
+}
+
+#[test] // cfg 11.8
+fn a_runtime_is_connected_listed_stopped_and_removed() {
+    let relay = Relay::start();
+    let home = support::Scratch::new();
+    let run = |args: &[&str]| {
+        let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+            .arg("runtimes")
+            .args(args)
+            .env("HOME", home.path(""))
+            .env("CONTROL_PLANE_BASE_URL", &relay.url)
+            .env("CONTROL_PLANE_API_KEY", API_KEY)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    // Nothing is left running if a line below fails.
+    struct StopAtEnd<F: Fn()>(F);
+    impl<F: Fn()> Drop for StopAtEnd<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let _stop = StopAtEnd(|| drop(run(&["stop", "my-demo"])));
+    let command = stub();
+    let connect = ["connect", "My Demo", "--tunnel-id", TUNNEL_ID, "--mcp-command", &command];
+    let (code, out, err) = run(&connect);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("my-demo\t") && out.ends_with(&format!("\t{TUNNEL_ID}\n")), "{out}");
+    // A second one uses the first; with flags it would replace the profile.
+    assert_eq!(run(&["connect", "--alias", "my-demo"]).0, 0);
+    assert!(run(&connect).2.contains("--force"));
+    let (_, out, _) = run(&["status", "my-demo", "--json"]);
+    let status: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(status["running"], true);
+    assert_eq!(status["tunnel_id"], TUNNEL_ID);
+    assert!(run(&["list"]).1.contains("my-demo\t"));
+    assert!(run(&["rm", "my-demo"]).2.contains("stop it first"));
+    let (code, out, err) = run(&["stop", "my-demo"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (0, format!("my-demo\tstopped\t{TUNNEL_ID}\n").as_str()),
+        "{err}"
+    );
+    assert_eq!(run(&["stop", "my-demo"]).0, 0);
+    assert_eq!(run(&["rm", "my-demo"]).0, 0);
+    assert_eq!(run(&["list"]).1, "");
+    assert_eq!(run(&["status", "my-demo"]).0, 1);
+    // One that can not start says why, and exits with 2.
+    let failing = ["connect", "bad", "--tunnel-id", TUNNEL_ID, "--mcp-command", "no-such-command"];
+    let (code, _, err) = run(&failing);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("no-such-command"), "{err}");
 }

@@ -30,6 +30,12 @@ _mcp_tunnel() {
             'mcp-tunnel admin tunnels list') path='mcp-tunnel admin tunnels list' ;;
             'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
             'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
+            'mcp-tunnel runtimes') path='mcp-tunnel runtimes' ;;
+            'mcp-tunnel runtimes connect') path='mcp-tunnel runtimes connect' ;;
+            'mcp-tunnel runtimes list') path='mcp-tunnel runtimes list' ;;
+            'mcp-tunnel runtimes status') path='mcp-tunnel runtimes status' ;;
+            'mcp-tunnel runtimes stop') path='mcp-tunnel runtimes stop' ;;
+            'mcp-tunnel runtimes rm') path='mcp-tunnel runtimes rm' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
             'mcp-tunnel dev') path='mcp-tunnel dev' ;;
@@ -89,7 +95,9 @@ _mcp_tunnel() {
         --organization-id | \
         --workspace-id | \
         --admin-key | \
-        --tenant-id)
+        --tenant-id | \
+        --alias | \
+        --runtime-api-key)
             :
             return
             ;;
@@ -186,7 +194,7 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub dev --help" ;;
+        'mcp-tunnel') words="run config doctor health init profiles admin runtimes help mcp-stub dev --help" ;;
         'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
@@ -211,6 +219,12 @@ _mcp_tunnel() {
         'mcp-tunnel admin tunnels list') words="--help --organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels update') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel runtimes') words="connect list status stop rm --help" ;;
+        'mcp-tunnel runtimes connect') words="--help --alias --tunnel-id --mcp-server-url --mcp-command --runtime-api-key --force --profile-dir --json" ;;
+        'mcp-tunnel runtimes list') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes status') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes stop') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes rm') words="--help --profile-dir --json" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
         'mcp-tunnel dev') words="mcp-stub --help" ;;

@@ -244,7 +244,11 @@ fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
     let mut known: Vec<&str> = command.flags.iter().map(|f| f.name).collect();
     let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && command.settings.has(s.id));
     known.extend(settings.map(|s| s.flag));
-    let hint = match nearest(name, known) {
+    // `--tunnel-id` for `--control-plane.tunnel-id` is a common slip.
+    let last_part = |flag: &&str| flag.split_once('.').is_some_and(|(_, last)| last == name);
+    let near =
+        known.iter().copied().find(last_part).or_else(|| nearest(name, known.iter().copied()));
+    let hint = match near {
         Some(near) => format!(" (did you mean `--{near}`?)"),
         None if flags::lookup(name).is_some() && path.len() == 1 => {
             " (the command comes first: `mcp-tunnel run ...`)".to_owned()
@@ -255,7 +259,8 @@ fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
 }
 
 /// Commands of the reference that are not here, and what to do instead (11.13).
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("admin-profiles", "set OPENAI_ADMIN_KEY and CONTROL_PLANE_BASE_URL instead"),
     ("codex", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
     ("plugin", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
     ("cloudflared", "there is no cloudflared companion; run cloudflared as a service of its own"),
@@ -331,6 +336,7 @@ mod tests {
         assert!(error(&["run", "--log.lev", "debug"]).contains("--log.level"));
         assert!(error(&["run", "--mcp.comand", "x"]).contains("`--mcp.command`"));
         assert!(error(&["run", "--log.level"]).contains("needs a value"));
+        assert!(error(&["run", "--tunnel-id", "x"]).contains("`--control-plane.tunnel-id`"));
         assert!(error(&["run", "-x"]).contains("-x"));
         assert!(error(&["run", "--json"]).contains("--json"));
         assert!(error(&["--frobnicate"]).contains("--frobnicate"));

@@ -7,7 +7,7 @@ use super::command::{Accepts, Command, Flag, Invocation};
 use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
-use super::{admin, config, help_command, profiles, run_command};
+use super::{admin, config, help_command, profiles, run_command, runtimes};
 use crate::settings::Id;
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
@@ -417,6 +417,94 @@ pub const ROOT: Command = Command {
                     },
                 ],
             }],
+        },
+        Command {
+            name: "runtimes",
+            short: "Daemons without a service manager",
+            long: "Starts and watches daemons of a user, each with a profile that names its pid \
+                   file, URL file and log. On Linux let systemd do it: it restarts them, keeps \
+                   their log and starts them at boot (`systemctl enable --now mcp-tunnel`).",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel runtimes list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "connect",
+                    short: "Start a daemon, and make its profile if there is none",
+                    long: "Needs the flags the first time only. Exit code 0 if the daemon is \
+                           live, 2 if not.",
+                    words: &["[ALIAS]"],
+                    flags: &[
+                        Flag {
+                            name: "alias",
+                            metavar: "ALIAS",
+                            short: "The alias, in place of the word",
+                        },
+                        TUNNEL_ID,
+                        MCP_SERVER_URL,
+                        MCP_COMMAND,
+                        Flag {
+                            name: "runtime-api-key",
+                            metavar: "REF",
+                            short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+                        },
+                        FORCE,
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes connect demo --tunnel-id tunnel_... \\\n    \
+                              --mcp-command 'mcp-tunnel mcp-stub'",
+                    children: &[],
+                    run: runtimes::connect,
+                },
+                Command {
+                    name: "list",
+                    short: "List the daemons and their states",
+                    long: "Prints alias, state and tunnel of each.",
+                    words: &[],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes list",
+                    children: &[],
+                    run: runtimes::list,
+                },
+                Command {
+                    name: "status",
+                    short: "Show the state of a daemon",
+                    long: "States are stopped, starting, healthy and ready.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes status demo",
+                    children: &[],
+                    run: runtimes::status,
+                },
+                Command {
+                    name: "stop",
+                    short: "Stop a daemon",
+                    long: "Sends SIGTERM and waits for the end. Exit code 2 if it does not end.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes stop demo",
+                    children: &[],
+                    run: runtimes::stop,
+                },
+                Command {
+                    name: "rm",
+                    short: "Remove a daemon's profile and files",
+                    long: "Refused while it runs. The tunnel itself stays.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes rm demo",
+                    children: &[],
+                    run: runtimes::remove,
+                },
+            ],
         },
         Command {
             name: "help",

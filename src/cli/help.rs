@@ -144,7 +144,8 @@ fn settings(out: &mut String, long: bool) {
         wrap(
             out,
             "A flag wins over the environment, the environment over the file, the file over the \
-             default. A variable that is set but empty hides the file.",
+             default. A variable that is set but empty hides the file. A flag without a value is \
+             on; --flag=false turns it off.",
             "",
             WIDTH,
         );

@@ -1,6 +1,6 @@
 //! The command line: which command, what it was given, what it prints, how it exits.
 //!
-//! One file for each command; [`commands`] has the table of them. `main` alone calls it, and it
+//! One file for each command; `commands` has the table of them. `main` alone calls it, and it
 //! may call every other room.
 
 mod admin;
@@ -16,6 +16,7 @@ mod output;
 mod preflight;
 mod profiles;
 pub mod run;
+mod runtimes;
 mod samples;
 pub mod stub;
 mod topics;

@@ -374,7 +374,7 @@ pub(super) fn binding(
     Ok(match &configured.target {
         Target::Http(http) => Binding::Http(HttpBinding::new(
             channel,
-            uri(&http.url.full())?,
+            http.url.uri(),
             http.unix_socket.clone(),
             trust.cloned(),
             FixedHeaders {

@@ -98,6 +98,7 @@ impl Dialer {
             stream,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
             held: Vec::new(),
+            lively: false,
             trace: Arc::clone(&self.trace),
         })
     }
@@ -152,6 +153,8 @@ pub(super) struct Connection {
     buffers: LazyBuffers,
     /// The head of a request, held back so that head and short body leave in one write.
     held: Vec<u8>,
+    /// Bytes were read since it was last asked whether it is open: it was a moment ago.
+    lively: bool,
     trace: Arc<Trace>,
 }
 
@@ -204,10 +207,15 @@ impl Transport for Connection {
         }
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
         self.buffers.input_appended(read);
+        self.lively = read > 0;
         Ok(read > 0)
     }
 
     fn is_open(&mut self) -> bool {
+        // ureq asks when an answer has ended and again before the next request: once is enough.
+        if std::mem::take(&mut self.lively) {
+            return true;
+        }
         self.stream.socket().is_idle()
     }
 

@@ -77,6 +77,19 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Most characters of a value that an error shows.
+const SHOWN: usize = 80;
+
+/// A value in an error: not at any length, and without control characters.
+pub fn shown(text: &str) -> String {
+    let mut characters = text.trim().chars().map(|c| if c.is_control() { '?' } else { c });
+    let mut shown: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// ` (did you mean `X`?)` for the nearest of some names, or nothing if none is near.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(wrong, known) {

@@ -232,11 +232,6 @@ impl Setting {
         )
     }
 
-    /// Whether its values must not be shown.
-    pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::ApiKey | Kind::Headers)
-    }
-
     /// Whether an empty flag counts as not given (P-2).
     pub fn empty_flag_is_absent(&self) -> bool {
         matches!(
