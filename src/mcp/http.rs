@@ -228,6 +228,11 @@ impl HttpHop {
         Some(cancel)
     }
 
+    /// What ends the exchange of this hop: a cancel of its call, or the end of all.
+    fn switch(&self) -> Cancel {
+        self.client.borrow().1.clone().unwrap_or_else(|| self.cancel.clone())
+    }
+
     /// The call of `cancel` is over; returns whether it was withdrawn.
     fn end(&self, cancel: &Cancel) -> bool {
         self.binding.running().retain(|call| !call.cancel.is(cancel));
