@@ -207,7 +207,8 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
-            Err(CallError::TimedOut) => {
+            // A server that was never reached has nothing to stop.
+            Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
             }
             Err(CallError::Unwanted) => {
