@@ -96,7 +96,7 @@ fn a_tunnel_is_created_described_listed_changed_and_deleted() {
     relay.refused(&["get", id], "404");
 }
 
-#[test] // cfg
+#[test] // W-83, D-10, cfg
 fn an_admin_key_is_needed_and_a_runtime_key_is_not_one() {
     let relay = relay();
     let ran = relay.admin(&["list", "--organization-id", "x"], None);
@@ -112,7 +112,7 @@ fn an_admin_key_is_needed_and_a_runtime_key_is_not_one() {
     assert!(ran.err.contains("--admin-key") && !ran.err.contains("literal"), "{}", ran.err);
 }
 
-#[test] // cfg A-3
+#[test] // W-85, cfg A-3
 fn what_is_typed_wrong_is_refused_before_anything_is_sent() {
     let relay = relay();
     let create = ["create", "--name", "n", "--description", "d"];
@@ -127,7 +127,7 @@ fn what_is_typed_wrong_is_refused_before_anything_is_sent() {
     relay.refused(&["list", "--tenant-id", "a", "--profile", "x"], "--profile");
 }
 
-#[test] // cfg A-6
+#[test] // W-86, cfg A-6
 fn a_refused_call_is_a_document_on_stdout_with_json() {
     let relay = relay();
     let ran = relay.admin(&["get", TUNNEL_ID, "--json"], Some(("OPENAI_ADMIN_KEY", "wrong")));

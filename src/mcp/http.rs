@@ -207,7 +207,8 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
-            Err(CallError::TimedOut) => {
+            // A server that was never reached has nothing to stop.
+            Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
             }
             Err(CallError::Unwanted) => {
@@ -226,6 +227,11 @@ impl HttpHop {
         let id = message.id().filter(|_| message.method() != Some("initialize"))?.clone();
         self.binding.running().push(Running { session, id, cancel: cancel.clone() });
         Some(cancel)
+    }
+
+    /// What ends the exchange of this hop: a cancel of its call, or the end of all.
+    fn switch(&self) -> Cancel {
+        self.client.borrow().1.clone().unwrap_or_else(|| self.cancel.clone())
     }
 
     /// The call of `cancel` is over; returns whether it was withdrawn.
