@@ -110,11 +110,8 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
-    let readiness = Arc::new(Readiness::new(instruments::conditions(
-        &poll_state,
-        access.attempt_limit,
-        &bindings,
-    )));
+    let readiness =
+        Arc::new(Readiness::new(instruments::conditions(&poll_state, &access, &bindings)));
     let sources = instruments::sources(instruments::Seen {
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),

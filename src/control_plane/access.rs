@@ -77,6 +77,7 @@ pub struct Access {
     headers: HeaderMap,
     tunnel_id: TunnelId,
     instance_id: String,
+    has_proc_affinity: bool,
     /// How long the service may hold a poll.
     pub poll_timeout: Duration,
     /// Limit of every single attempt (W-17).
@@ -153,6 +154,7 @@ impl Access {
             headers,
             tunnel_id: config.tunnel_id,
             instance_id: config.instance_id,
+            has_proc_affinity: config.server_info.has_proc_affinity(),
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
             trust: config.trust,
@@ -163,6 +165,12 @@ impl Access {
     /// This process, as the control plane sees it (W-4).
     pub fn instance_id(&self) -> &str {
         &self.instance_id
+    }
+
+    /// Whether a server of this daemon keeps its state in this daemon's process, so that another
+    /// daemon could not take its calls.
+    pub fn has_proc_affinity(&self) -> bool {
+        self.has_proc_affinity
     }
 
     /// The tunnel that this daemon serves.
@@ -216,6 +224,12 @@ impl Access {
         );
         Ok(reply)
     }
+}
+
+/// How many daemons poll the tunnel, if the control plane says so: `mcp-tunnel-relay` does, in an
+/// addition to the contract.
+pub(super) fn daemons(reply: &Reply) -> Option<usize> {
+    reply.header("x-tunnel-daemons")?.trim().parse().ok()
 }
 
 pub(super) fn sensitive(mut value: HeaderValue) -> HeaderValue {

@@ -2,6 +2,7 @@
 //!
 //! Each message is one POST with its own answer: JSON, or a stream of events that ends with it.
 
+mod sessions;
 mod stream;
 
 use std::cell::RefCell;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
@@ -52,6 +54,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: FixedHeaders,
     state: Arc<ServerState>,
+    sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
 }
@@ -82,7 +85,8 @@ impl HttpBinding {
         let client =
             ClientConfig { trust, unix_socket, idle: IDLE, linger: None, secrets_keep_path: true };
         let state = Arc::new(ServerState::new(channel));
-        Arc::new(Self { url, client, fixed, state, running: Mutex::default() })
+        let sessions = Sessions::default();
+        Arc::new(Self { url, client, fixed, state, sessions, running: Mutex::default() })
     }
 
     /// Whether the server answers.
@@ -200,9 +204,11 @@ impl HttpHop {
             modern: headers::modern_version(message).is_some(),
         };
         let call = self.begin(message, command, exchange.modern);
-        let answered = self
-            .post(message.text(), exchange.headers.clone(), bounds.limit)
-            .and_then(|reply| self.answer(&exchange, reply, on_notification));
+        let answered =
+            self.post(message.text(), exchange.headers.clone(), bounds.limit).and_then(|reply| {
+                self.seen_session(command, &reply);
+                self.answer(&exchange, reply, on_notification)
+            });
         if call.is_some_and(|call| self.end(&call)) && answered.is_err() {
             return Ok(withdrawn(id));
         }
@@ -260,6 +266,7 @@ impl HttpHop {
     ) -> Result<Receipt, CallError> {
         let headers = headers::for_message(message, command, &self.fixed);
         let reply = self.post(message.text(), headers, bounds.limit)?;
+        self.seen_session(command, &reply);
         let status = reply.status.as_u16();
         self.seen(status);
         let received = headers::received(&reply.headers);
@@ -302,6 +309,13 @@ impl HttpHop {
             .0
             .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
             .map_err(|error| self.failed(&error))
+    }
+
+    /// What an answer tells of the session that the message belongs to.
+    fn seen_session(&self, command: &Headers, reply: &Reply) {
+        let (name, status) = (self.state().name(), reply.status.as_u16());
+        let (asked, named) = (command.session_id(), reply.header("mcp-session-id"));
+        self.binding.sessions.answered(name, asked, status, named);
     }
 
     /// What an answer to a message tells of the server.
