@@ -219,6 +219,7 @@ fn a_runtime_is_connected_listed_stopped_and_removed() {
     assert_eq!(status["running"], true);
     assert_eq!(status["tunnel_id"], TUNNEL_ID);
     assert!(run(&["list"]).1.contains("my-demo\t"));
+    assert_eq!(run(&["cleanup", "--apply"]).1, "my-demo\tlive_runtime\n");
     assert!(run(&["rm", "my-demo"]).2.contains("stop it first"));
     let (code, out, err) = run(&["stop", "my-demo"]);
     assert_eq!(

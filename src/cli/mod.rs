@@ -4,6 +4,7 @@
 //! may call every other room.
 
 mod admin;
+mod admin_profiles;
 mod command;
 mod commands;
 mod config;
@@ -18,6 +19,7 @@ mod profiles;
 pub mod run;
 mod runtimes;
 mod samples;
+mod state;
 pub mod stub;
 mod topics;
 
@@ -42,7 +44,7 @@ const NEGATIVE: u8 = 2;
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`."),
+    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`, `runtimes`."),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.

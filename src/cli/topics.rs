@@ -139,7 +139,7 @@ Never ready, `lacks the Tunnels Use permission`
                          the key may read the tunnel: add Use to its owner
 `2 daemons poll`, or sessions break now and then
                          another daemon serves the same tunnel id: stop it, or
-                         give each its own; `doctor` counts them (tunnel_daemons)
+                         give each its own id; `doctor` counts them
 The stdio server dies    its standard error is in the log
 Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`
