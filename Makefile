@@ -42,3 +42,18 @@ SECONDS = 30
 .PHONY: fuzz
 fuzz:
 	tests/fuzz/run $(SECONDS) $(TARGETS)
+
+# The static programs, into target/static/; the script says which toolchain it chose. TARGET names
+# another processor (aarch64-unknown-linux-musl).
+.PHONY: static reproducible
+static:
+	packaging/static/build
+
+# Builds the last commit twice, in two directories: the bytes must be the same.
+reproducible:
+	packaging/static/reproduce
+
+# The systemd units: no mistakes, and little left open.
+.PHONY: units
+units:
+	packaging/systemd/check
