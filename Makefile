@@ -2,9 +2,14 @@
 
 .PHONY: test sdk edges
 
-# Unit tests, and the black-box tests with the official MCP SDKs on both ends.
+# Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
+# fault run for two minutes.
 test: sdk edges
-	cargo test --locked
+	cargo test --locked --no-run
+	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
+	cargo test --locked; tests=$$?; \
+	wait $$soak; soak=$$?; cat target/soak.log; \
+	test $$tests -eq 0 -a $$soak -eq 0
 
 # The MCP SDKs that the tests need, at pinned versions, under target/sdk/.
 sdk:
@@ -26,3 +31,33 @@ demo:
 bench:
 	cargo build --locked --release --bins --example bench
 	cargo run --locked --quiet --release --example bench -- $(if $(CALLS),--calls $(CALLS))
+
+# Mixed traffic for MINUTES while everything around the daemon breaks: nothing may be lost, answered
+# twice, or kept.
+MINUTES = 10
+.PHONY: soak
+soak:
+	MCP_TUNNEL_SOAK_SECONDS=$$(($(MINUTES) * 60)) \
+		cargo test --locked --test soak -- --ignored --nocapture
+
+# Searches for bytes that break what must hold for all, each target for SECONDS. TARGETS names some
+# of them.
+SECONDS = 30
+.PHONY: fuzz
+fuzz:
+	tests/fuzz/run $(SECONDS) $(TARGETS)
+
+# The static programs, into target/static/; the script says which toolchain it chose. TARGET names
+# another processor (aarch64-unknown-linux-musl).
+.PHONY: static reproducible
+static:
+	packaging/static/build
+
+# Builds the last commit twice, in two directories: the bytes must be the same.
+reproducible:
+	packaging/static/reproduce
+
+# The systemd units: no mistakes, and little left open.
+.PHONY: units
+units:
+	packaging/systemd/check

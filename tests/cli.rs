@@ -110,6 +110,8 @@ fn mistakes_on_the_command_line_are_one_line_and_exit_code_1() {
 fn help_takes_topics_and_commands_of_several_words() {
     printed(&tunnel(&["help"]), "quickstart");
     printed(&tunnel(&["help", "troubleshooting"]), "/readyz");
+    printed(&tunnel(&["help", "mcp-stub"]), "--listen HOST:PORT");
+    printed(&tunnel(&["dev", "mcp-stub", "--help"]), "--listen HOST:PORT");
     printed(&tunnel(&["help", "config", "show"]), "Usage: mcp-tunnel config show");
 }
 
@@ -138,7 +140,12 @@ fn every_error_of_a_file_has_its_place() {
     for command in [&["run", "-c", &file][..], &["config", "check", "-c", &file]] {
         let ran = tunnel(command);
         refused(&ran, &format!("{file}:2:3: unknown key `tunel_id` in `control_plane` (did you"));
-        refused(&ran, &format!("{file}:3:17: `control_plane.poll_timeout`: a duration has a unit"));
+        refused(
+            &ran,
+            &format!(
+                "{file}:3:17: `control_plane.poll_timeout`: found `30`; a duration has a unit"
+            ),
+        );
     }
     refused(&tunnel(&["run", "-c", "/nonexistent/x.conf"]), "/nonexistent/x.conf");
     fs::write(&file, "a: [\n").unwrap();

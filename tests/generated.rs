@@ -30,21 +30,14 @@ fn the_documents_are_up_to_date() {
         }
     }
     let readme = in_repository("README.md");
-    if let Ok(text) = fs::read_to_string(&readme) {
-        let table = docs::readme_settings();
-        if let (Some(begin), Some(end)) =
-            (text.find(docs::README_BEGIN), text.find(docs::README_END))
-        {
-            let end = end + docs::README_END.len();
-            if text[begin..end] != table {
-                if update {
-                    let new = format!("{}{table}{}", &text[..begin], &text[end..]);
-                    fs::write(&readme, new).unwrap();
-                } else {
-                    stale.push("README.md");
-                }
-            }
-        }
+    let text = fs::read_to_string(&readme).unwrap();
+    let table = docs::readme_settings();
+    let begin = text.find(docs::README_BEGIN).expect("the README has a place for the table");
+    let end = text.find(docs::README_END).expect("the table has an end") + docs::README_END.len();
+    if text[begin..end] != table && update {
+        fs::write(&readme, format!("{}{table}{}", &text[..begin], &text[end..])).unwrap();
+    } else if text[begin..end] != table {
+        stale.push("README.md");
     }
     assert!(
         stale.is_empty(),
@@ -52,7 +45,12 @@ fn the_documents_are_up_to_date() {
     );
 }
 
-/// Skipped where the checker is not installed; CI has it.
+/// Says that a checker is not installed. CI installs all of them.
+fn skipped(checker: &str, path: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{checker} is not installed: {path}");
+    eprintln!("{checker} is not installed: {path} is not checked");
+}
+
 #[test]
 fn the_manual_pages_are_clean() {
     for (path, text) in docs::files().iter().filter(|(path, _)| path.starts_with("man/")) {
@@ -62,8 +60,8 @@ fn the_manual_pages_are_clean() {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut mandoc) = mandoc else {
-            eprintln!("mandoc is not installed: the manual pages are not checked");
-            return;
+            skipped("mandoc", path);
+            continue;
         };
         mandoc.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let lint = mandoc.wait_with_output().unwrap().stdout;
@@ -90,7 +88,7 @@ fn the_completions_are_well_formed() {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut checked) = checked else {
-            eprintln!("{shell} is not installed: {path} is not checked");
+            skipped(shell, path);
             continue;
         };
         checked.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

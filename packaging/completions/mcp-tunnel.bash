@@ -30,34 +30,30 @@ _mcp_tunnel() {
             'mcp-tunnel admin tunnels list') path='mcp-tunnel admin tunnels list' ;;
             'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
             'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
+            'mcp-tunnel runtimes') path='mcp-tunnel runtimes' ;;
+            'mcp-tunnel runtimes create') path='mcp-tunnel runtimes create' ;;
+            'mcp-tunnel runtimes connect') path='mcp-tunnel runtimes connect' ;;
+            'mcp-tunnel runtimes list') path='mcp-tunnel runtimes list' ;;
+            'mcp-tunnel runtimes status') path='mcp-tunnel runtimes status' ;;
+            'mcp-tunnel runtimes stop') path='mcp-tunnel runtimes stop' ;;
+            'mcp-tunnel runtimes rm') path='mcp-tunnel runtimes rm' ;;
+            'mcp-tunnel runtimes cleanup') path='mcp-tunnel runtimes cleanup' ;;
+            'mcp-tunnel admin-profiles') path='mcp-tunnel admin-profiles' ;;
+            'mcp-tunnel admin-profiles list') path='mcp-tunnel admin-profiles list' ;;
+            'mcp-tunnel admin-profiles set') path='mcp-tunnel admin-profiles set' ;;
+            'mcp-tunnel admin-profiles activate') path='mcp-tunnel admin-profiles activate' ;;
+            'mcp-tunnel admin-profiles delete') path='mcp-tunnel admin-profiles delete' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
+            'mcp-tunnel dev') path='mcp-tunnel dev' ;;
+            'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
         esac
     done
     COMPREPLY=()
     case "$prev" in
-        --config | \
-        --profile-file | \
-        --profile-dir | \
-        --ca-bundle | \
-        --control-plane.client-cert | \
-        --control-plane.client-key | \
-        --mcp.client-cert | \
-        --mcp.client-key | \
-        --log.file | \
-        --health.unix-socket | \
-        --health.url-file | \
-        --pid.file | \
-        --url-file | \
-        --unix-socket | \
-        --pid-file | \
-        --output | \
-        --control-plane-url-path | \
-        --from-file | \
-        -c)
-            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-            return
-            ;;
+        --embedded-mcp-listen-addr | \
+        --embedded-mcp-server-name | \
+        --embedded-mcp-server-version | \
         --profile | \
         --http-proxy | \
         --control-plane.base-url | \
@@ -106,8 +102,34 @@ _mcp_tunnel() {
         --organization-id | \
         --workspace-id | \
         --admin-key | \
-        --tenant-id)
+        --tenant-id | \
+        --alias | \
+        --admin-profile | \
+        --runtime-api-key)
             :
+            return
+            ;;
+        --config | \
+        --profile-file | \
+        --profile-dir | \
+        --ca-bundle | \
+        --control-plane.client-cert | \
+        --control-plane.client-key | \
+        --control-plane.unix-socket | \
+        --mcp.client-cert | \
+        --mcp.client-key | \
+        --log.file | \
+        --health.unix-socket | \
+        --health.url-file | \
+        --pid.file | \
+        --url-file | \
+        --unix-socket | \
+        --pid-file | \
+        --output | \
+        --control-plane-url-path | \
+        --from-file | \
+        -c)
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
             ;;
         --harpoon.additional-transport)
@@ -138,6 +160,7 @@ _mcp_tunnel() {
         --control-plane.client-cert
         --control-plane.client-key
         --control-plane.http-proxy
+        --control-plane.unix-socket
         --control-plane.max-inflight
         --control-plane.polls-in-flight
         --control-plane.poll-timeout
@@ -179,8 +202,8 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin help mcp-stub --help" ;;
-        'mcp-tunnel run') words="--help $settings" ;;
+        'mcp-tunnel') words="run config doctor health init profiles admin runtimes admin-profiles help mcp-stub dev --help" ;;
+        'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
@@ -204,8 +227,23 @@ _mcp_tunnel() {
         'mcp-tunnel admin tunnels list') words="--help --organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels update') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
+        'mcp-tunnel runtimes') words="create connect list status stop rm cleanup --help" ;;
+        'mcp-tunnel runtimes create') words="--help --alias --name --description --organization-id --workspace-id --admin-profile --admin-key --control-plane-base-url --control-plane-url-path --profile-dir --json --ca-bundle" ;;
+        'mcp-tunnel runtimes connect') words="--help --alias --tunnel-id --mcp-server-url --mcp-command --runtime-api-key --force --profile-dir --json" ;;
+        'mcp-tunnel runtimes list') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes status') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes stop') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes rm') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes cleanup') words="--help --apply --profile-dir --json" ;;
+        'mcp-tunnel admin-profiles') words="list set activate delete --help" ;;
+        'mcp-tunnel admin-profiles list') words="--help --json" ;;
+        'mcp-tunnel admin-profiles set') words="--help --control-plane-base-url --control-plane-url-path --admin-key --activate --json" ;;
+        'mcp-tunnel admin-profiles activate') words="--help --json" ;;
+        'mcp-tunnel admin-profiles delete') words="--help --json" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
+        'mcp-tunnel dev') words="mcp-stub --help" ;;
+        'mcp-tunnel dev mcp-stub') words="--help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -155,7 +155,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, String>
                 path.push(child);
                 if child.name == STUB {
                     let rest = parser.raw_args().map_err(|e| e.to_string())?;
-                    return Ok(Parsed::Stub(rest.collect()));
+                    // `dev mcp-stub` listens, `mcp-stub` speaks on its standard streams.
+                    let listen: &[&str] = match path.len() {
+                        2 => &[],
+                        _ => &["--listen", "127.0.0.1:0"],
+                    };
+                    return Ok(Parsed::Stub(
+                        listen.iter().map(OsString::from).chain(rest).collect(),
+                    ));
                 }
             }
         }
@@ -237,7 +244,11 @@ fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
     let mut known: Vec<&str> = command.flags.iter().map(|f| f.name).collect();
     let settings = TABLE.iter().filter(|s| !s.flag.is_empty() && command.settings.has(s.id));
     known.extend(settings.map(|s| s.flag));
-    let hint = match nearest(name, known) {
+    // `--tunnel-id` for `--control-plane.tunnel-id` is a common slip.
+    let last_part = |flag: &&str| flag.split_once('.').is_some_and(|(_, last)| last == name);
+    let near =
+        known.iter().copied().find(last_part).or_else(|| nearest(name, known.iter().copied()));
+    let hint = match near {
         Some(near) => format!(" (did you mean `--{near}`?)"),
         None if flags::lookup(name).is_some() && path.len() == 1 => {
             " (the command comes first: `mcp-tunnel run ...`)".to_owned()
@@ -247,7 +258,21 @@ fn unknown_flag(path: &[&'static Command], shown: &str, name: &str) -> String {
     format!("`{}` has no flag {shown}{hint}", spelled(path))
 }
 
+/// Commands of the reference that are not here, and what to do instead (11.13).
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("admin-profiles", "set OPENAI_ADMIN_KEY and CONTROL_PLANE_BASE_URL instead"),
+    ("codex", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
+    ("plugin", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
+    ("cloudflared", "there is no cloudflared companion; run cloudflared as a service of its own"),
+    ("completion", "the completions of bash, zsh and fish are files of the package"),
+];
+
 fn unknown_command(path: &[&'static Command], word: &str) -> String {
+    if path.len() == 1
+        && let Some((_, instead)) = ELSEWHERE.iter().find(|(name, _)| *name == word)
+    {
+        return format!("`{word}`: {instead}");
+    }
     let children = path.last().expect("never empty").children;
     let hint = match did_you_mean(word, children.iter().map(|c| c.name)) {
         none if none.is_empty() => format!(" (`{} --help` lists them)", spelled(path)),
@@ -298,6 +323,7 @@ mod tests {
         assert!(error(&["rnu"]).contains("did you mean `run`"));
         assert!(error(&["config", "shwo"]).contains("did you mean `show`"));
         assert!(error(&["run", "foo"]).contains("`foo`"));
+        assert!(error(&["codex", "install"]).contains("doctor"));
         assert!(error(&["profiles", "show"]).contains("needs NAME"));
         assert!(error(&["profiles", "show", "a", "b"]).contains("`b`"));
         assert!(matches!(parsed(&["help", "admin", "tunnels"]), Ok(Parsed::Run(_))));
@@ -310,6 +336,7 @@ mod tests {
         assert!(error(&["run", "--log.lev", "debug"]).contains("--log.level"));
         assert!(error(&["run", "--mcp.comand", "x"]).contains("`--mcp.command`"));
         assert!(error(&["run", "--log.level"]).contains("needs a value"));
+        assert!(error(&["run", "--tunnel-id", "x"]).contains("`--control-plane.tunnel-id`"));
         assert!(error(&["run", "-x"]).contains("-x"));
         assert!(error(&["run", "--json"]).contains("--json"));
         assert!(error(&["--frobnicate"]).contains("--frobnicate"));

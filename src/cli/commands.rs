@@ -7,7 +7,7 @@ use super::command::{Accepts, Command, Flag, Invocation};
 use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
-use super::{admin, config, help_command, profiles, run_command};
+use super::{admin, admin_profiles, config, help_command, profiles, run_command, runtimes};
 use crate::settings::Id;
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
@@ -23,6 +23,10 @@ const ADMIN_KEY: Flag = Flag {
     metavar: "REF",
     short: "env:NAME or file:PATH [env:OPENAI_ADMIN_KEY]",
 };
+const ADMIN_PROFILE: Flag =
+    Flag { name: "admin-profile", metavar: "NAME", short: "Admin profile [the active one]" };
+const ALIAS: Flag =
+    Flag { name: "alias", metavar: "ALIAS", short: "The alias, in place of the word" };
 /// What an admin command takes of the settings (P-10).
 const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
 const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
@@ -64,12 +68,33 @@ pub const ROOT: Command = Command {
     run: no_command,
     children: &[
         Command {
-            name: "run",
+            name: RUN,
             short: "Run the tunnel",
             long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
                    environment and a configuration file, in this order.",
             words: &[],
-            flags: &[],
+            flags: &[
+                Flag {
+                    name: "embedded-mcp-stub",
+                    metavar: "",
+                    short: "Serve the small built-in MCP server",
+                },
+                Flag {
+                    name: "embedded-mcp-listen-addr",
+                    metavar: "HOST:PORT",
+                    short: "Where it listens [127.0.0.1:0]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-name",
+                    metavar: "NAME",
+                    short: "What it calls itself [mcp-stub]",
+                },
+                Flag {
+                    name: "embedded-mcp-server-version",
+                    metavar: "VERSION",
+                    short: "Its version [0.1.0]",
+                },
+            ],
             settings: Accepts::All,
             example: "CONTROL_PLANE_TUNNEL_ID=tunnel_... CONTROL_PLANE_API_KEY=... \\\n    \
                       mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
@@ -340,7 +365,8 @@ pub const ROOT: Command = Command {
                         words: &[],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
-                        example: "mcp-tunnel admin tunnels create --name demo --description Demo \\\n    --organization-id org-1",
+                        example: "mcp-tunnel admin tunnels create --name demo \\\n    \
+                                  --description Demo --organization-id org-1",
                         children: &[],
                         run: admin::create,
                     },
@@ -369,7 +395,8 @@ pub const ROOT: Command = Command {
                     Command {
                         name: "update",
                         short: "Change a tunnel",
-                        long: "Changes what is given. A list of organizations or workspaces replaces the old one; an empty one clears it.",
+                        long: "Changes what is given. A list of organizations or workspaces \
+                               replaces the old one; an empty one clears it.",
                         words: &["ID"],
                         flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                         settings: ADMIN_SETTINGS,
@@ -396,6 +423,211 @@ pub const ROOT: Command = Command {
             }],
         },
         Command {
+            name: "runtimes",
+            short: "Daemons without a service manager",
+            long: "Starts and watches daemons of a user, each with a profile that names its pid \
+                   file, URL file and log. On Linux let systemd do it: it restarts them, keeps \
+                   their log and starts them at boot (`systemctl enable --now mcp-tunnel`).",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel runtimes list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "create",
+                    short: "Make the tunnel of an alias, with an admin key",
+                    long: "Takes the tunnel that was made before, or one of the same name in the \
+                           scope, or makes one. The admin key is used here and never given to \
+                           the daemon. For a host with systemd, `mcp-tunnel admin tunnels \
+                           create` and one file under /etc do the same.",
+                    words: &["[ALIAS]"],
+                    flags: &[
+                        ALIAS,
+                        NAME,
+                        DESCRIPTION,
+                        ORGANIZATION_ID,
+                        WORKSPACE_ID,
+                        ADMIN_PROFILE,
+                        ADMIN_KEY,
+                        BASE_URL,
+                        URL_PATH,
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Some(&[Id::CaBundle]),
+                    example: "mcp-tunnel runtimes create demo --organization-id org-1",
+                    children: &[],
+                    run: runtimes::create::create,
+                },
+                Command {
+                    name: "connect",
+                    short: "Start a daemon, and make its profile if there is none",
+                    long: "Needs the flags the first time only. Exit code 0 if the daemon is \
+                           live, 2 if not.",
+                    words: &["[ALIAS]"],
+                    flags: &[
+                        ALIAS,
+                        TUNNEL_ID,
+                        MCP_SERVER_URL,
+                        MCP_COMMAND,
+                        Flag {
+                            name: "runtime-api-key",
+                            metavar: "REF",
+                            short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+                        },
+                        FORCE,
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes connect demo --tunnel-id tunnel_... \\\n    \
+                              --mcp-command 'mcp-tunnel mcp-stub'",
+                    children: &[],
+                    run: runtimes::connect,
+                },
+                Command {
+                    name: "list",
+                    short: "List the daemons and their states",
+                    long: "Prints alias, state and tunnel of each.",
+                    words: &[],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes list",
+                    children: &[],
+                    run: runtimes::list,
+                },
+                Command {
+                    name: "status",
+                    short: "Show the state of a daemon",
+                    long: "States are stopped, starting, healthy and ready.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes status demo",
+                    children: &[],
+                    run: runtimes::status,
+                },
+                Command {
+                    name: "stop",
+                    short: "Stop a daemon",
+                    long: "Sends SIGTERM and waits for the end. Exit code 2 if it does not end.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes stop demo",
+                    children: &[],
+                    run: runtimes::stop,
+                },
+                Command {
+                    name: "rm",
+                    short: "Remove a daemon's profile and files",
+                    long: "Refused while it runs. The tunnel itself stays.",
+                    words: &["ALIAS"],
+                    flags: &[PROFILE_DIR, JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes rm demo",
+                    children: &[],
+                    run: runtimes::remove,
+                },
+                Command {
+                    name: "cleanup",
+                    short: "Find files of daemons that are no more",
+                    long: "Says for each alias whether it is a live_runtime, has a valid_profile, \
+                           has a tunnel and no profile (missing_profile), or has left files \
+                           behind and nothing else (stale_alias). Changes nothing without \
+                           --apply. Under systemd nothing is left behind: RuntimeDirectory= and \
+                           the journal see to it.",
+                    words: &[],
+                    flags: &[
+                        Flag {
+                            name: "apply",
+                            metavar: "",
+                            short: "Remove the files of each stale_alias",
+                        },
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes cleanup --apply",
+                    children: &[],
+                    run: runtimes::cleanup::cleanup,
+                },
+            ],
+        },
+        Command {
+            name: "admin-profiles",
+            short: "Control planes and admin keys for `runtimes create`",
+            long: "Keeps where tunnels are managed and where the admin key is, never the key. \
+                   `admin tunnels` and the daemon do not read it. On a server a variable in the \
+                   one shell that needs it is safer.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel admin-profiles list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "list",
+                    short: "List the admin profiles",
+                    long: "Prints name and control plane of each; a star marks the active one.",
+                    words: &[],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles list",
+                    children: &[],
+                    run: admin_profiles::list,
+                },
+                Command {
+                    name: "set",
+                    short: "Make or change an admin profile",
+                    long: "What is not given stays as it was, or is taken from the environment, \
+                           or is the default. The profile becomes the active one.",
+                    words: &["NAME"],
+                    flags: &[
+                        BASE_URL,
+                        URL_PATH,
+                        ADMIN_KEY,
+                        Flag {
+                            name: "activate",
+                            metavar: "",
+                            short: "Make it the active one [true]",
+                        },
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles set lab \\\n    \
+                              --control-plane-base-url https://relay.example \\\n    \
+                              --admin-key file:/home/me/admin-key",
+                    children: &[],
+                    run: admin_profiles::set,
+                },
+                Command {
+                    name: "activate",
+                    short: "Make an admin profile the active one",
+                    long: "It is used where no other is named.",
+                    words: &["NAME"],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles activate lab",
+                    children: &[],
+                    run: admin_profiles::activate,
+                },
+                Command {
+                    name: "delete",
+                    short: "Delete an admin profile",
+                    long: "Refused while the tunnel of an alias is managed with it. The key \
+                           itself is not touched.",
+                    words: &["NAME"],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles delete lab",
+                    children: &[],
+                    run: admin_profiles::delete,
+                },
+            ],
+        },
+        Command {
             name: "help",
             short: "Explain a command or a topic",
             long: "Prints help on a command, or on one of the topics that `mcp-tunnel -h` lists.",
@@ -417,8 +649,32 @@ pub const ROOT: Command = Command {
             children: &[],
             run: no_command,
         },
+        Command {
+            name: "dev",
+            short: "Servers for trying out",
+            long: "Not for production.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+            run: no_command,
+            children: &[Command {
+                name: STUB,
+                short: "The small MCP server over Streamable HTTP",
+                long: "",
+                words: &[],
+                flags: &[],
+                settings: Accepts::Nothing,
+                example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+                children: &[],
+                run: no_command,
+            }],
+        },
     ],
 };
+
+/// Its help lists the settings.
+pub const RUN: &str = "run";
 
 /// Reads its arguments itself.
 pub const STUB: &str = "mcp-stub";

@@ -21,6 +21,7 @@ pub fn files() -> Vec<(&'static str, String)> {
     vec![
         ("man/mcp-tunnel.1", man::program()),
         ("man/mcp-tunnel.conf.5", man::configuration()),
+        ("man/mcp-tunnel-relay.1", man::relay()),
         ("packaging/mcp-tunnel.conf", sample::configuration()),
         ("packaging/completions/mcp-tunnel.bash", completion::bash()),
         ("packaging/completions/_mcp-tunnel", completion::zsh()),

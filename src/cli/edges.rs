@@ -22,7 +22,8 @@ pub struct Way {
     pub tls: Option<Tls>,
     /// The proxy and where it was named.
     pub proxy: Option<(Proxy, &'static str)>,
-    unix_socket: Option<PathBuf>,
+    /// A unix socket to connect to instead of the target's host; then there is no proxy.
+    pub unix_socket: Option<PathBuf>,
 }
 
 impl Way {
@@ -89,7 +90,7 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             source: "control_plane.http_proxy",
-            unix_socket: None,
+            unix_socket: control_plane.unix_socket.as_ref(),
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();

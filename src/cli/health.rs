@@ -206,6 +206,19 @@ pub fn base_of_socket(path: &Path) -> String {
     format!("{UNIX_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_bytes()))
 }
 
+/// Whether a probe of a daemon is answered with success.
+pub fn is_ok(base: &str, path: &str) -> bool {
+    probe(base, path).ok
+}
+
+/// What a live daemon says of each condition of its readiness; `None` if none answers there.
+pub fn conditions(base: &str) -> Option<String> {
+    if !is_live(base) {
+        return None;
+    }
+    get(base, "/readyz?verbose", PROBE_LIMIT, BODY_MAX).ok().map(|(_, body)| body)
+}
+
 /// Whether a daemon answers there.
 pub fn is_live(base: &str) -> bool {
     get(base, "/healthz", PROBE_LIMIT, BODY_MAX)
@@ -335,12 +348,12 @@ fn get(base: &str, path: &str, limit: Duration, max: usize) -> Result<(u16, Stri
         body: None,
         limit: Instant::now() + limit,
     };
-    let reply = client.send(&request).map_err(|e| e.detail)?;
+    let reply = client.send(&request).map_err(|e| e.to_string())?;
     let status = reply.status.as_u16();
     match reply.bytes(max) {
         Ok(bytes) => Ok((status, String::from_utf8_lossy(&bytes).trim().to_owned())),
         Err(BodyError::TooLarge) => Ok((status, String::new())),
-        Err(BodyError::Net(e)) => Err(e.detail),
+        Err(BodyError::Net(e)) => Err(e.to_string()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::command::{Accepts, Command, spelled};
-use super::commands::ROOT;
+use super::commands::{ROOT, RUN};
 use super::topics::{self, TOPICS};
 use crate::settings::TABLE;
 use crate::settings::problem::did_you_mean;
@@ -96,7 +96,7 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
             row(&mut out, &flag_of(s), s.short, 28);
         }
     }
-    if command.name == "run" {
+    if command.name == RUN {
         settings(&mut out, long);
     } else if matches!(command.settings, Accepts::All) {
         out.push_str("\nTakes the settings of `run` too: `mcp-tunnel run -h` lists them.\n");
@@ -108,7 +108,7 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
             row(&mut out, name, short, 18);
         }
         out.push_str("\n`mcp-tunnel COMMAND --help` explains a command in full.\n");
-    } else if !long && command.name == "run" {
+    } else if !long && command.name == RUN {
         out.push_str("\n--help explains each setting, with its variable and file key.\n");
     }
     out
@@ -144,7 +144,8 @@ fn settings(out: &mut String, long: bool) {
         wrap(
             out,
             "A flag wins over the environment, the environment over the file, the file over the \
-             default. A variable that is set but empty hides the file.",
+             default. A variable that is set but empty hides the file. A flag without a value is \
+             on; --flag=false turns it off.",
             "",
             WIDTH,
         );

@@ -1,9 +1,10 @@
 //! The command line: which command, what it was given, what it prints, how it exits.
 //!
-//! One file for each command; [`commands`] has the table of them. `main` alone calls it, and it
+//! One file for each command; `commands` has the table of them. `main` alone calls it, and it
 //! may call every other room.
 
 mod admin;
+mod admin_profiles;
 mod command;
 mod commands;
 mod config;
@@ -17,7 +18,9 @@ mod output;
 mod preflight;
 mod profiles;
 pub mod run;
+mod runtimes;
 mod samples;
+mod state;
 pub mod stub;
 mod topics;
 
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::net::client::ClientConfig;
-use crate::settings::{Env, Loaded, Problem};
+use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
 
 use command::{Invocation, Parsed};
 
@@ -42,7 +45,7 @@ const NEGATIVE: u8 = 2;
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`."),
+    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`, `runtimes`."),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.
@@ -109,6 +112,9 @@ fn load(invocation: &Invocation) -> Loaded {
 
 /// `help`: a topic, a command, or the list of both.
 fn help_command(invocation: &Invocation) -> ExitCode {
+    if invocation.words.last().is_some_and(|word| word == commands::STUB) {
+        return stub::main(["--help".into()]);
+    }
     match help::on(&invocation.words) {
         Ok(text) => {
             say(&text);
@@ -120,7 +126,12 @@ fn help_command(invocation: &Invocation) -> ExitCode {
 
 /// `run`: the checked configuration goes to the daemon.
 fn run_command(invocation: &Invocation) -> ExitCode {
-    let loaded = load(invocation);
+    let mut settings = invocation.settings.clone();
+    let _stub = match embedded_stub(invocation, &mut settings) {
+        Ok(stub) => stub,
+        Err(wrong) => return fail(&wrong),
+    };
+    let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
         Some(config) => {
             let flags = invocation.settings.clone();
@@ -132,4 +143,31 @@ fn run_command(invocation: &Invocation) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
+}
+
+/// `--embedded-mcp-stub`: the built-in server takes the channel `main`, as if by a flag.
+fn embedded_stub(
+    invocation: &Invocation,
+    settings: &mut Flags,
+) -> Result<Option<stub::Serving>, String> {
+    const FLAG: &str = "--embedded-mcp-stub";
+    if !invocation.is_on("embedded-mcp-stub") {
+        return Ok(None);
+    }
+    for id in [Id::ServerUrls, Id::Commands] {
+        if let Some((_, other)) = settings.last(id) {
+            return Err(format!("{FLAG} and {other} exclude each other: give one"));
+        }
+    }
+    let or = |flag, default: &str| invocation.last(flag).unwrap_or(default).to_owned();
+    let stub = stub::Serving::embedded(
+        or("embedded-mcp-server-name", "mcp-stub"),
+        or("embedded-mcp-server-version", "0.1.0"),
+        &or("embedded-mcp-listen-addr", "127.0.0.1:0"),
+    )
+    .map_err(|e| format!("{FLAG}: {e}"))?;
+    let entry = format!("channel=main,url={}", stub.url);
+    settings.add(Setting::of(Id::ServerUrls), FLAG.to_owned(), true, entry);
+    say(&format!("mcp-stub serves {}\n", stub.url));
+    Ok(Some(stub))
 }

@@ -47,7 +47,7 @@ fn named(invocation: &Invocation) -> Result<(String, PathBuf), String> {
 }
 
 /// Profiles of a directory, sorted; one that does not exist is empty.
-fn existing(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
+pub fn existing(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let wrong = |e: &std::io::Error| format!("can not read {}: {}", dir.display(), text_of(e));
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

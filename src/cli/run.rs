@@ -128,7 +128,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let proxy_health = Arc::new(ProxyHealth::new(&edges));
     let readiness = Arc::new(Readiness::new(instruments::conditions(
         &poll_state,
-        access.attempt_limit,
+        &access,
         &bindings,
         &reload_state,
     )));
@@ -359,6 +359,7 @@ pub(super) fn access(
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
+        unix_socket: way.unix_socket.clone(),
     })
     .map_err(|e| e.to_string())
 }
@@ -380,7 +381,7 @@ pub(super) fn binding(
     Ok(match &configured.target {
         Target::Http(http) => Binding::Http(HttpBinding::new(
             channel,
-            uri(&http.url.full())?,
+            http.url.uri(),
             edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
             FixedHeaders {
                 always: fixed_headers(&config.mcp.extra_headers)?,

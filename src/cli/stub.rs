@@ -17,7 +17,7 @@ use lexopt::prelude::*;
 
 use self::http::Endpoint;
 use self::server::Identity;
-use crate::httpd::{Bind, Limits};
+use crate::httpd::{Bind, Limits, Running};
 use crate::ops::files::UrlFile;
 use crate::ops::listener::bind_tcp;
 use crate::ops::signals::Signals;
@@ -81,24 +81,49 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve_http(identity: Identity, listen: &str, url_file: Option<PathBuf>) -> io::Result<()> {
-    let named = |what: &str| {
-        let what = what.to_owned();
-        move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"))
-    };
     let mut signals = Signals::install()?;
-    let server = bind_tcp(listen, &Limits::with_connections(CONNECTIONS)).map_err(named(listen))?;
-    let Bind::Tcp(address) = server.local() else { unreachable!("bind_tcp binds TCP") };
-    let url = format!("http://{address}/mcp");
+    let serving = Serving::start(identity, listen)?;
+    let url = &serving.url;
     let _url_file = url_file
-        .map(|path| UrlFile::create(&path, &url).map_err(named(&path.display().to_string())))
+        .map(|path| UrlFile::create(&path, url).map_err(named(&path.display().to_string())))
         .transpose()?;
-    let endpoint = Endpoint::new(identity);
-    let running = server.serve("stub", move |exchange| endpoint.answer(exchange))?;
     let said = format!("mcp-stub serves {url}\nnext: MCP_SERVER_URL={url} mcp-tunnel run\n");
     let _ = io::stdout().write_all(said.as_bytes());
     while matches!(signals.wait(), crate::ops::signals::Event::Reload) {}
-    running.stop(STOP_GRACE);
+    serving.running.stop(STOP_GRACE);
     Ok(())
+}
+
+fn named(what: &str) -> impl FnOnce(io::Error) -> io::Error + use<> {
+    let what = what.to_owned();
+    move |e| io::Error::new(e.kind(), format!("{what}: {e}"))
+}
+
+/// The server over Streamable HTTP, in threads of its own until the process ends.
+pub struct Serving {
+    /// Where it is.
+    pub url: String,
+    running: Running,
+}
+
+impl Serving {
+    /// Starts it for `run --embedded-mcp-stub`.
+    ///
+    /// # Errors
+    /// If the address can not be bound.
+    pub fn embedded(name: String, version: String, listen: &str) -> io::Result<Self> {
+        Self::start(Identity { name, version }, listen)
+    }
+
+    fn start(identity: Identity, listen: &str) -> io::Result<Self> {
+        let server =
+            bind_tcp(listen, &Limits::with_connections(CONNECTIONS)).map_err(named(listen))?;
+        let Bind::Tcp(address) = server.local() else { unreachable!("bind_tcp binds TCP") };
+        let url = format!("http://{address}/mcp");
+        let endpoint = Endpoint::new(identity);
+        let running = server.serve("stub", move |exchange| endpoint.answer(exchange))?;
+        Ok(Self { url, running })
+    }
 }
 
 /// The options, or nothing if help was asked for.

@@ -2,6 +2,7 @@
 //! (W-6 to W-9, W-12, W-17).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ pub struct AccessConfig {
     pub tls: Option<Tls>,
     /// The proxy on the way.
     pub proxy: Option<Proxy>,
+    /// A unix socket that every connection goes to (W-23).
+    pub unix_socket: Option<PathBuf>,
 }
 
 /// The common part of all requests, shared by the threads that make them.
@@ -75,6 +78,7 @@ pub struct Access {
     prefix: String,
     headers: RwLock<HeaderMap>,
     config: AccessConfig,
+    has_proc_affinity: bool,
     /// How long the service may hold a poll.
     pub poll_timeout: Duration,
     /// Limit of every single attempt (W-17).
@@ -118,6 +122,7 @@ impl Access {
             headers: RwLock::new(common(&config, &config.api_key, &config.extra_headers)?),
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
+            has_proc_affinity: config.server_info.has_proc_affinity(),
             config,
         }))
     }
@@ -137,6 +142,12 @@ impl Access {
         &self.config.instance_id
     }
 
+    /// Whether a server of this daemon keeps its state in this daemon's process, so that another
+    /// daemon could not take its calls.
+    pub fn has_proc_affinity(&self) -> bool {
+        self.has_proc_affinity
+    }
+
     /// The tunnel that this daemon serves.
     pub fn tunnel_id(&self) -> &TunnelId {
         &self.config.tunnel_id
@@ -151,7 +162,7 @@ impl Access {
     pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
         let config = ClientConfig {
             tls: self.config.tls.clone(),
-            unix_socket: None,
+            unix_socket: self.config.unix_socket.clone(),
             proxy: self.config.proxy.clone(),
             idle: IDLE,
             linger,
@@ -228,6 +239,12 @@ fn common(
         .ok_or_else(|| AccessError("the API key can not be sent as a header".to_owned()))?;
     headers.insert("authorization", sensitive(bearer));
     Ok(headers)
+}
+
+/// How many daemons poll the tunnel, if the control plane says so: `mcp-tunnel-relay` does, in an
+/// addition to the contract.
+pub(super) fn daemons(reply: &Reply) -> Option<usize> {
+    reply.header("x-tunnel-daemons")?.trim().parse().ok()
 }
 
 pub(super) fn sensitive(mut value: HeaderValue) -> HeaderValue {
@@ -332,6 +349,7 @@ mod tests {
             guardrail: Duration::from_secs(5),
             tls: None,
             proxy: None,
+            unix_socket: None,
         })
         .unwrap()
     }

@@ -245,6 +245,28 @@ mod tests {
         assert!(line.len() < 2 * SHOWN, "{} bytes", line.len());
     }
 
+    #[test] // W-77, D-15
+    fn every_code_of_the_service_comes_with_what_to_do() {
+        let codes = "invalid_channel_format invalid_json_payload invalid_tunnel_id_format \
+            missing_mcp_session_id oauth_shim_audience_unavailable oauth_shim_harpoon_call_failed \
+            oauth_shim_invalid_target_uri oauth_shim_target_not_found \
+            oauth_shim_unshimmable_endpoint oauth_shim_upstream_timeout pending_request_not_found \
+            rate_limit_exceeded request_body_too_large rfc9728_www_authenticate_unsupported \
+            tunnel_active_organization_context_required tunnel_active_organization_required \
+            tunnel_client_not_connected tunnel_client_not_seen \
+            tunnel_management_permission_required tunnel_missing_principals \
+            tunnel_principal_association_unverified tunnel_principal_limit_exceeded \
+            tunnel_principal_validation_override_automatically_derivable \
+            tunnel_principal_validation_override_management_permission_required \
+            tunnel_queue_full tunnel_request_mismatch tunnel_transport_unavailable \
+            tunnel_use_forbidden";
+        assert_eq!(codes.split_whitespace().count(), 28);
+        for code in codes.split_whitespace() {
+            assert!(hint(code).is_some(), "{code}");
+        }
+        assert_eq!(hint("certificate_required"), None);
+    }
+
     #[test] // W-76
     fn the_line_ends_with_what_to_do() {
         let error = StatusError {

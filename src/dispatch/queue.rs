@@ -7,10 +7,11 @@
 //! carry a gate that the notification before it opens.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
 use crate::control_plane::Sink;
 use crate::mcp::headers::modern_version;
@@ -58,6 +59,24 @@ pub struct Queued {
     open: Option<Place>,
 }
 
+/// What the lane of calls carries.
+#[derive(Debug)]
+enum Turn {
+    /// A call.
+    Call(Place),
+    /// Word that the express lane holds something, for a worker that waits here. Workers wait on
+    /// one channel only: a wait on two costs every command further switches of threads.
+    Look,
+}
+
+/// The workers that wait for a call.
+#[derive(Debug, Default)]
+struct Idle {
+    workers: AtomicUsize,
+    /// There is a [`Turn::Look`] among the calls; one is enough.
+    look: AtomicBool,
+}
+
 /// A call that waits or runs.
 struct Open {
     channel: ChannelName,
@@ -76,8 +95,9 @@ pub struct Intake {
 }
 
 struct Entrance {
-    calls: Sender<Place>,
+    calls: Sender<Turn>,
     express: Sender<Queued>,
+    idle: Arc<Idle>,
     freed: Receiver<()>,
     tell_freed: Sender<()>,
     capacity: usize,
@@ -99,8 +119,11 @@ struct Inner {
 /// A worker's end.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    calls: Receiver<Place>,
+    calls: Receiver<Turn>,
+    /// For passing [`Turn::Look`] on; it does not keep the lane open.
+    again: Weak<Entrance>,
     express: Receiver<Queued>,
+    idle: Arc<Idle>,
     freed: Sender<()>,
 }
 
@@ -112,11 +135,25 @@ pub fn queue(capacity: usize, polls: usize, end: Cancel) -> (Vec<Intake>, Outlet
     let (calls, calls_out) = bounded(capacity);
     let (express, express_out) = bounded(capacity);
     let (tell_freed, freed) = bounded(1);
-    let outlet = Outlet { calls: calls_out, express: express_out, freed: tell_freed.clone() };
-    let share = capacity.div_ceil(polls);
-    let inner = Mutex::default();
-    let entrance =
-        Arc::new(Entrance { calls, express, freed, tell_freed, capacity, share, end, inner });
+    let idle = Arc::<Idle>::default();
+    let entrance = Arc::new(Entrance {
+        calls,
+        express,
+        idle: Arc::clone(&idle),
+        freed,
+        tell_freed: tell_freed.clone(),
+        capacity,
+        share: capacity.div_ceil(polls),
+        end,
+        inner: Mutex::default(),
+    });
+    let outlet = Outlet {
+        calls: calls_out,
+        again: Arc::downgrade(&entrance),
+        express: express_out,
+        idle,
+        freed: tell_freed,
+    };
     let intakes = (0..polls).map(|_| Intake { entrance: Arc::clone(&entrance), asked: 0 });
     (intakes.collect(), outlet)
 }
@@ -126,23 +163,31 @@ impl Outlet {
     /// lanes are empty.
     pub fn next(&self) -> Option<Queued> {
         loop {
-            let call = match self.express.try_recv() {
-                Ok(queued) => return Some(self.freed(queued)),
-                Err(TryRecvError::Empty) => select! {
-                    recv(self.express) -> queued => match queued {
-                        Ok(queued) => return Some(self.freed(queued)),
-                        Err(_) => self.calls.recv(),
-                    },
-                    recv(self.calls) -> call => match call {
-                        Ok(call) => Ok(call),
-                        Err(_) => return self.next_express(),
-                    },
-                },
-                Err(TryRecvError::Disconnected) => self.calls.recv(),
+            // Counted before the look, so that whoever adds to the lane after it knows of us.
+            self.idle.workers.fetch_add(1, Ordering::SeqCst);
+            let turn = match self.express.try_recv() {
+                Ok(queued) => Ok(queued),
+                Err(_) => Err(self.calls.recv()),
             };
-            // One that is not there any more was cancelled; its place is free all the same.
-            if let Some(queued) = self.freed(take(call.ok()?)) {
-                return Some(queued);
+            self.idle.workers.fetch_sub(1, Ordering::SeqCst);
+            match turn {
+                Ok(queued) => {
+                    // Another one may have come under the same word.
+                    if !self.express.is_empty()
+                        && let Some(entrance) = self.again.upgrade()
+                    {
+                        entrance.tell_look();
+                    }
+                    return Some(self.freed(queued));
+                }
+                Err(Ok(Turn::Look)) => self.idle.look.store(false, Ordering::SeqCst),
+                // One that is not there any more was cancelled; its place is free all the same.
+                Err(Ok(Turn::Call(place))) => {
+                    if let Some(queued) = self.freed(take(place)) {
+                        return Some(queued);
+                    }
+                }
+                Err(Err(_)) => return self.next_express(),
             }
         }
     }
@@ -154,7 +199,7 @@ impl Outlet {
 
     /// Commands waiting in both lanes.
     pub fn len(&self) -> usize {
-        self.calls.len() + self.express.len()
+        waiting(self.calls.len(), self.express.len(), &self.idle.look)
     }
 
     /// Whether no command waits.
@@ -168,6 +213,11 @@ impl Outlet {
         let _ = self.freed.try_send(());
         taken
     }
+}
+
+/// Commands in both lanes.
+fn waiting(calls: usize, express: usize, look: &AtomicBool) -> usize {
+    (calls + express).saturating_sub(usize::from(look.load(Ordering::SeqCst)))
 }
 
 /// Takes a call out of its place and has it keep the place open.
@@ -185,7 +235,7 @@ impl Entrance {
     /// Keeps as much room as there is, at most `most`.
     fn keep_room(&self, most: usize) -> usize {
         let mut inner = self.lock();
-        let taken = self.calls.len() + self.express.len() + inner.asked;
+        let taken = waiting(self.calls.len(), self.express.len(), &self.idle.look) + inner.asked;
         let room = self.capacity.saturating_sub(taken);
         let kept = room.min(most).min(self.share);
         inner.asked += kept;
@@ -217,21 +267,44 @@ impl Entrance {
         drop(inner);
         if let Some(withdrawn) = withdrawn {
             queued.errand = Errand::Spent;
-            if !self.send(&self.express, withdrawn) {
+            if !self.send_express(withdrawn) {
                 return false;
             }
         }
         if express {
-            return self.send(&self.express, queued);
+            return self.send_express(queued);
         }
         *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
-        self.send(&self.calls, place)
+        self.send(&self.calls, Turn::Call(place))
+    }
+
+    fn send_express(&self, queued: Queued) -> bool {
+        let sent = self.send(&self.express, queued);
+        self.tell_look();
+        sent
+    }
+
+    /// Has a worker that waits for a call look into the express lane. One that has a command in
+    /// hand looks by itself.
+    fn tell_look(&self) {
+        let Idle { workers, look } = &*self.idle;
+        if workers.load(Ordering::SeqCst) > 0
+            && !look.swap(true, Ordering::SeqCst)
+            && self.calls.try_send(Turn::Look).is_err()
+        {
+            // Calls wait, so no worker does.
+            look.store(false, Ordering::SeqCst);
+        }
     }
 
     fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
-        select! {
-            send(lane, what) -> sent => sent.is_ok(),
-            recv(self.end.channel()) -> _ => false,
+        match lane.try_send(what) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(what)) => select! {
+                send(lane, what) -> sent => sent.is_ok(),
+                recv(self.end.channel()) -> _ => false,
+            },
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::net::Cancel;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
-    ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource, Headers, Message,
-    MessageKind, Response, ResponseType, RpcId, json,
+    CLIENT_VERSION, ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource,
+    Headers, Message, MessageKind, Response, ResponseType, RpcId, json,
 };
 
 /// Posted when the process ends before the server has answered (B-16).
@@ -263,13 +263,15 @@ impl Worker {
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
         self.stats.fail(failure.source.as_str(), failure.kind.as_str());
+        let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
             request_id:% = command.request_id,
             channel:% = command.channel,
             failure_source = failure.source.as_str(),
             transport_error_kind = failure.kind.as_str(),
             upstream_response_received = failure.upstream_response_received(),
-            upstream_status = failure.upstream_status.unwrap_or(0);
+            upstream_status = status.as_str(),
+            tunnel_client_version = CLIENT_VERSION;
             "no answer of the MCP server"
         );
         Some((failure, headers))
@@ -366,7 +368,7 @@ impl Worker {
             // Another client may have answered it, which is worth a look (W-64).
             Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
-            _ => (log::Level::Info, "command dropped: its response deadline has passed"),
+            _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };
         log::log!(
             level,

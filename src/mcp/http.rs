@@ -2,6 +2,7 @@
 //!
 //! Each message is one POST with its own answer: JSON, or a stream of events that ends with it.
 
+mod sessions;
 mod stream;
 
 use std::cell::RefCell;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
@@ -63,6 +65,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
+    sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
 }
@@ -93,7 +96,15 @@ impl HttpBinding {
             secrets_keep_path: true,
         };
         let state = Arc::new(ServerState::new(channel));
-        Arc::new(Self { url, client, fixed: Mutex::new(fixed), state, running: Mutex::default() })
+        let sessions = Sessions::default();
+        Arc::new(Self {
+            url,
+            client,
+            fixed: Mutex::new(fixed),
+            state,
+            sessions,
+            running: Mutex::default(),
+        })
     }
 
     /// Whether the server answers.
@@ -230,14 +241,17 @@ impl HttpHop {
             modern: headers::modern_version(message).is_some(),
         };
         let call = self.begin(message, command, exchange.modern);
-        let answered = self
-            .post(message.text(), exchange.headers.clone(), bounds.limit)
-            .and_then(|reply| self.answer(&exchange, reply, on_notification));
+        let answered =
+            self.post(message.text(), exchange.headers.clone(), bounds.limit).and_then(|reply| {
+                self.seen_session(command, &reply);
+                self.answer(&exchange, reply, on_notification)
+            });
         if call.is_some_and(|call| self.end(&call)) && answered.is_err() {
             return Ok(withdrawn(id));
         }
         match &answered {
-            Err(CallError::TimedOut) => {
+            // A server that was never reached has nothing to stop.
+            Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
             }
             Err(CallError::Unwanted) => {
@@ -256,6 +270,11 @@ impl HttpHop {
         let id = message.id().filter(|_| message.method() != Some("initialize"))?.clone();
         self.binding.running().push(Running { session, id, cancel: cancel.clone() });
         Some(cancel)
+    }
+
+    /// What ends the exchange of this hop: a cancel of its call, or the end of all.
+    fn switch(&self) -> Cancel {
+        self.client.borrow().1.clone().unwrap_or_else(|| self.cancel.clone())
     }
 
     /// The call of `cancel` is over; returns whether it was withdrawn.
@@ -284,6 +303,7 @@ impl HttpHop {
     ) -> Result<Receipt, CallError> {
         let headers = headers::for_message(message, command, &self.fixed());
         let reply = self.post(message.text(), headers, bounds.limit)?;
+        self.seen_session(command, &reply);
         let status = reply.status.as_u16();
         self.seen(status);
         let received = headers::received(&reply.headers);
@@ -326,6 +346,13 @@ impl HttpHop {
             .0
             .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
             .map_err(|error| self.failed(&error))
+    }
+
+    /// What an answer tells of the session that the message belongs to.
+    fn seen_session(&self, command: &Headers, reply: &Reply) {
+        let (name, status) = (self.state().name(), reply.status.as_u16());
+        let (asked, named) = (command.session_id(), reply.header("mcp-session-id"));
+        self.binding.sessions.answered(name, asked, status, named);
     }
 
     /// What an answer to a message tells of the server.

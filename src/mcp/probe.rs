@@ -21,9 +21,12 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between failed probes while nobody listens there yet (F-84).
 const PAUSE_MAX_STARTUP: Duration = Duration::from_secs(1);
-/// The longest pause between probes: how late a returning server can be noticed.
+/// The longest pause between failed probes: how late a returning server can be noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long a server that answers may be quiet before it is looked at.
+/// How often the state of a server that answers is looked at: how late a failure that a call met
+/// is followed up.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a server that answers may be quiet before it is asked.
 const QUIET: Duration = Duration::from_secs(15);
 
 struct Watched {
@@ -73,7 +76,7 @@ impl Watched {
         let quiet_at = state.seen_at().map_or_else(Instant::now, |seen| seen + QUIET);
         if answering && quiet_at > Instant::now() {
             // Real traffic has told enough.
-            self.next_at = quiet_at.min(Instant::now() + PAUSE_MAX);
+            self.next_at = Instant::now() + LOOK;
             return;
         }
         if answering {
@@ -83,7 +86,7 @@ impl Watched {
         }
         if self.binding.state().check().is_ok() {
             self.pause = PAUSE_FIRST;
-            self.next_at = Instant::now() + PAUSE_MAX;
+            self.next_at = Instant::now() + LOOK;
         } else {
             self.next_at = Instant::now() + self.pause;
             let longest = if self.settled { PAUSE_MAX } else { PAUSE_MAX_STARTUP };

@@ -78,16 +78,20 @@ impl Parser {
     }
 
     /// The event that the end of the stream left without its blank line (F-38).
-    pub fn finish(&mut self) -> Option<Event> {
+    ///
+    /// # Errors
+    /// If it is over the limit.
+    pub fn finish(&mut self) -> Result<Option<Event>, TooLarge> {
         let rest = String::from_utf8_lossy(&self.buffer[self.consumed..]).into_owned();
         self.consumed = self.buffer.len();
         self.scanned = self.consumed;
         if !rest.is_empty()
             && let Some(event) = self.line(&rest)
         {
-            return Some(event);
+            return Ok(Some(event));
         }
-        self.line("")
+        self.check_size()?;
+        Ok(self.line(""))
     }
 
     /// The cursor to resume at: the last `id` seen.
@@ -165,7 +169,7 @@ mod tests {
                 found.push(event.data);
             }
         }
-        found.extend(parser.finish().map(|event| event.data));
+        found.extend(parser.finish().unwrap().map(|event| event.data));
         found
     }
 
@@ -193,8 +197,8 @@ mod tests {
         assert_eq!((parser.last_id(), parser.retry_ms()), (Some("1"), Some(50)));
         assert!(parser.next_event().unwrap().unwrap().foreign);
         assert_eq!(parser.next_event().unwrap(), None);
-        assert_eq!(parser.finish().unwrap().data, "last");
-        assert_eq!(parser.finish(), None);
+        assert_eq!(parser.finish().unwrap().unwrap().data, "last");
+        assert_eq!(parser.finish(), Ok(None));
     }
 
     #[test] // B-19
@@ -207,5 +211,10 @@ mod tests {
         assert_eq!(parser.next_event(), Ok(None));
         parser.push(b"data: 67890\n");
         assert_eq!(parser.next_event(), Err(TooLarge));
+        // Bytes that are no UTF-8 grow when they are read.
+        let mut parser = Parser::new(10);
+        parser.push(b"data:\xff\xff\xff\xff");
+        assert_eq!(parser.next_event(), Ok(None));
+        assert_eq!(parser.finish(), Err(TooLarge));
     }
 }

@@ -171,6 +171,11 @@ impl Client {
         })
     }
 
+    /// Whether a byte of the last request was handed to a connection.
+    pub fn wrote(&self) -> bool {
+        self.trace.wrote.load(Ordering::SeqCst)
+    }
+
     fn send_once(
         &self,
         request: &Outgoing<'_>,
@@ -194,7 +199,7 @@ impl Client {
             Some(body) => self.run(builder.body(body), left),
             None => self.run(builder.body(()), left),
         };
-        let wrote = self.trace.wrote.load(Ordering::SeqCst);
+        let wrote = self.wrote();
         let reused = !self.trace.dialled.load(Ordering::SeqCst);
         let response = answered
             .map_err(|error| NetError { reused, ..NetError::of_ureq(error, wrote, false) })?;

@@ -28,12 +28,14 @@ pub(super) struct Stream {
     /// How long to listen on, after a cancel, for an answer that is on its way already.
     pub(super) linger: Option<Duration>,
     half_closed: bool,
+    /// Bytes went out since the last read: their answer is not here yet, so a read waits first.
+    sent: bool,
 }
 
 impl Stream {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket, cancel: Cancel) -> Self {
-        Self { socket, cancel, limit: None, linger: None, half_closed: false }
+        Self { socket, cancel, limit: None, linger: None, half_closed: false, sent: false }
     }
 
     /// Whether an idle connection can carry another request: nothing to read, not even an end.
@@ -122,6 +124,9 @@ pub(super) fn timespec_until(limit: Option<Instant>) -> io::Result<Option<Timesp
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.sent) {
+            self.wait(PollFlags::IN)?;
+        }
         loop {
             let result = match &mut self.socket {
                 Socket::Tcp(socket) => socket.read(buf),
@@ -140,6 +145,7 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.sent = true;
         loop {
             let result = match &mut self.socket {
                 Socket::Tcp(socket) => socket.write(buf),

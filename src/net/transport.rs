@@ -112,6 +112,7 @@ impl Dialer {
             held: Vec::new(),
             forward,
             head_due: true,
+            lively: false,
             trace: Arc::clone(&self.trace),
         })
     }
@@ -191,6 +192,8 @@ pub(super) struct Connection {
     forward: Option<(Proxy, String)>,
     /// The next bytes begin a request.
     head_due: bool,
+    /// Bytes were read since it was last asked whether it is open: it was a moment ago.
+    lively: bool,
     trace: Arc<Trace>,
 }
 
@@ -246,12 +249,21 @@ impl Transport for Connection {
         self.send_held(timeout.reason)?;
         self.head_due = true;
         let input = self.buffers.input_append_buf();
+        if input.is_empty() {
+            // A read of nothing would pass for the end of the stream.
+            return Err(ureq::Error::LargeResponseHeader(INPUT_BUFFER, INPUT_BUFFER));
+        }
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
         self.buffers.input_appended(read);
+        self.lively = read > 0;
         Ok(read > 0)
     }
 
     fn is_open(&mut self) -> bool {
+        // ureq asks when an answer has ended and again before the next request: once is enough.
+        if std::mem::take(&mut self.lively) {
+            return true;
+        }
         self.stream.socket().is_idle()
     }
 

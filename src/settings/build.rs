@@ -13,8 +13,8 @@ use super::config::{
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
-use super::problem::{Problem, Source};
-use super::reference::{is_reference, text_of};
+use super::problem::{Problem, Source, shown};
+use super::reference::{is_reference, read_bounded, text_of};
 use super::resolve::{Item, Raw, Resolver, Sourced};
 use super::table::{GUARDRAIL_LIMIT_NS, Id, POLL_DEADLINE_MAX_NS, Setting, TABLE};
 use super::url::{HttpUrl, ProxyUrl};
@@ -128,7 +128,7 @@ fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source
         return;
     }
     let shown = path.display();
-    let wrong = match std::fs::read(path) {
+    let wrong = match read_bounded(path) {
         Err(e) => format!("can not read {shown}: {}", text_of(&e)),
         Ok(pem) => {
             let mut certificates = CertificateDer::pem_slice_iter(&pem);
@@ -148,7 +148,7 @@ fn check_private_key(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source)
         return;
     }
     let shown = path.display();
-    let wrong = match std::fs::read(path) {
+    let wrong = match read_bounded(path) {
         Err(e) => format!("can not read {shown}: {}", text_of(&e)),
         Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_ok() => {
             r.refs.note_exposure(path);
@@ -208,6 +208,7 @@ fn control_plane(
     check_poll_timing(r, poll_timeout.as_ref(), guardrail.as_ref());
     let api_key = api_key(r);
     let http_proxy = r.proxy(Id::ControlPlaneHttpProxy).or_else(|| global.cloned());
+    let unix_socket = r.path(Id::ControlPlaneUnixSocket);
     let extra_headers = r.headers(Id::ControlPlaneExtraHeaders, &RESERVED_HEADERS);
     Some(ControlPlane {
         base_url: base_url?,
@@ -217,6 +218,7 @@ fn control_plane(
         api_key: api_key?,
         identity,
         http_proxy,
+        unix_socket,
         max_inflight: usize::try_from(max_inflight?.0).ok()?,
         polls_in_flight: usize::try_from(polls_in_flight?.0).ok()?,
         poll_timeout: poll_timeout?.0,
@@ -272,16 +274,6 @@ fn tunnel_id(r: &mut Resolver<'_>) -> Option<TunnelId> {
     let value = r.checked(id, &source, parsed)?;
     r.record(id, Some(value.to_string()), &source);
     Some(value)
-}
-
-/// A value in an error: not at any length, and without control characters.
-fn shown(text: &str) -> String {
-    let mut shown: String =
-        text.trim().chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.trim().chars().count() > 80 {
-        shown.push_str("...");
-    }
-    shown
 }
 
 fn organization_id(r: &mut Resolver<'_>) -> Option<String> {
@@ -466,7 +458,8 @@ fn one_per_channel(
             |by: &Source| format!("not used: {by} sets another server for the channel `{channel}`");
         match earlier.rank().cmp(&source.rank()) {
             Ordering::Equal => {
-                let message = format!("the channel `{channel}` has two servers, also {earlier}");
+                let message =
+                    format!("the channel `{channel}` has two servers (the other: {earlier})");
                 r.wrong(*id, source, message);
             }
             Ordering::Greater => r.warn(*id, source, overridden(earlier)),

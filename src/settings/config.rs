@@ -58,6 +58,8 @@ pub struct ControlPlane {
     pub identity: Option<Identity>,
     /// Explicit proxy; without one [`Config::ambient_proxy`] applies.
     pub http_proxy: Option<ProxyUrl>,
+    /// A unix socket that every connection goes to, whatever the base URL says.
+    pub unix_socket: Option<PathBuf>,
     /// Most commands that are polled and not yet being forwarded, 1 to 10000.
     pub max_inflight: usize,
     /// Polls that wait at the control plane at once, 1 to 4.

@@ -59,6 +59,11 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
     // Without its file a configuration has no sense: what it would lack is only noise.
     let unreadable = !problems.is_empty() && file.is_none();
     if unreadable {
+        if let (Some(Selected { profile: Some(_), .. }), [problem]) =
+            (&selected, problems.as_mut_slice())
+        {
+            problem.message.push_str(" (`mcp-tunnel profiles list` lists the profiles)");
+        }
         return Loaded {
             config: None,
             selected,

@@ -210,6 +210,22 @@ fn non_blank<'t>(text: &'t str, path: &str) -> Result<&'t str, Wrong> {
     if text.trim().is_empty() { Err(format!("`file:{path}`: the file is empty")) } else { Ok(text) }
 }
 
+/// Largest PEM file that is read, in bytes: a system's whole trust store is a tenth of it.
+const MAX_PEM: u64 = 4 * 1024 * 1024;
+
+/// The bytes of a PEM file.
+///
+/// # Errors
+/// If it can not be read, or is larger than any such file is.
+pub fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_PEM + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PEM {
+        return Err(std::io::Error::other(format!("it is larger than {MAX_PEM} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// An I/O error in plain words, without the number.
 pub fn text_of(e: &std::io::Error) -> String {
     let text = e.to_string();
@@ -247,14 +263,31 @@ mod tests {
         Env::of([("PLAIN", " v \n"), ("EMPTY", ""), ("P", "/p"), ("PROXY", "http://u:p@proxy:1")])
     }
 
-    /// A file of this test alone with these contents.
-    fn file(name: &str, contents: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("mcp-tunnel-ref-{}", std::process::id()));
+    /// A file in a directory of its own; both are gone when it is dropped.
+    struct TestFile(PathBuf);
+
+    impl Drop for TestFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+        }
+    }
+
+    impl std::ops::Deref for TestFile {
+        type Target = Path;
+
+        fn deref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    fn file(name: &str, contents: &str) -> TestFile {
+        let dir = format!("mcp-tunnel-ref-{}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join(name);
         std::fs::write(&path, contents).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        path
+        TestFile(path)
     }
 
     #[test] // cfg section 7, class A
@@ -332,14 +365,14 @@ mod tests {
         let env = Env::of([("CREDENTIALS_DIRECTORY", dir.as_str())]);
         let mut refs = References::new(&env);
         assert_eq!(refs.key_of_file("file:cred-api-key").unwrap(), "sk-cred");
-        assert_eq!(refs.path("file:cred-api-key"), Ok(path));
+        assert_eq!(refs.path("file:cred-api-key"), Ok(path.to_path_buf()));
         assert!(refs.key_of_file("file:./cred-api-key").is_err());
     }
 
     #[test] // cfg R-3
     fn a_secret_that_others_can_read_is_reported_once() {
         let path = file("open", "sk-1\n");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(&*path, PermissionsExt::from_mode(0o644)).unwrap();
         let env = env();
         let mut refs = References::new(&env);
         let reference = format!("file:{}", path.display());
@@ -347,7 +380,7 @@ mod tests {
         refs.key_of_file(&reference).unwrap();
         assert_eq!(refs.warnings.len(), 1);
         assert!(refs.warnings[0].contains("0644"), "{}", refs.warnings[0]);
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&*path, PermissionsExt::from_mode(0o600)).unwrap();
         assert_eq!(exposure(&path), None);
     }
 }

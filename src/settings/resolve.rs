@@ -8,7 +8,7 @@ use super::config::HeaderMap;
 use super::file::File;
 use super::flags::Flags;
 use super::grammar::{self, Wrong};
-use super::problem::{Problem, Source};
+use super::problem::{Problem, Source, did_you_mean, shown};
 use super::reference::{References, is_reference};
 use super::source::Env;
 use super::table::{Id, Kind, Setting};
@@ -92,6 +92,33 @@ impl<'a> Resolver<'a> {
     /// `wrong` for an error, the value otherwise.
     pub fn checked<T>(&mut self, id: Id, source: &Source, result: Result<T, Wrong>) -> Option<T> {
         result.map_err(|message| self.wrong(id, source, message)).ok()
+    }
+
+    /// As [`Self::checked`], and says what was found and which word is near. Not for values that
+    /// may hold a secret.
+    fn checked_text<T>(
+        &mut self,
+        id: Id,
+        source: &Source,
+        text: &str,
+        result: Result<T, Wrong>,
+    ) -> Option<T> {
+        let kind = Setting::of(id).kind;
+        let words: &[&str] = match kind {
+            Kind::LogLevel => &["debug", "info", "warn", "error"],
+            Kind::LogFormat => &["struct-text", "json"],
+            Kind::Bool => &["true", "false"],
+            _ => &[],
+        };
+        let result = result.map_err(|wrong| match kind {
+            Kind::Url => wrong,
+            _ if text.trim().is_empty() => wrong,
+            _ => {
+                let near = did_you_mean(&text.to_lowercase(), words.iter().copied());
+                format!("found `{}`; {wrong}{near}", shown(text))
+            }
+        });
+        self.checked(id, source, result)
     }
 
     /// A value that may be a reference. When nothing is to be looked up, a reference is only
@@ -201,7 +228,7 @@ impl<'a> Resolver<'a> {
             }
             None => (default.to_owned(), Source::Default),
         };
-        let value = self.checked(id, &source, parse(&text))?;
+        let value = self.checked_text(id, &source, &text, parse(&text))?;
         self.record(id, Some(show(&value)), &source);
         Some((value, source))
     }
@@ -242,8 +269,8 @@ impl<'a> Resolver<'a> {
     pub fn int(&mut self, id: Id) -> Option<Sourced<i64>> {
         let setting = Setting::of(id);
         let Kind::Int(min, max) = setting.kind else { unreachable!("{id:?} is a number") };
-        let (value, source) = match self.find(id) {
-            None => (grammar::decimal(setting.default), Source::Default),
+        let (text, value, source) = match self.find(id) {
+            None => (setting.default, grammar::decimal(setting.default), Source::Default),
             Some((raw, source)) => {
                 let text = self.text_of(id, &raw, &source)?;
                 let value = match (&raw, &source) {
@@ -253,15 +280,15 @@ impl<'a> Resolver<'a> {
                     (_, Source::Variable(_)) => grammar::decimal(text),
                     _ => grammar::integer(text),
                 };
-                (value, source)
+                (text, value, source)
             }
         };
         let bounded = value.and_then(|n| match n {
             n if (min..=max).contains(&n) => Ok(n),
-            n if max == i64::MAX => Err(format!("{n} is too small: at least {min}")),
-            n => Err(format!("{n} is out of bounds: {min} to {max}")),
+            _ if max == i64::MAX => Err(format!("at least {min} is allowed")),
+            _ => Err(format!("{min} to {max} is allowed")),
         });
-        let value = self.checked(id, &source, bounded)?;
+        let value = self.checked_text(id, &source, text, bounded)?;
         self.record(id, Some(value.to_string()), &source);
         Some((value, source))
     }
@@ -279,7 +306,7 @@ impl<'a> Resolver<'a> {
             _ if min > 0 => Err("the duration must be longer than zero".into()),
             _ => Err("the duration must not be negative".into()),
         });
-        let value = self.checked(id, &source, bounded)?;
+        let value = self.checked_text(id, &source, text, bounded)?;
         self.record(id, Some(grammar::show_duration(value)), &source);
         Some((value, source))
     }
@@ -287,8 +314,8 @@ impl<'a> Resolver<'a> {
     /// A boolean (C-2, Y-3).
     pub fn boolean(&mut self, id: Id) -> Option<Sourced<bool>> {
         let setting = Setting::of(id);
-        let (value, source) = match self.find(id) {
-            None => (grammar::boolean(setting.default), Source::Default),
+        let (text, value, source) = match self.find(id) {
+            None => (setting.default, grammar::boolean(setting.default), Source::Default),
             Some((raw, source)) => {
                 let text = self.text_of(id, &raw, &source)?;
                 let value = match raw {
@@ -299,10 +326,10 @@ impl<'a> Resolver<'a> {
                     }
                     _ => grammar::boolean(text),
                 };
-                (value, source)
+                (text, value, source)
             }
         };
-        let value = self.checked(id, &source, value)?;
+        let value = self.checked_text(id, &source, text, value)?;
         self.record(id, Some(value.to_string()), &source);
         Some((value, source))
     }

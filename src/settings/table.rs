@@ -20,6 +20,7 @@ pub enum Id {
     ControlPlaneClientCert,
     ControlPlaneClientKey,
     ControlPlaneHttpProxy,
+    ControlPlaneUnixSocket,
     MaxInflight,
     PollsInFlight,
     PollTimeout,
@@ -229,11 +230,6 @@ impl Setting {
                 | Kind::Texts
                 | Kind::Transports
         )
-    }
-
-    /// Whether its values must not be shown.
-    pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::ApiKey | Kind::Headers)
     }
 
     /// Whether an empty flag counts as not given (P-2).
@@ -485,6 +481,21 @@ pub const TABLE: &[Setting] = &[
         short: "Proxy on the way to the control plane",
         long: "Proxy on the way to the control plane. See `http_proxy` for which one wins.",
         example: "http://proxy.example:3128",
+    },
+    Setting {
+        id: Id::ControlPlaneUnixSocket,
+        section: Section::ControlPlane,
+        key: "control_plane.unix_socket",
+        flag: "control-plane.unix-socket",
+        dashed: false,
+        env: &["TUNNEL_INTEGRATION_TUNNEL_SERVICE_SOCKET_PATH"],
+        kind: Kind::Path,
+        default: "",
+        short: "Unix socket that leads to the control plane",
+        long: "Every connection to the control plane goes to this socket instead, and to no \
+               proxy; `control_plane.base_url` still says which host is asked for and whether TLS \
+               is spoken. For a gateway on the same host.",
+        example: "/run/gateway/control-plane.sock",
     },
     Setting {
         id: Id::MaxInflight,

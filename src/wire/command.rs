@@ -3,9 +3,6 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::headers::Headers;
 use super::ids::{ChannelName, RequestId, ShardToken};
 use super::json;
@@ -96,17 +93,16 @@ impl Envelope {
     /// Reads the body of a poll answer (W-48). `received_at` is the moment of W-42.
     ///
     /// # Errors
-    /// If the document is not JSON, has trailing text, or its `commands` is no array: the whole
-    /// answer is then a poll error.
+    /// If the document is not one JSON object or `null`, or its `commands` is no array: the
+    /// whole answer is then a poll error.
     pub fn parse(body: &str, received_at: Instant) -> Result<Self, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Document<'a> {
-            #[serde(borrow, default)]
-            commands: Option<Vec<&'a RawValue>>,
-        }
-        let document: Option<Document<'_>> = serde_json::from_str(body)?;
         let mut envelope = Self::default();
-        for text in document.and_then(|d| d.commands).unwrap_or_default() {
+        if body.trim() == "null" {
+            return Ok(envelope);
+        }
+        let document = json::Members::of(body)?;
+        let commands = document.get("commands").filter(|list| *list != "null").unwrap_or("[]");
+        for text in json::elements(commands)? {
             match command(text.get(), received_at) {
                 Ok(command) => envelope.commands.push(command),
                 Err(rejected) => envelope.rejected.push(rejected),
@@ -247,7 +243,9 @@ mod tests {
             let envelope = parse(body);
             assert!(envelope.commands.is_empty() && envelope.rejected.is_empty(), "{body}");
         }
-        for body in ["", "x", "{} {}", r#"{"commands":{}}"#, r#"{"commands":1}"#, "[]1"] {
+        for body in
+            ["", "x", "{} {}", r#"{"commands":{}}"#, r#"{"commands":1}"#, "[]1", "[]", "[[]]"]
+        {
             assert!(Envelope::parse(body, Instant::now()).is_err(), "{body}");
         }
     }

@@ -199,8 +199,9 @@ async def cancel(session):
                     ),
                 ))
             )
+        # Some answer a cancelled call, some never do. Both are right.
         for scope in scopes:
-            scope.cancel()
+            scope.deadline = anyio.current_time() + 5
     # Long before the cancelled calls would have ended by themselves.
     with anyio.fail_after(15):
         text = text_of(await session.call_tool("echo", {"message": "next"}))

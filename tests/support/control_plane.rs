@@ -169,6 +169,12 @@ struct State {
     stopped: bool,
 }
 
+impl State {
+    fn scripted_poll(&mut self) -> Option<Answer> {
+        self.poll_script.pop_front().or(self.every_poll.clone())
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -274,6 +280,10 @@ impl ControlPlane {
         self.shared.state.lock().unwrap().polls.len()
     }
 
+    pub fn others_waiting(&self) -> usize {
+        self.shared.state.lock().unwrap().others.len()
+    }
+
     /// Commands that no poll has taken yet.
     pub fn commands_waiting(&self) -> usize {
         self.shared.state.lock().unwrap().commands.iter().map(Vec::len).sum()
@@ -292,7 +302,10 @@ impl ControlPlane {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the control plane waited {PATIENCE:?} in vain for {what}");
+            if left.is_zero() {
+                drop(state);
+                panic!("the control plane waited {PATIENCE:?} in vain for {what}");
+            }
             state = self.shared.changed.wait_timeout(state, left).unwrap().0;
         }
     }
@@ -334,13 +347,16 @@ impl Shared {
         let limit = number("limit", 1) as usize;
         let end = Instant::now() + Duration::from_millis(number("timeout_ms", 15_000));
         loop {
+            if let Some(answer) = self.state.lock().unwrap().scripted_poll() {
+                return answer;
+            }
             // A client that has gone away must not take commands with it.
             let gone = peer.is_gone();
             let mut state = self.state.lock().unwrap();
             if gone || state.stopped {
                 return Answer::status(204).close();
             }
-            if let Some(answer) = state.poll_script.pop_front().or(state.every_poll.clone()) {
+            if let Some(answer) = state.scripted_poll() {
                 return answer;
             }
             let mut commands = state.commands.pop_front().unwrap_or_default();

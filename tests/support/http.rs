@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Gate, PATIENCE};
@@ -320,6 +321,9 @@ pub struct Server {
     port: u16,
     stopped: Arc<AtomicBool>,
     open: Arc<Mutex<HashMap<u64, TcpStream>>>,
+    handler: Arc<Handler>,
+    refusing: Arc<AtomicBool>,
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -332,17 +336,27 @@ impl Server {
         port: u16,
         handler: impl Fn(Request, &Peer) -> Answer + Send + Sync + 'static,
     ) -> Server {
-        let listener = super::eventually("the port to be free", || {
-            TcpListener::bind(("127.0.0.1", port)).ok()
-        });
-        let port = listener.local_addr().unwrap().port();
-        let server = Server { port, stopped: Arc::default(), open: Arc::default() };
-        let (stopped, open) = (server.stopped.clone(), server.open.clone());
-        let handler: Arc<Handler> = Arc::new(handler);
-        std::thread::spawn(move || {
+        let listener = bind(port);
+        let server = Server {
+            port: listener.local_addr().unwrap().port(),
+            stopped: Arc::default(),
+            open: Arc::default(),
+            handler: Arc::new(handler),
+            refusing: Arc::default(),
+            listening: Mutex::default(),
+        };
+        server.listen(listener);
+        server
+    }
+
+    fn listen(&self, listener: TcpListener) {
+        let (stopped, open) = (self.stopped.clone(), self.open.clone());
+        let (handler, refusing) = (self.handler.clone(), self.refusing.clone());
+        refusing.store(false, Ordering::Relaxed);
+        let thread = std::thread::spawn(move || {
             static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
             for stream in listener.incoming().flatten() {
-                if stopped.load(Ordering::Relaxed) {
+                if refusing.load(Ordering::Relaxed) {
                     return;
                 }
                 let _ = stream.set_nodelay(true);
@@ -356,7 +370,21 @@ impl Server {
                 });
             }
         });
-        server
+        *self.listening.lock().unwrap() = Some(thread);
+    }
+
+    /// From now on new connections are refused; those that stand go on.
+    pub fn refuse(&self) {
+        if let Some(thread) = self.listening.lock().unwrap().take() {
+            self.refusing.store(true, Ordering::Relaxed);
+            let _ = TcpStream::connect(("127.0.0.1", self.port));
+            let _ = thread.join();
+        }
+    }
+
+    /// Takes connections again.
+    pub fn accept(&self) {
+        self.listen(bind(self.port));
     }
 
     pub fn port(&self) -> u16 {
@@ -377,11 +405,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        self.refuse();
         for stream in self.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+fn bind(port: u16) -> TcpListener {
+    super::eventually("the port to be free", || TcpListener::bind(("127.0.0.1", port)).ok())
 }
 
 fn serve(peer: &Peer, connection: u64, handler: &Handler) {

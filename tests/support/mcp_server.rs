@@ -74,7 +74,10 @@ impl McpServer {
                 return state.requests.remove(at).unwrap().1;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the MCP server waited {PATIENCE:?} in vain for {kind}");
+            if left.is_zero() {
+                drop(state);
+                panic!("the MCP server waited {PATIENCE:?} in vain for {kind}");
+            }
             state = self.shared.changed.wait_timeout(state, left).unwrap().0;
         }
     }

@@ -1,11 +1,14 @@
 //! Who speaks, to where, and with which headers (W-1 to W-23).
 
-use crate::call;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixListener;
+
 use crate::support::control_plane::{API_KEY, TUNNEL_ID};
 use crate::support::stack::Settings;
 use crate::support::{
     Answer, Command, ControlPlane, McpServer, Request, Scratch, Tunnel, between, each_at_once,
 };
+use crate::{call, refused};
 
 const STUB: &str = concat!("'", env!("CARGO_BIN_EXE_mcp-tunnel"), "' mcp-stub");
 
@@ -20,17 +23,6 @@ const COMMON: [&str; 8] = [
     "x-tunnel-client-version",
     "x-tunnel-mcp-server-info",
 ];
-
-/// The daemon refuses these settings with one line that names each of `parts`.
-fn refused(settings: Settings, parts: &[&str]) {
-    let mut program = settings.spawn();
-    assert_eq!(program.exit_code(), 1);
-    let said = program.stderr();
-    assert_eq!(said.lines().count(), 1, "one line: {said}");
-    for part in parts {
-        assert!(said.contains(part), "{part:?} in: {said}");
-    }
-}
 
 /// Settings that are right but for what a test adds; nothing listens there.
 fn good() -> Settings {
@@ -417,6 +409,35 @@ fn the_eleventh_request_of_a_chain_of_redirects_is_not_made() {
     let polls: Vec<_> = (0..11).map(|_| control_plane.next_poll()).collect();
     let rounds = polls.iter().filter(|poll| poll.path() == "/round/poll").count();
     assert_eq!(rounds, 9, "one request and nine redirects, then a new poll");
+}
+
+#[test] // W-23
+fn a_unix_socket_takes_the_place_of_the_connection_and_of_nothing_else() {
+    let (control_plane, server, scratch) =
+        (ControlPlane::start(), McpServer::start(), Scratch::new());
+    let path = scratch.path("control-plane.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let port = control_plane.port();
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from_near, mut to_far) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            let (mut from_far, mut to_near) = (far, near);
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_near, &mut to_far);
+                let _ = to_far.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || std::io::copy(&mut from_far, &mut to_near));
+        }
+    });
+    let settings = Tunnel::to("http://gateway.invalid:8080/ignored")
+        .env("CONTROL_PLANE_URL_PATH", "/team")
+        .env("TUNNEL_INTEGRATION_TUNNEL_SERVICE_SOCKET_PATH", path.to_str().unwrap())
+        .http(&server.url());
+    for request in one_of_each(&control_plane, settings) {
+        assert_eq!(request.header("Host"), Some("gateway.invalid:8080"));
+        assert!(request.path().starts_with("/team/v1/tunnels/"), "{}", request.target);
+    }
 }
 
 #[test] // W-1

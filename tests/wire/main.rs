@@ -1,6 +1,7 @@
 //! The rules of the wire between daemon and control plane, each by its number, through the real
 //! binary: the table is `tests/rules.txt`. One binary for all, since each costs a link.
 
+mod admin;
 mod commands;
 mod deadline;
 mod identity;
@@ -11,9 +12,29 @@ mod shutdown;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::Command;
+use support::stack::Settings;
+use support::{Answer, Command, Gate};
+
+/// A result for whatever was asked.
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"ok":true}}"#;
 
 /// A call of a tool, the request that a server may answer as a test wants.
 fn call(request_id: &str) -> Command {
     Command::call(request_id, "1", "tools/call", r#"{"name":"x"}"#)
+}
+
+/// An answer of the MCP server that waits for the gate, status line and all.
+fn held(gate: &Gate) -> Answer {
+    Answer::status(200).header("Content-Type", "application/json").wait(gate).body(RESULT)
+}
+
+/// The daemon refuses these settings with one line that names each of `parts`.
+fn refused(settings: Settings, parts: &[&str]) {
+    let mut program = settings.spawn();
+    assert_eq!(program.exit_code(), 1);
+    let said = program.stderr();
+    assert_eq!(said.lines().count(), 1, "one line: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} in: {said}");
+    }
 }

@@ -146,7 +146,11 @@ pub fn zsh() -> String {
     let mut out = format!("#compdef mcp-tunnel\n# {HEAD}\n\n");
     for (path, command) in commands() {
         let name = path.replace([' ', '-'], "_");
-        let _ = write!(out, "_{name}() {{\n    _arguments -C \\\n");
+        let _ = write!(
+            out,
+            "_{name}() {{\n    local curcontext=$curcontext context state line\n    \
+             local -A opt_args\n    _arguments -C \\\n"
+        );
         for flag in flags(command) {
             let short =
                 flag.short.replace('\'', "'\\''").replace(['[', ']'], "").replace(':', "\\:");

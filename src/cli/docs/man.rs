@@ -4,11 +4,12 @@ use super::{kind_in_words, settings_in_order};
 use crate::cli::EXIT_CODES;
 use crate::cli::command::{Accepts, Command};
 use crate::cli::commands::ROOT;
+use crate::relay::args::HELP;
 use crate::settings::TABLE;
 use crate::settings::table::{Kind, Section, Setting};
 
 /// The date of the pages: when their words last changed in a way worth a date.
-const DATE: &str = "October 1, 2026";
+const DATE: &str = "November 24, 2026";
 /// Longest line of the source, in characters.
 const WIDTH: usize = 78;
 
@@ -328,6 +329,74 @@ pub fn configuration() -> String {
     p.0
 }
 
+/// `mcp-tunnel-relay(1)`, made from the relay's help: its options are described nowhere else.
+pub fn relay() -> String {
+    let mut p = Page::new("mcp-tunnel-relay", 1);
+    p.section("Name");
+    p.line(".Nm mcp\\-tunnel\\-relay");
+    p.line(".Nd the control\\-plane side of mcp\\-tunnel, on your own host");
+    p.section("Synopsis");
+    p.line(".Nm");
+    p.line(".Cm serve");
+    p.line(".Op Ar options");
+    p.section("Description");
+    p.text(
+        "MCP clients post to `/v1/mcp/TUNNEL_ID`; tunnel daemons poll for their messages and post \
+         the answers. Queues, keys and tunnels live in memory and end with the process. \
+         `/healthz`, `/readyz` and `/metrics` are served on the same listener.",
+    );
+    p.section("Options");
+    for (group, options) in relay_options(HELP) {
+        p.line(&format!(".Ss {group}"));
+        p.line(".Bl -tag -width Ds");
+        for (flag, text) in options {
+            match flag.split_once(' ') {
+                Some((name, value)) => p.line(&format!(".It Fl Fl {} Ar {value}", arg(name))),
+                None => p.line(&format!(".It Fl Fl {}", arg(&flag))),
+            }
+            p.text(&format!("{text}."));
+        }
+        p.line(".El");
+    }
+    p.section("Exit status");
+    p.line(".Ex -std");
+    p.section("Examples");
+    p.text("A tunnel and keys for trying it out, made up at start:");
+    p.literal("mcp-tunnel-relay serve --dev");
+    p.text("A tunnel of your own:");
+    p.literal(
+        "mcp-tunnel-relay serve --tunnel-id tunnel_... \\\n    \
+         --runtime-key file:/etc/mcp-tunnel.d/runtime-key \\\n    \
+         --connector-key file:/etc/mcp-tunnel.d/connector-key",
+    );
+    p.section("See also");
+    p.line(".Xr mcp-tunnel 1");
+    p.0
+}
+
+/// Groups of options with their texts; a deeper line belongs to the option above it.
+fn relay_options(help: &str) -> Vec<(&str, Vec<(String, String)>)> {
+    let mut groups: Vec<(&str, Vec<(String, String)>)> = Vec::new();
+    for line in help.lines() {
+        let text = line.trim_start();
+        if let Some(flag) = text.strip_prefix("--") {
+            let (flag, text) = flag.split_once("  ").unwrap_or((flag, ""));
+            if let Some((_, options)) = groups.last_mut() {
+                options.push((flag.trim().to_owned(), text.trim().to_owned()));
+            }
+        } else if line.starts_with("   ") {
+            if let Some((_, text)) = groups.last_mut().and_then(|(_, options)| options.last_mut()) {
+                text.push(' ');
+                text.push_str(line.trim());
+            }
+        } else if let Some(title) = line.strip_suffix(':').filter(|t| !t.starts_with(' ')) {
+            groups.push((title, Vec::new()));
+        }
+    }
+    groups.retain(|(_, options)| !options.is_empty());
+    groups
+}
+
 /// The grammars that need a word.
 const VALUES: [(&str, &str); 6] = [
     (
@@ -353,3 +422,20 @@ const VALUES: [(&str, &str); 6] = [
          a file that a value refers to, one final line ending is dropped.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_the_relay_is_in_its_page() {
+        let page = relay();
+        let options: Vec<_> = relay_options(HELP).into_iter().flat_map(|(_, o)| o).collect();
+        for word in HELP.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+            let name = word.trim_end_matches([',', ';']);
+            let other = ["help", "version"].contains(&name);
+            assert!(other || options.iter().any(|(flag, _)| flag.starts_with(name)), "{name}");
+        }
+        assert!(page.contains(".It Fl Fl connector\\-key Ar KEY"), "{page}");
+    }
+}

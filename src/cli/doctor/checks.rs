@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
 use crate::cli::edges::{Edges, Way};
+use crate::cli::health;
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -241,10 +242,17 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
         Err(wrong) => return vec![Row::fail(REACHABLE, wrong)],
     };
     match metadata::fetch(&access, cancel) {
-        Ok(tunnel) => vec![
-            Row::pass(REACHABLE, &origin),
-            Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
-        ],
+        Ok(tunnel) => {
+            let daemon =
+                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let mut rows = vec![
+                Row::pass(REACHABLE, &origin),
+                Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
+                may_use(daemon.as_deref()),
+            ];
+            rows.extend(tunnel.daemons.map(|count| alone(config, count, daemon.is_some())));
+            rows
+        }
         Err(FetchError::Net(error)) => vec![
             unreachable(&origin, &error.to_string(), error.kind),
             Row::skip(AUTH, "the control plane was not reached"),
@@ -260,7 +268,7 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
                 401 | 403 | 404 => Status::Fail,
                 _ => Status::Warn,
             };
-            let mut row = Row::new(AUTH, status, refusal(refused.status))
+            let mut row = Row::new(AUTH, status, refusal(refused.status, refused.code.as_deref()))
                 .why("Polls are refused in the same way, so no call arrives.")
                 .evidence(format!("HTTP {}", refused.status));
             row.evidence.extend(refused.message.clone());
@@ -276,10 +284,72 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     }
 }
 
-fn refusal(status: u16) -> String {
+/// Whether polls are accepted: only a poll tells, and one of ours could be handed a command that
+/// nobody would answer. So a running daemon is asked how its own fare.
+fn may_use(daemon: Option<&str>) -> Row {
+    const USE: &str = "control_plane_use";
+    let Some(conditions) = daemon else {
+        return Row::skip(USE, "only a poll proves the Use permission, and no daemon runs here")
+            .why("A poll of this command could be handed a call that nobody would answer.")
+            .next("Start the daemon; its log and `mcp-tunnel health` say whether polls succeed.");
+    };
+    let said = |word: &str| {
+        conditions.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(" control_plane"))
+    };
+    match (said("ok"), said("not ok")) {
+        (_, Some(reason)) => Row::fail(USE, format!("the running daemon{reason}"))
+            .why("Without polls no call arrives.")
+            .next("If it is refused, give the key's principal Tunnels Read and Use.")
+            .next("The running daemon may have older settings: restart it after a change."),
+        (Some(but), None) => Row::pass(USE, format!("the running daemon polls{but}")),
+        (None, None) => Row::warn(USE, "the running daemon does not say whether it polls")
+            .next("Look at its log; it may be about to end."),
+    }
+}
+
+/// Whether another daemon takes commands of the same tunnel.
+fn alone(config: &Config, count: usize, runs_here: bool) -> Row {
+    const DAEMONS: &str = "tunnel_daemons";
+    let others = count.saturating_sub(usize::from(runs_here));
+    let stdio = config.mcp.bindings.iter().any(|b| matches!(b.target, Target::Stdio { .. }));
+    match (others, stdio) {
+        (0, _) if count > 0 => Row::pass(DAEMONS, "the running daemon is the only one"),
+        (0, _) => Row::pass(DAEMONS, "no daemon polls this tunnel now"),
+        (others, true) => {
+            Row::warn(DAEMONS, format!("{others} more than the one of this configuration poll it"))
+                .why(
+                    "Commands are shared out among all daemons of a tunnel, and each has a stdio \
+                     server of its own: a session's calls reach servers that do not know it.",
+                )
+                .next("Stop the others, or give each daemon a tunnel id of its own.")
+                .next("One that was stopped a moment ago is still counted: try again in 30 s.")
+        }
+        (others, false) => Row::pass(
+            DAEMONS,
+            format!("{others} more poll it: fine if all reach the same MCP server"),
+        ),
+    }
+}
+
+fn refusal(status: u16, code: Option<&str>) -> String {
+    match (status, code) {
+        (
+            401 | 403,
+            Some(
+                "tunnel_principal_association_unverified"
+                | "tunnel_active_organization_required"
+                | "tunnel_active_organization_context_required",
+            ),
+        ) => "the key belongs to another organization or workspace than the tunnel".to_owned(),
+        _ => refused(status),
+    }
+}
+
+fn refused(status: u16) -> String {
     match status {
         401 => "the key is not accepted: wrong, revoked, or not a runtime key".to_owned(),
-        403 => "the key is known, but may not use this tunnel".to_owned(),
+        403 => "the key is known, but not for this tunnel: permission missing, or other workspace"
+            .to_owned(),
         404 => "the control plane does not know this tunnel id".to_owned(),
         status => format!("the control plane answered HTTP {status}"),
     }

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::reload::ReloadState;
 use super::timers::{self, ProxyHealth};
 use crate::cli::edges::Edges;
-use crate::control_plane::PollState;
+use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
+use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
@@ -26,13 +27,20 @@ const POLL_SLACK: Duration = Duration::from_secs(10);
 /// What must hold for commands to be served.
 pub(super) fn conditions(
     poll: &Arc<PollState>,
-    attempt_limit: Duration,
+    access: &Access,
     bindings: &[(ChannelName, Binding)],
     reload: &Arc<ReloadState>,
 ) -> Vec<Condition> {
-    let poll = Arc::clone(poll);
+    let (attempt_limit, seen) = (access.attempt_limit, Arc::clone(poll));
     let mut conditions =
-        vec![Condition::new("control_plane", move || control_plane(&poll, attempt_limit))];
+        vec![Condition::new("control_plane", move || control_plane(&seen, attempt_limit))];
+    if access.has_proc_affinity() {
+        let poll = Arc::clone(poll);
+        conditions.push(Condition::new("daemons", move || match poll.daemons() {
+            0 | 1 => Verdict::Ready,
+            count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
+        }));
+    }
     let bindings = bindings.to_vec();
     conditions.push(Condition::new("mcp", move || {
         let down = bindings.iter().find_map(|(name, binding)| Some((name, binding.complaint()?)));

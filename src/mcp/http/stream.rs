@@ -11,8 +11,8 @@ use crate::mcp::backlog::{BEHIND, Backlog};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
 use crate::mcp::sse::{Event, Parser, TooLarge};
-use crate::mcp::{Answer, Bounds, CallError, MESSAGE_MAX};
-use crate::net::Reply;
+use crate::mcp::{Answer, CallError, MESSAGE_MAX};
+use crate::net::{Cancel, Reply};
 use crate::wire::{Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind};
 
 /// Attempts in a row to take up a broken stream that bring nothing new (F-39).
@@ -119,9 +119,7 @@ impl HttpHop {
                         }
                     }
                     Ok(None) => break,
-                    Err(TooLarge) => {
-                        return Some(End::Failed(protocol(Kind::ResponseBodyTooLarge).into()));
-                    }
+                    Err(TooLarge) => return Some(too_large()),
                 }
             }
             if !source.backlog.has_room() {
@@ -138,13 +136,12 @@ impl HttpHop {
             match read {
                 Ok(None) => return None,
                 Ok(Some(0)) => {
-                    let last = source.parser.finish();
-                    return last.and_then(|event| self.event(exchange, source, event)).or_else(
-                        || {
-                            let source = FailureSource::TransportClosed;
-                            Some(End::Broken(Failure::new(source, Kind::UnexpectedEof)))
-                        },
-                    );
+                    let end = match source.parser.finish() {
+                        Ok(last) => last.and_then(|event| self.event(exchange, source, event)),
+                        Err(TooLarge) => Some(too_large()),
+                    };
+                    let eof = Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof);
+                    return end.or(Some(End::Broken(eof)));
                 }
                 Ok(Some(read)) => source.parser.push(&buf[..read]),
                 Err(error) => {
@@ -204,7 +201,7 @@ impl HttpHop {
         let retry_ms = source.parser.retry_ms();
         drop(source);
         while *attempts < RESUMPTIONS_MAX {
-            wait(resumption_wait(retry_ms, *attempts), exchange.bounds)?;
+            wait(resumption_wait(retry_ms, *attempts), exchange.bounds.limit, &self.switch())?;
             *attempts += 1;
             let limit = exchange.bounds.limit;
             match self.send(Method::GET, headers.clone(), None, limit) {
@@ -225,6 +222,10 @@ impl HttpHop {
     }
 }
 
+fn too_large() -> End {
+    End::Failed(protocol(Kind::ResponseBodyTooLarge).into())
+}
+
 fn is_stream(reply: &Reply) -> bool {
     reply.status.is_success()
         && media_type(&headers::received(&reply.headers)) == "text/event-stream"
@@ -238,11 +239,11 @@ fn resumption_wait(retry_ms: Option<u64>, attempts: u32) -> Duration {
     grown.min(RESUMPTION_WAIT_MAX).max(asked.unwrap_or_default())
 }
 
-fn wait(wait: Duration, bounds: &Bounds) -> Result<(), CallError> {
-    let until = Instant::now().checked_add(wait).filter(|until| *until < bounds.limit);
-    let _ = bounds.cancel.channel().recv_deadline(until.unwrap_or(bounds.limit));
+fn wait(wait: Duration, limit: Instant, cancel: &Cancel) -> Result<(), CallError> {
+    let until = Instant::now().checked_add(wait).filter(|until| *until < limit);
+    let _ = cancel.channel().recv_deadline(until.unwrap_or(limit));
     match until {
-        _ if bounds.cancel.is_cancelled() => Err(CallError::Cancelled),
+        _ if cancel.is_cancelled() => Err(CallError::Cancelled),
         Some(_) => Ok(()),
         None => Err(CallError::TimedOut),
     }

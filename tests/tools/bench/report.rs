@@ -148,7 +148,8 @@ impl Row {
 /// What stands above the rows, which are at most 80 columns wide.
 pub fn head(calls: usize) -> String {
     format!(
-        "Each row: {calls} calls. Latency from the poll answer to the end of the response POST.\n\
+        "Each row: {calls} calls. p50 and p99: to the end of the response POST, from the poll\n\
+         answer for one call at a time, from the queueing for many at a time.\n\
          floor: the same exchanges in a bare loop of one thread, with the same library.\n\
          SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
          {:<16}{:>9}{:>9}{:>9}{:>13}{:>9}\n",

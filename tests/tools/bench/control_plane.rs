@@ -45,7 +45,7 @@ struct Shared {
 struct Tunnel {
     queue: VecDeque<Queued>,
     handed_out: HashMap<String, (Instant, Instant)>,
-    polls: u64,
+    first_poll: Option<Instant>,
 }
 
 struct Queued {
@@ -82,9 +82,9 @@ impl ControlPlane {
         }
     }
 
-    /// How many polls a tunnel has begun.
-    pub fn polls(&self, tunnel: &str) -> u64 {
-        self.shared.lock().get(tunnel).map_or(0, |tunnel| tunnel.polls)
+    /// When a tunnel first polled.
+    pub fn first_poll(&self, tunnel: &str) -> Option<Instant> {
+        self.shared.lock().get(tunnel)?.first_poll
     }
 
     /// Queues one command. `message` is its JSON-RPC text.
@@ -143,7 +143,7 @@ impl Shared {
         let limit = number("limit").unwrap_or(1) as usize;
         let wait = Duration::from_millis(number("timeout_ms").unwrap_or(0));
         let mut tunnels = self.lock();
-        tunnels.entry(tunnel.to_owned()).or_default().polls += 1;
+        tunnels.entry(tunnel.to_owned()).or_default().first_poll.get_or_insert_with(Instant::now);
         let empty = |tunnels: &mut HashMap<String, Tunnel>| tunnels[tunnel].queue.is_empty();
         let waited = self.arrived.wait_timeout_while(tunnels, wait, empty);
         let mut tunnels = waited.unwrap_or_else(|e| e.into_inner()).0;
