@@ -77,7 +77,6 @@ struct Wanted<'a> {
     target: &'a HttpUrl,
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxyUrl>,
-    source: &'static str,
     unix_socket: Option<&'a PathBuf>,
 }
 
@@ -95,7 +94,6 @@ impl Edges {
             target: &control_plane.base_url,
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
-            source: "control_plane.http_proxy",
             unix_socket: control_plane.unix_socket.as_ref(),
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
@@ -107,7 +105,6 @@ impl Edges {
                     target: &http.url,
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
-                    source: "mcp.http_proxy",
                     unix_socket: http.unix_socket.as_ref(),
                 };
                 channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
@@ -176,7 +173,7 @@ impl Reader {
 
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
     let tls = wanted.target.https.then(|| trust.hop(wanted.identity)).transpose()?;
-    let chosen = proxy_for(wanted.target, wanted.explicit, wanted.source, ambient)
+    let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
@@ -199,14 +196,18 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
 pub fn proxy_for(
     target: &HttpUrl,
     explicit: Option<&ProxyUrl>,
-    source: &'static str,
     ambient: &AmbientProxy,
 ) -> Result<Option<(ProxyUrl, &'static str)>, String> {
     if let Some(explicit) = explicit {
-        return Ok(Some((explicit.clone(), source)));
+        return Ok(Some((explicit.clone(), "http_proxy setting")));
     }
     match ambient::choose(ambient, target) {
         Choice::Direct => Ok(None),
+        Choice::Unreadable(variable) => {
+            let host = &target.host;
+            log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
+            Ok(None)
+        }
         Choice::Proxy(url, variable) => Ok(Some((url, variable))),
         Choice::Refused(line) => Err(line),
     }

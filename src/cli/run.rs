@@ -215,7 +215,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let timers = Timers {
         reloader: Arc::clone(&reloader),
-        edges,
+        edges: Arc::clone(&edges),
         health: proxy_health,
         check_interval: config.proxy_check_interval,
     };
@@ -229,6 +229,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         workers = config.mcp.max_concurrent_requests;
         "mcp-tunnel started"
     );
+    for way in edges.ways() {
+        if let Some((proxy, source)) = &way.proxy {
+            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+        }
+    }
     let grace = config.process.shutdown_grace;
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon { signals, reloader, readiness, parts, _listener: listener, _pid_file: pid_file })

@@ -43,6 +43,10 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
+    rows.extend(edges.iter().flat_map(Edges::ways).filter_map(|way| {
+        let (proxy, source) = way.proxy.as_ref()?;
+        Some(Row::pass(format!("proxy:{}", way.name), format!("{} ({source})", proxy.url())))
+    }));
     rows.extend(client_certificates(config, edges.as_ref()));
     rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
