@@ -1,10 +1,10 @@
 # What a developer asks for. Everything that is made lies under target/.
 
-.PHONY: test sdk
+.PHONY: test sdk edges
 
 # Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
 # fault run for two minutes.
-test: sdk
+test: sdk edges
 	cargo test --locked --no-run
 	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
 	cargo test --locked; tests=$$?; \
@@ -14,6 +14,10 @@ test: sdk
 # The MCP SDKs that the tests need, at pinned versions, under target/sdk/.
 sdk:
 	tests/sdk/bootstrap
+
+# nginx, squid and tinyproxy for the tests of the outbound edges, as Debian has them.
+edges:
+	tests/edges/bootstrap
 
 # The whole path on this host, told as a conversation. `make demo KEEP=1` leaves it running until
 # Ctrl-C.

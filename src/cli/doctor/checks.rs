@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
+use crate::cli::edges::{Edges, Way};
 use crate::cli::health;
 use crate::cli::init::PAGES;
-use crate::cli::run::{access, load_trust, refuse_unsupported};
+use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::net::{Cancel, NetErrorKind, Trust};
+use crate::net::{Cancel, NetErrorKind};
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a server is not asked.
+pub(super) const NO_WAY: &str = "certificates, keys or proxies can not be used";
 
 /// The ids of the four pages, in the order of [`PAGES`].
 const PAGE_IDS: [&str; 4] = [
@@ -38,12 +42,12 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secret_permissions(loaded));
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
-    let trust = trust(config, &mut rows);
+    let edges = edges(config, &mut rows);
     rows.extend(client_certificates(config));
-    rows.extend(control_plane(config, trust.clone()));
+    rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(pages());
     for binding in &config.mcp.bindings {
-        rows.extend(mcp::check(config, binding, trust.as_ref()));
+        rows.extend(mcp::check(config, binding, edges.as_ref()));
     }
     rows.extend(listener::check(&config.health.listener));
     rows
@@ -173,21 +177,28 @@ fn unsupported(config: &Config) -> Option<Row> {
     )
 }
 
-/// The certificates that are trusted.
-fn trust(config: &Config, rows: &mut Vec<Row>) -> Option<Trust> {
-    match load_trust(config) {
-        Ok(trust) => {
+/// Certificates, keys and proxies.
+fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
+    match Edges::of(config) {
+        Ok(edges) => {
             if let Some(path) = &config.ca_bundle {
                 rows.push(Row::pass("ca_bundle", path.display().to_string()));
             }
-            trust
+            Some(edges)
         }
         Err(wrong) => {
-            rows.push(
-                Row::fail("ca_bundle", wrong)
+            let row = Row::fail(wrong.check, wrong.line);
+            rows.push(match wrong.check {
+                "ca_bundle" => row
                     .why("Without trusted certificates no TLS connection can be made.")
                     .next("Install the system's CA certificates, or set `ca_bundle`."),
-            );
+                "proxy" => row
+                    .why("The daemon does not start with this variable.")
+                    .next("Set `http_proxy` in the configuration, or correct the variable."),
+                _ => row
+                    .why("The daemon does not start with this certificate and key.")
+                    .next("openssl x509 -in CERT -noout -subject -enddate shows what it is."),
+            });
             None
         }
     }
@@ -212,22 +223,19 @@ fn client_certificates(config: &Config) -> Option<Row> {
 }
 
 /// Asks for the tunnel with the runtime key.
-fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
+fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     const REACHABLE: &str = "control_plane_reachable";
     const AUTH: &str = "control_plane_auth";
     let origin = config.control_plane.base_url.origin();
-    if config.control_plane.base_url.https && trust.is_none() {
-        return vec![
-            Row::skip(REACHABLE, "no trusted certificates"),
-            Row::skip(AUTH, "no trusted certificates"),
-        ];
-    }
+    let Some(way) = way else {
+        return vec![Row::skip(REACHABLE, NO_WAY), Row::skip(AUTH, NO_WAY)];
+    };
     let mut quick = config.clone();
     quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
     let asked = new_instance_id()
         .map_err(|e| e.to_string())
-        .and_then(|instance| access(&quick, instance, trust))
+        .and_then(|instance| access(&quick, instance, way))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
     let (access, cancel) = match asked {
         Ok(asked) => asked,
