@@ -61,3 +61,19 @@ reproducible:
 .PHONY: units
 units:
 	packaging/systemd/check
+
+# Packages of the static programs, with checksums, into target/package/. SIGN_KEY=KEY signs the
+# checksums with that key of gpg.
+.PHONY: deb rpm tarball
+deb rpm: static
+	packaging/package $@
+tarball: static
+	packaging/package tar
+
+# The static programs with all that belongs to them. DESTDIR stages it for a packager.
+PREFIX = /usr/local
+.PHONY: install uninstall
+install:
+	packaging/install "$(DESTDIR)" "$(PREFIX)"
+uninstall:
+	packaging/uninstall "$(DESTDIR)" "$(PREFIX)"
