@@ -2,10 +2,10 @@
 //! the listener.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::health;
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, load_trust, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -196,14 +196,23 @@ fn trust(config: &Config, rows: &mut Vec<Row>) -> Option<Trust> {
 /// One identity on both hops tells the private network what the control plane sees.
 fn client_certificates(config: &Config) -> Option<Row> {
     let ours = config.control_plane.identity.as_ref()?;
-    let shared = config.mcp.bindings.iter().any(|binding| match &binding.target {
+    // Two names of one file are one file.
+    let same = |a: &Path, b: &Path| {
+        a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+    };
+    let shared = config.mcp.bindings.iter().find_map(|binding| match &binding.target {
         Target::Http(http) => {
-            http.identity.as_ref().is_some_and(|i| i.key == ours.key || i.cert == ours.cert)
+            let theirs = http.identity.as_ref()?;
+            [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
+                .into_iter()
+                .find(|(theirs, ours)| same(theirs, ours))
+                .map(|(theirs, _)| (theirs, &binding.channel))
         }
-        Target::Stdio { .. } => false,
+        Target::Stdio { .. } => None,
     });
-    Some(if shared {
-        Row::warn("client_certificates", "both hops use the same certificate or key file")
+    Some(if let Some((file, channel)) = shared {
+        let both = format!("both hops use {} (channel {channel})", file.display());
+        Row::warn("client_certificates", both)
             .why("Whoever verifies one hop could pass for this host on the other.")
             .next("Give the MCP side a certificate of its own.")
     } else {
@@ -235,8 +244,7 @@ fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
     };
     match metadata::fetch(&access, cancel) {
         Ok(tunnel) => {
-            let daemon =
-                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let daemon = listener::conditions(&config.health);
             let mut rows = vec![
                 Row::pass(REACHABLE, &origin),
                 Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
