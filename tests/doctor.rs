@@ -110,8 +110,11 @@ fn one_certificate_or_key_for_both_hops_is_a_warning() {
     let (relay, server) = (Relay::start(), McpServer::start());
     let scratch = support::Scratch::new();
     let file = |name: &str| scratch.path(name).to_str().unwrap().to_owned();
-    for name in ["ours.pem", "ours.key", "theirs.pem"] {
-        std::fs::write(file(name), "").unwrap();
+    let pem = |kind| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    for (name, kind) in
+        [("ours.pem", "CERTIFICATE"), ("theirs.pem", "CERTIFICATE"), ("ours.key", "PRIVATE KEY")]
+    {
+        std::fs::write(file(name), pem(kind)).unwrap();
     }
     std::os::unix::fs::symlink(file("ours.key"), file("theirs.key")).unwrap();
     let (report, _) = doctor(
