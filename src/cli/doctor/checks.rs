@@ -2,11 +2,11 @@
 //! the listener.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way, expiry_warning, is_identity_shared};
-use crate::cli::health;
+use crate::cli::edges::{Edges, Way, expiry_warning};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -218,14 +218,33 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
                 .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
         });
     }
-    if is_identity_shared(config) {
-        rows.push(
-            Row::warn("client_certificates", "both hops use the same certificate or key")
-                .why("Whoever verifies one hop could pass for this host on the other.")
-                .next("Give the MCP side a certificate of its own."),
-        );
-    }
+    rows.extend(shared_identity(config));
     rows
+}
+
+/// One identity on both hops tells the private network what the control plane sees.
+fn shared_identity(config: &Config) -> Option<Row> {
+    let ours = config.control_plane.identity.as_ref()?;
+    // Two names of one file are one file.
+    let same = |a: &Path, b: &Path| {
+        a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+    };
+    let (file, channel) = config.mcp.bindings.iter().find_map(|binding| match &binding.target {
+        Target::Http(http) => {
+            let theirs = http.identity.as_ref()?;
+            [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
+                .into_iter()
+                .find(|(theirs, ours)| same(theirs, ours))
+                .map(|(theirs, _)| (theirs, &binding.channel))
+        }
+        Target::Stdio { .. } => None,
+    })?;
+    let both = format!("both hops use {} (channel {channel})", file.display());
+    Some(
+        Row::warn("client_certificates", both)
+            .why("Whoever verifies one hop could pass for this host on the other.")
+            .next("Give the MCP side a certificate of its own."),
+    )
 }
 
 /// What the server of a hop showed, from its own certificate up; nothing without TLS.
@@ -265,8 +284,7 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     };
     match metadata::fetch(&access, cancel) {
         Ok(tunnel) => {
-            let daemon =
-                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let daemon = listener::conditions(&config.health);
             let mut rows = vec![
                 Row::pass(REACHABLE, &origin),
                 Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
