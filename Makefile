@@ -61,3 +61,26 @@ reproducible:
 .PHONY: units
 units:
 	packaging/systemd/check
+
+# Packages of the static programs, with checksums, into target/package/. SIGN_KEY=KEY signs the
+# checksums with that key of gpg.
+.PHONY: deb rpm tarball
+deb rpm: static
+	packaging/package $@
+tarball: static
+	packaging/package tar
+
+# The static programs with all that belongs to them. DESTDIR stages it for a packager.
+PREFIX = /usr/local
+.PHONY: install uninstall
+install:
+	packaging/install "$(DESTDIR)" "$(PREFIX)"
+uninstall:
+	packaging/uninstall "$(DESTDIR)" "$(PREFIX)"
+
+# Installs, runs, upgrades, removes and purges the packages in a bare root; as root, with
+# debootstrap, lintian, rpm and curl.
+.PHONY: packages
+packages: deb rpm
+	lintian --allow-root --fail-on error target/package/*.deb
+	tests/packages/run

@@ -242,18 +242,19 @@ pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     }
 }
 
-/// Whether the control plane and an MCP server are shown the same certificate or key: whoever
-/// verifies one hop could then pass for this host on the other.
-pub fn is_identity_shared(config: &Config) -> bool {
-    let Some(ours) = &config.control_plane.identity else { return false };
+/// The certificate or key, and the channel, that the control plane is shown as well: whoever
+/// verifies one hop could then pass for this host on the other. A copy is the same.
+pub fn shared_identity(config: &Config) -> Option<(&Path, &ChannelName)> {
+    let ours = config.control_plane.identity.as_ref()?;
     let same = |one: &Path, other: &Path| {
         one == other || fs::read(one).is_ok_and(|bytes| fs::read(other).is_ok_and(|b| b == bytes))
     };
-    config.mcp.bindings.iter().any(|binding| match &binding.target {
-        Target::Http(http) => http
-            .identity
-            .as_ref()
-            .is_some_and(|other| same(&ours.cert, &other.cert) || same(&ours.key, &other.key)),
-        Target::Stdio { .. } => false,
+    config.mcp.bindings.iter().find_map(|binding| {
+        let Target::Http(http) = &binding.target else { return None };
+        let theirs = http.identity.as_ref()?;
+        [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
+            .into_iter()
+            .find(|(theirs, ours)| same(theirs, ours))
+            .map(|(theirs, _)| (theirs.as_path(), &binding.channel))
     })
 }

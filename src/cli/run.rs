@@ -20,7 +20,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
-use super::edges::{Edges, Way, is_identity_shared};
+use super::edges::{Edges, Way, shared_identity};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
@@ -104,10 +104,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         log::warn!("{warning}");
     }
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
-    if is_identity_shared(config) {
+    if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
-            "both hops use the same client certificate or key: whoever verifies one hop could \
-             pass for this host on the other"
+            channel = channel.as_str();
+            "both hops use {}: whoever verifies one could pass for this host on the other",
+            file.display()
         );
     }
     let access = access(config, instance_id, edges.control_plane())?;

@@ -5,6 +5,7 @@ use crate::cli::EXIT_CODES;
 use crate::cli::command::{Accepts, Command};
 use crate::cli::commands::ROOT;
 use crate::relay::args::HELP;
+use crate::relay::serve;
 use crate::settings::TABLE;
 use crate::settings::table::{Kind, Section, Setting};
 
@@ -28,6 +29,15 @@ impl Page {
     fn line(&mut self, line: &str) {
         self.0.push_str(line);
         self.0.push('\n');
+    }
+
+    fn exit_codes(&mut self, codes: &[(u8, &str)]) {
+        self.line(".Bl -tag -width Ds");
+        for (code, text) in codes {
+            self.line(&format!(".It {code}"));
+            self.text(text);
+        }
+        self.line(".El");
     }
 
     fn section(&mut self, title: &str) {
@@ -192,12 +202,7 @@ pub fn program() -> String {
     p.text("Profiles of a user; the second is used if the first does not exist.");
     p.line(".El");
     p.section("Exit status");
-    p.line(".Bl -tag -width Ds");
-    for (code, text) in EXIT_CODES {
-        p.line(&format!(".It {code}"));
-        p.text(text);
-    }
-    p.line(".El");
+    p.exit_codes(&EXIT_CODES);
     p.text(
         "A service manager should not restart the daemon after exit code 1 at start: with \
          systemd, `RestartPreventExitStatus=1`.",
@@ -384,7 +389,7 @@ pub fn relay() -> String {
         p.line(".El");
     }
     p.section("Exit status");
-    p.line(".Ex -std");
+    p.exit_codes(&serve::EXIT_CODES);
     p.section("Examples");
     p.text("A tunnel and keys for trying it out, made up at start:");
     p.literal("mcp-tunnel-relay serve --dev");
@@ -400,7 +405,7 @@ pub fn relay() -> String {
 }
 
 /// Groups of options with their texts; a deeper line belongs to the option above it.
-fn relay_options(help: &str) -> Vec<(&str, Vec<(String, String)>)> {
+pub fn relay_options(help: &str) -> Vec<(&str, Vec<(String, String)>)> {
     let mut groups: Vec<(&str, Vec<(String, String)>)> = Vec::new();
     for line in help.lines() {
         let text = line.trim_start();

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way, expiry_warning, is_identity_shared};
-use crate::cli::health;
+use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -222,9 +221,10 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
                 .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
         });
     }
-    if is_identity_shared(config) {
+    if let Some((file, channel)) = shared_identity(config) {
+        let both = format!("both hops use {} (channel {channel})", file.display());
         rows.push(
-            Row::warn("client_certificates", "both hops use the same certificate or key")
+            Row::warn("client_certificates", both)
                 .why("Whoever verifies one hop could pass for this host on the other.")
                 .next("Give the MCP side a certificate of its own."),
         );
@@ -269,8 +269,7 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     };
     match metadata::fetch(&access, cancel) {
         Ok(tunnel) => {
-            let daemon =
-                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let daemon = listener::conditions(&config.health);
             let mut rows = vec![
                 Row::pass(REACHABLE, &origin),
                 Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
