@@ -77,6 +77,7 @@ _mcp_tunnel() {
         --harpoon.hosts-include-regex | \
         --health.listen-addr | \
         --shutdown-grace | \
+        --admin-ui.token | \
         --admin-ui.log-buffer-events | \
         --proxy.check-interval | \
         --url | \
@@ -111,6 +112,7 @@ _mcp_tunnel() {
         --mcp.client-cert | \
         --mcp.client-key | \
         --log.file | \
+        --log.audit-file | \
         --health.unix-socket | \
         --health.url-file | \
         --pid.file | \
@@ -183,6 +185,7 @@ _mcp_tunnel() {
         --log.level
         --log.format
         --log.file
+        --log.audit-file
         --log.http-raw-unsafe
         --health.listen-addr
         --health.unix-socket
@@ -190,6 +193,7 @@ _mcp_tunnel() {
         --pid.file
         --shutdown-grace
         --allow-remote-ui
+        --admin-ui.token
         --open-web-ui
         --admin-ui.log-buffer-events
         --proxy.check-interval'

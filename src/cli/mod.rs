@@ -129,7 +129,7 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     };
     let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
-        Some(config) => run::run(&config),
+        Some(config) => run::run(&config, &loaded.effective),
         None => {
             complain_about(&loaded.problems);
             ExitCode::from(FAILURE)
