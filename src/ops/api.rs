@@ -38,6 +38,8 @@ const COMMANDS_DEFAULT: usize = 100;
 /// Minutes of log in the support archive (B-6).
 const EXPORT_DEFAULT: u64 = 30;
 const EXPORT_MAX: u64 = 1_440;
+/// How a record begins that quotes a line of a child's stderr.
+const CHILD_LINE: &str = ",\"message\":\"child: ";
 /// Longest body that is read, in bytes: `{"level":"debug"}` and some air.
 const BODY_MAX: usize = 4_096;
 
@@ -283,6 +285,8 @@ impl Desk {
         let events = ring.newest(usize::MAX);
         let kept: Vec<&str> =
             events.iter().filter(|e| e.at >= since).map(|e| e.json.as_str()).collect();
+        // What a child prints is not ours to vouch for.
+        let kept: Vec<&str> = kept.into_iter().filter(|e| !e.contains(CHILD_LINE)).collect();
         let stamp = |at| crate::wire::time::rfc3339(at);
         let names = [
             "manifest.json",

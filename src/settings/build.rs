@@ -399,7 +399,10 @@ fn admin_token(r: &mut Resolver<'_>) -> Option<Secret> {
     let id = Id::AdminToken;
     let names = Setting::of(id).env;
     let found = r.in_flags(id).or_else(|| r.in_env(names[0])).or_else(|| r.in_file(id));
-    let (raw, source) = found?;
+    let Some((raw, source)) = found else {
+        r.record(id, None, &Source::Default);
+        return None;
+    };
     secret(r, id, &raw, &source)
 }
 

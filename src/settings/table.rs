@@ -1056,7 +1056,7 @@ pub const TABLE: &[Setting] = &[
         env: &["ADMIN_UI_TOKEN"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Token that changes over the operator page need, as env:NAME or file:PATH",
+        short: "Token for changes over the page, as a reference",
         long: "With it, every request to the health listener that changes something (the log \
                level) must carry `Authorization: Bearer` and the token, also from this host. The \
                flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
