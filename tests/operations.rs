@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use serde_json::Value;
+use support::browser::Browser;
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
@@ -523,41 +524,62 @@ fn the_alerts_come_when_they_should_and_only_then() {
     assert!(good, "{said}");
 }
 
-/// What a browser makes of the page: its text once scripts have run, and its console.
-fn browse(tunnel: &Tunnel) -> (String, String) {
-    let scratch = Scratch::new();
-    let output = Process::new("timeout")
-        .args(["60", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
-        .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
-        .args(["--disable-sync", "--enable-logging=stderr", "--timeout=3000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", scratch.path("browser").display()))
-        .arg(format!("{}/ui", tunnel.health))
-        .output()
-        .unwrap();
-    let console = String::from_utf8_lossy(&output.stderr);
-    let console: Vec<&str> = console.lines().filter(|l| l.contains("CONSOLE")).collect();
-    (String::from_utf8(output.stdout).unwrap(), console.join("\n"))
-}
-
 #[test] // W-17, W-18
 fn the_page_tells_good_from_bad_in_a_browser_without_a_complaint() {
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&pictures).unwrap();
     let (control_plane, server, tunnel) = support::between();
     tunnel.wait_ready();
-    server.on("tools/call", Answer::json(200, RESULT));
-    control_plane.push(call("r1"));
-    control_plane.next_response();
-    let (page, console) = browse(&tunnel);
-    for text in ["The tunnel is up", "tools/call \u{b7} x", "answered 200", "mcp-tunnel started"] {
-        assert!(page.contains(text), "{text}: {page}");
+    let mut browser = Browser::start(1200, 1500);
+    browser.open(&format!("{}/ui", tunnel.health));
+    browser.wait_for("The tunnel is up");
+    browser.wait_for("No command yet.");
+    for number in 0..12 {
+        let id = format!("r{number}");
+        server.on("tools/call", Answer::json(200, RESULT));
+        control_plane.push(call(&id));
+        control_plane.next_response_for(&id);
     }
-    assert_eq!(console, "");
-    assert!(!page.contains(PAYLOAD) && !page.contains(API_KEY));
+    browser.wait_for("tools/call \u{b7} x");
+    for text in ["answered 200", "mcp-tunnel started", "http-streamable"] {
+        browser.wait_for(text);
+    }
+    browser.value("document.querySelectorAll('details').forEach(d => d.open = true)");
+    browser.wait_for("control_plane.tunnel_id");
+    browser.picture(&pictures.join("good.png"));
+    let text = browser.value("document.body.innerText").to_string();
+    assert!(!text.contains(PAYLOAD) && !text.contains(API_KEY));
+
+    // The level switch, as a keyboard would use it.
+    browser.value(
+        "(() => { const l = document.getElementById('level'); l.focus(); l.value = 'warn';
+          l.dispatchEvent(new Event('change')); return document.activeElement.id; })()",
+    );
+    eventually("the level to change", || {
+        (json(&tunnel, "/api/log-level")["level"] == "warn").then_some(())
+    });
+    browser.value(
+        "(() => { filter.value = 'metadata'; filter.dispatchEvent(new Event('input')); })()",
+    );
+    let shown = browser.value("document.getElementById('log').childElementCount").as_u64();
+    assert_eq!(shown, Some(1), "only the line that was asked for");
 
     control_plane.every_poll(Some(Answer::json(403, "{}")));
     tunnel.wait_not_ready(|_| true);
-    let (page, console) = browse(&tunnel);
     for text in ["The tunnel is down", "check the runtime key", "not working"] {
-        assert!(page.contains(text), "{text}: {page}");
+        browser.wait_for(text);
     }
-    assert_eq!(console, "");
+    browser.emulate(1200, 1000, true);
+    browser.picture(&pictures.join("bad-dark.png"));
+    browser.emulate(390, 1600, false);
+    browser.picture(&pictures.join("bad-phone.png"));
+    let wide = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
+    assert!(wide <= 390, "a phone would have to scroll sideways: {wide}");
+    assert!(browser.console.is_empty(), "{:?}", browser.console);
+    let strangers: Vec<&String> =
+        browser.requests.iter().filter(|url| !url.starts_with(&tunnel.health)).collect();
+    assert!(strangers.is_empty(), "{strangers:?}");
+
+    tunnel.stop();
+    browser.wait_for("The daemon does not answer");
 }
