@@ -465,6 +465,34 @@ fn lines_for_the_journal_carry_their_priority() {
     child.wait().unwrap();
 }
 
+#[test]
+fn top_shows_one_screen_of_a_daemon_and_says_when_there_is_none() {
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1"));
+    control_plane.next_response();
+    eventually("the command to be over", || {
+        (json(&tunnel, "/api/commands")["total"] == 1).then_some(())
+    });
+    let top = |url: &str| {
+        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        command.args(["top", "--once", "--url", url]).output().unwrap()
+    };
+    let output = top(&tunnel.health);
+    let screen = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{screen}");
+    for text in ["UP for", TUNNEL_ID, "ok     control_plane", "tools/call x", "answered"] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+    assert!(!screen.contains('\x1b'), "no colour in a pipe");
+    let url = tunnel.health.clone();
+    tunnel.stop();
+    let output = top(&url);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+}
+
 /// Runs promtool and gives what it says, good or bad.
 fn promtool(args: &[&str], input: &str) -> (bool, String) {
     let mut child = Process::new("promtool")

@@ -19,6 +19,7 @@ pub mod run;
 mod runtimes;
 mod samples;
 pub mod stub;
+mod top;
 mod topics;
 
 use std::ffi::OsString;
@@ -42,7 +43,7 @@ const NEGATIVE: u8 = 2;
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`."),
+    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`, `top`."),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.
