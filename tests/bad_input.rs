@@ -76,7 +76,7 @@ fn a_health_port_in_use_is_named() {
     refused(settings().env("HEALTH_LISTEN_ADDR", &address), &[&address, "in use"]);
 }
 
-#[test]
+#[test] // F-66
 fn a_command_that_is_not_there_is_named() {
     refused(
         settings().without_env("MCP_SERVER_URL").stdio("/no/such/server --stdio"),

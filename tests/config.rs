@@ -14,10 +14,9 @@ const FAMILIES: [(char, u32); 9] =
     [('C', 12), ('S', 6), ('P', 11), ('G', 18), ('Y', 9), ('R', 4), ('E', 8), ('V', 8), ('A', 7)];
 
 /// Rules without a test, and why.
-const UNTESTED: [(&str, &str); 7] = [
+const UNTESTED: [(&str, &str); 6] = [
     ("C-10", "completions are files; generated.rs has each shell read them"),
     ("C-11", "signals are the daemon's matter; the tests of `run` hold it"),
-    ("P-11", "there are no stored admin profiles"),
     ("R-2", "dropped: a reference finds what is in the environment, not what is in the file"),
     ("S-6", "what is kept for diagnostics shows in `config show` and `doctor`"),
     ("V-6", "lifted: a level needs no format"),

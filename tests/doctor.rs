@@ -7,14 +7,19 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 use support::control_plane::{API_KEY, TUNNEL_ID};
+use support::http::Answer;
 use support::stack::binary;
-use support::{Relay, Tunnel};
+use support::{Command, ControlPlane, McpServer, Relay, Tunnel, eventually};
 
 /// The report and the exit code of `doctor --json` with these variables.
 fn doctor(relay: &Relay, env: &[(&str, &str)]) -> (Value, i32) {
+    doctor_at(&relay.url, env)
+}
+
+fn doctor_at(url: &str, env: &[(&str, &str)]) -> (Value, i32) {
     let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
         .args(["doctor", "--json"])
-        .env("CONTROL_PLANE_BASE_URL", &relay.url)
+        .env("CONTROL_PLANE_BASE_URL", url)
         .env("CONTROL_PLANE_TUNNEL_ID", TUNNEL_ID)
         .env("CONTROL_PLANE_API_KEY", API_KEY)
         .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
@@ -74,6 +79,9 @@ fn a_good_configuration_passes_with_the_names_and_order_of_the_surface() {
         is(&report, id, "PASS");
     }
     is(&report, "mcp_server_reachable", "SKIP");
+    // No poll is made for it.
+    is(&report, "control_plane_use", "SKIP");
+    is(&report, "tunnel_daemons", "PASS");
 }
 
 #[test]
@@ -138,6 +146,7 @@ fn doctor_works_while_the_daemon_runs() {
     let (report, code) = doctor(&relay, &env);
     assert_eq!(code, 0, "{report:#}");
     is(&report, "health_listener", "PASS");
+    is(&report, "control_plane_use", "PASS");
     // Another program at the address is a failure.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
@@ -210,6 +219,7 @@ fn a_runtime_is_connected_listed_stopped_and_removed() {
     assert_eq!(status["running"], true);
     assert_eq!(status["tunnel_id"], TUNNEL_ID);
     assert!(run(&["list"]).1.contains("my-demo\t"));
+    assert_eq!(run(&["cleanup", "--apply"]).1, "my-demo\tlive_runtime\n");
     assert!(run(&["rm", "my-demo"]).2.contains("stop it first"));
     let (code, out, err) = run(&["stop", "my-demo"]);
     assert_eq!(
@@ -226,4 +236,95 @@ fn a_runtime_is_connected_listed_stopped_and_removed() {
     let (code, _, err) = run(&failing);
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("no-such-command"), "{err}");
+}
+
+/// A control plane that gives the tunnel document out and refuses polls.
+fn read_without_use() -> ControlPlane {
+    let control_plane = ControlPlane::start();
+    control_plane.on_metadata(Answer::json(200, r#"{"id":"t","name":"n","description":""}"#));
+    let refusal = r#"{"error":{"code":"tunnel_use_forbidden","message":"no","type":"x"}}"#;
+    control_plane.every_poll(Some(Answer::json(403, refusal)));
+    control_plane
+}
+
+#[test] // W-73, W-77
+fn a_key_that_may_read_and_not_use_is_told_from_every_other() {
+    let (control_plane, server) = (read_without_use(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+    let why = tunnel.wait_not_ready(|why| why.contains("lacks the Tunnels Use permission"));
+    assert!(why.contains("tunnel_use_forbidden"), "{why}");
+    let address = tunnel.health.trim_start_matches("http://");
+    let env = [("MCP_SERVER_URL", server.url()), ("HEALTH_LISTEN_ADDR", address.to_owned())];
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (report, code) = doctor_at(&control_plane.url(), &env);
+    assert_eq!(code, 2);
+    is(&report, "control_plane_auth", "PASS");
+    is(&report, "control_plane_use", "FAIL");
+    // This control plane does not say how many daemons there are.
+    is(&report, "tunnel_daemons", "absent");
+    assert!(report.to_string().contains("Tunnels Use permission"), "{report:#}");
+}
+
+#[test]
+fn a_tunnel_of_another_organization_is_named_as_such() {
+    let control_plane = ControlPlane::start();
+    let code = "tunnel_principal_association_unverified";
+    let body = format!(r#"{{"error":{{"code":"{code}","message":"no","type":"x"}}}}"#);
+    control_plane.on_metadata(Answer::json(403, body));
+    let (report, code) = doctor_at(&control_plane.url(), &[("MCP_COMMAND", &stub())]);
+    assert_eq!(code, 2);
+    is(&report, "control_plane_auth", "FAIL");
+    assert!(report.to_string().contains("another organization or workspace"), "{report:#}");
+}
+
+#[test] // relay.md 2.5
+fn two_daemons_with_a_child_each_on_one_tunnel_are_named_everywhere() {
+    let relay = Relay::start();
+    let start = || {
+        let settings = Tunnel::to(&relay.url).env("CONTROL_PLANE_POLL_TIMEOUT", "1s");
+        settings.stdio(&stub()).start_ready()
+    };
+    let first = start();
+    assert_eq!(first.page("/readyz").1, "ready");
+    let second = start();
+    for tunnel in [&first, &second] {
+        eventually("the daemon to see the other one", || {
+            tunnel.page("/readyz").1.contains("2 daemons poll this tunnel").then_some(())
+        });
+        assert_eq!(tunnel.page("/readyz").0, 200, "calls are served all the same");
+        tunnel.program.stderr_line("the warning", |line| line.contains("2 daemons poll"));
+    }
+    let (report, code) = doctor(&relay, &[("MCP_COMMAND", &stub())]);
+    assert_eq!(code, 0);
+    is(&report, "tunnel_daemons", "WARN");
+    // In front of one server they may be two.
+    let (report, _) = doctor(&relay, &[("MCP_SERVER_URL", "http://127.0.0.1:9/mcp")]);
+    is(&report, "tunnel_daemons", "PASS");
+    drop(second);
+}
+
+#[test] // M-33
+fn a_session_of_another_daemon_is_named_once_where_the_control_plane_says_nothing() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+    let call = |id: &str, session: &str| {
+        let command = Command::call(id, "1", "tools/list", "{}");
+        control_plane.push(command.header("Mcp-Session-Id", session));
+        control_plane.next_response_for(id)
+    };
+    let stray = |line: &str| line.contains("never began in this daemon");
+    // One that has served here and then ends is everyday.
+    let good = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
+    server.on("tools/list", Answer::json(200, good));
+    assert_eq!(call("r1", "ours-secret").resp_code(), 200);
+    server.always("tools/list", Answer::status(404));
+    assert_eq!(call("r2", "ours-secret").resp_code(), 404);
+    assert!(!tunnel.program.stderr().contains("never began"));
+    assert_eq!(call("r3", "theirs-secret").resp_code(), 404);
+    let line = tunnel.program.stderr_line("the warning", stray);
+    assert!(line.contains("another daemon"), "{line}");
+    call("r4", "more-secret");
+    let log = tunnel.program.stderr();
+    assert_eq!(log.lines().filter(|line| stray(line)).count(), 1, "{log}");
+    assert!(!log.contains("theirs-secret"), "{log}");
 }

@@ -150,7 +150,7 @@ fn the_service_manager_hears_of_start_state_reload_and_stop() {
         std::fs::read_to_string(&audit).ok().filter(|text| text.ends_with('\n'))
     });
     assert_eq!(std::fs::read_to_string(&old).unwrap(), "");
-    assert_eq!(tunnel.metric("mcp_tunnel_reloads_total"), 1.0);
+    assert_eq!(tunnel.metric("mcp_tunnel_reloads_total{outcome=\"ok\"}"), 1.0);
 
     tunnel.program.signal(Signal::TERM);
     manager.wait_for("STOPPING=1\n");
@@ -237,6 +237,8 @@ fn the_routes_of_the_page_have_the_fields_of_the_reference() {
         "control_plane_poll_deadline_guardrail",
         "mcp_server_url",
         "channels",
+        "control_plane_route",
+        "mcp_routes",
         "raw_http_logging_enabled",
         "readiness",
         "live",

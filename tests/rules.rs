@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rules by letter, and how many there are of each.
-const FAMILIES: [(&str, u32); 2] = [("D", 18), ("W", 89)];
+const FAMILIES: [(&str, u32); 5] = [("B", 35), ("D", 18), ("F", 96), ("M", 70), ("W", 89)];
 
 const TABLE: &str = include_str!("rules.txt");
 

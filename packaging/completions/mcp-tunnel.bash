@@ -12,6 +12,7 @@ _mcp_tunnel() {
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
             'mcp-tunnel doctor') path='mcp-tunnel doctor' ;;
             'mcp-tunnel health') path='mcp-tunnel health' ;;
+            'mcp-tunnel top') path='mcp-tunnel top' ;;
             'mcp-tunnel init') path='mcp-tunnel init' ;;
             'mcp-tunnel profiles') path='mcp-tunnel profiles' ;;
             'mcp-tunnel profiles list') path='mcp-tunnel profiles list' ;;
@@ -31,11 +32,18 @@ _mcp_tunnel() {
             'mcp-tunnel admin tunnels update') path='mcp-tunnel admin tunnels update' ;;
             'mcp-tunnel admin tunnels delete') path='mcp-tunnel admin tunnels delete' ;;
             'mcp-tunnel runtimes') path='mcp-tunnel runtimes' ;;
+            'mcp-tunnel runtimes create') path='mcp-tunnel runtimes create' ;;
             'mcp-tunnel runtimes connect') path='mcp-tunnel runtimes connect' ;;
             'mcp-tunnel runtimes list') path='mcp-tunnel runtimes list' ;;
             'mcp-tunnel runtimes status') path='mcp-tunnel runtimes status' ;;
             'mcp-tunnel runtimes stop') path='mcp-tunnel runtimes stop' ;;
             'mcp-tunnel runtimes rm') path='mcp-tunnel runtimes rm' ;;
+            'mcp-tunnel runtimes cleanup') path='mcp-tunnel runtimes cleanup' ;;
+            'mcp-tunnel admin-profiles') path='mcp-tunnel admin-profiles' ;;
+            'mcp-tunnel admin-profiles list') path='mcp-tunnel admin-profiles list' ;;
+            'mcp-tunnel admin-profiles set') path='mcp-tunnel admin-profiles set' ;;
+            'mcp-tunnel admin-profiles activate') path='mcp-tunnel admin-profiles activate' ;;
+            'mcp-tunnel admin-profiles delete') path='mcp-tunnel admin-profiles delete' ;;
             'mcp-tunnel help') path='mcp-tunnel help' ;;
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
             'mcp-tunnel dev') path='mcp-tunnel dev' ;;
@@ -98,6 +106,7 @@ _mcp_tunnel() {
         --admin-key | \
         --tenant-id | \
         --alias | \
+        --admin-profile | \
         --runtime-api-key)
             :
             return
@@ -198,13 +207,14 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin runtimes help mcp-stub dev --help" ;;
+        'mcp-tunnel') words="run config doctor health top init profiles admin runtimes admin-profiles help mcp-stub dev --help" ;;
         'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
         'mcp-tunnel doctor') words="--help --explain --json $settings" ;;
         'mcp-tunnel health') words="--help --url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json $settings" ;;
+        'mcp-tunnel top') words="--help --url --url-file --port --unix-socket --once $settings" ;;
         'mcp-tunnel init') words="--help --tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json" ;;
         'mcp-tunnel profiles') words="list add edit show validate rm samples --help" ;;
         'mcp-tunnel profiles list') words="--help --profile-dir --json" ;;
@@ -223,12 +233,19 @@ _mcp_tunnel() {
         'mcp-tunnel admin tunnels list') words="--help --organization-id --workspace-id --tenant-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels update') words="--help --name --description --organization-id --workspace-id --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
         'mcp-tunnel admin tunnels delete') words="--help --confirm --admin-key --json --ca-bundle --control-plane.base-url --control-plane.url-path" ;;
-        'mcp-tunnel runtimes') words="connect list status stop rm --help" ;;
+        'mcp-tunnel runtimes') words="create connect list status stop rm cleanup --help" ;;
+        'mcp-tunnel runtimes create') words="--help --alias --name --description --organization-id --workspace-id --admin-profile --admin-key --control-plane-base-url --control-plane-url-path --profile-dir --json --ca-bundle" ;;
         'mcp-tunnel runtimes connect') words="--help --alias --tunnel-id --mcp-server-url --mcp-command --runtime-api-key --force --profile-dir --json" ;;
         'mcp-tunnel runtimes list') words="--help --profile-dir --json" ;;
         'mcp-tunnel runtimes status') words="--help --profile-dir --json" ;;
         'mcp-tunnel runtimes stop') words="--help --profile-dir --json" ;;
         'mcp-tunnel runtimes rm') words="--help --profile-dir --json" ;;
+        'mcp-tunnel runtimes cleanup') words="--help --apply --profile-dir --json" ;;
+        'mcp-tunnel admin-profiles') words="list set activate delete --help" ;;
+        'mcp-tunnel admin-profiles list') words="--help --json" ;;
+        'mcp-tunnel admin-profiles set') words="--help --control-plane-base-url --control-plane-url-path --admin-key --activate --json" ;;
+        'mcp-tunnel admin-profiles activate') words="--help --json" ;;
+        'mcp-tunnel admin-profiles delete') words="--help --json" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
         'mcp-tunnel dev') words="mcp-stub --help" ;;

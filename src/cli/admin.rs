@@ -2,24 +2,25 @@
 //!
 //! Reads its flags, four variables and the key variables; never a file or profile (P-10).
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
 use super::command::Invocation;
+use super::edges;
 use super::{complain, fail, say};
 use crate::control_plane::admin::{Admin, AdminError, Answered, Cause, Fields, Tunnel};
-use crate::net::Trust;
+use crate::net::{Proxy, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::reference::References;
 use crate::settings::url::HttpUrl;
-use crate::settings::{Env, Id, Setting, grammar};
+use crate::settings::{Env, Id, Setting, ambient, grammar};
 
 const ADMIN_KEY: &str = "OPENAI_ADMIN_KEY";
 
 /// Why a command has no result.
-enum Failed {
+pub enum Failed {
     /// What was typed or set is wrong: one plain line.
     Usage(String),
     /// The control plane.
@@ -143,7 +144,7 @@ fn required(invocation: &Invocation, flag: &str) -> Result<String, String> {
 }
 
 /// The values of a list flag (C-5); `None` if it was not given, empty if it was given empty.
-fn scope(invocation: &Invocation, flag: &str) -> Result<Option<Vec<String>>, String> {
+pub fn scope(invocation: &Invocation, flag: &str) -> Result<Option<Vec<String>>, String> {
     let mut given = invocation.own.iter().filter(|(name, _)| *name == flag).peekable();
     if given.peek().is_none() {
         return Ok(None);
@@ -167,27 +168,55 @@ fn admin(invocation: &Invocation, runtime_key_will_do: bool) -> Result<Admin, Fa
     // P-10: an empty base URL is an error here.
     let base_url = value(invocation, &env, Id::BaseUrl)
         .unwrap_or_else(|| Setting::of(Id::BaseUrl).default.to_owned());
+    let url_path = value(invocation, &env, Id::UrlPath).unwrap_or_default();
+    connect(invocation, &env, &base_url, &url_path, &key)
+}
+
+/// The same with an address and the reference of a key that come from elsewhere.
+pub fn reach(
+    invocation: &Invocation,
+    env: &Env,
+    base_url: &str,
+    url_path: &str,
+    key_reference: Option<&str>,
+) -> Result<Admin, Failed> {
+    let key = key(key_reference, env, false)?;
+    connect(invocation, env, base_url, url_path, &key)
+}
+
+fn connect(
+    invocation: &Invocation,
+    env: &Env,
+    base_url: &str,
+    url_path: &str,
+    key: &Secret,
+) -> Result<Admin, Failed> {
     let url = HttpUrl::parse(base_url.trim())
         .map_err(|e| format!("{}: {e}", Setting::of(Id::BaseUrl).key))?;
-    let url_path = grammar::url_path(&value(invocation, &env, Id::UrlPath).unwrap_or_default())
+    let url_path = grammar::url_path(url_path)
         .map_err(|e| format!("{}: {e}", Setting::of(Id::UrlPath).key))?;
-    let bundle = match value(invocation, &env, Id::CaBundle).filter(|text| !text.is_empty()) {
+    let bundle = match value(invocation, env, Id::CaBundle).filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => Some(
-            References::new(&env)
+            References::new(env)
                 .path(&text)
                 .map_err(|e| format!("{}: {e}", Setting::of(Id::CaBundle).key))?,
         ),
     };
-    let trust = trust(&url, bundle)?;
-    Ok(Admin::new(url.origin(), &url_path, &key, trust)?)
+    let tls = url.https.then(|| tls(bundle.as_deref())).transpose()?;
+    let proxy = proxy(&url, bundle.as_deref(), env)?;
+    Ok(Admin::new(url.origin(), &url_path, key, tls, proxy)?)
 }
 
-fn trust(url: &HttpUrl, bundle: Option<PathBuf>) -> Result<Option<Trust>, String> {
-    if !url.https {
-        return Ok(None);
-    }
-    Trust::load(bundle.as_deref()).map(Some).map_err(|e| e.to_string())
+fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
+    Trust::load(bundle).and_then(|trust| trust.hop(None)).map_err(|e| e.to_string())
+}
+
+/// Only the standard variables are asked (W-82).
+fn proxy(url: &HttpUrl, bundle: Option<&Path>, env: &Env) -> Result<Option<Proxy>, String> {
+    let ambient = ambient::of(env);
+    let chosen = edges::proxy_for(url, None, "", &ambient)?;
+    chosen.map(|(url, _)| edges::built(&url, || tls(bundle))).transpose()
 }
 
 /// The flag, else the variable.
@@ -221,7 +250,7 @@ fn key(flag: Option<&str>, env: &Env, runtime_key_will_do: bool) -> Result<Secre
 }
 
 /// Prints the result, or what is wrong: with `--json` a failed call is a document on stdout.
-fn finish(invocation: &Invocation, outcome: Result<String, Failed>) -> ExitCode {
+pub fn finish(invocation: &Invocation, outcome: Result<String, Failed>) -> ExitCode {
     match outcome {
         Ok(text) => {
             say(&text);

@@ -8,7 +8,7 @@ use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
 use super::top::top;
-use super::{admin, config, help_command, profiles, run_command, runtimes};
+use super::{admin, admin_profiles, config, help_command, profiles, run_command, runtimes};
 use crate::settings::Id;
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
@@ -24,6 +24,10 @@ const ADMIN_KEY: Flag = Flag {
     metavar: "REF",
     short: "env:NAME or file:PATH [env:OPENAI_ADMIN_KEY]",
 };
+const ADMIN_PROFILE: Flag =
+    Flag { name: "admin-profile", metavar: "NAME", short: "Admin profile [the active one]" };
+const ALIAS: Flag =
+    Flag { name: "alias", metavar: "ALIAS", short: "The alias, in place of the word" };
 /// What an admin command takes of the settings (P-10).
 const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
 const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
@@ -453,17 +457,39 @@ pub const ROOT: Command = Command {
             run: no_command,
             children: &[
                 Command {
+                    name: "create",
+                    short: "Make the tunnel of an alias, with an admin key",
+                    long: "Takes the tunnel that was made before, or one of the same name in the \
+                           scope, or makes one. The admin key is used here and never given to \
+                           the daemon. For a host with systemd, `mcp-tunnel admin tunnels \
+                           create` and one file under /etc do the same.",
+                    words: &["[ALIAS]"],
+                    flags: &[
+                        ALIAS,
+                        NAME,
+                        DESCRIPTION,
+                        ORGANIZATION_ID,
+                        WORKSPACE_ID,
+                        ADMIN_PROFILE,
+                        ADMIN_KEY,
+                        BASE_URL,
+                        URL_PATH,
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Some(&[Id::CaBundle]),
+                    example: "mcp-tunnel runtimes create demo --organization-id org-1",
+                    children: &[],
+                    run: runtimes::create::create,
+                },
+                Command {
                     name: "connect",
                     short: "Start a daemon, and make its profile if there is none",
                     long: "Needs the flags the first time only. Exit code 0 if the daemon is \
                            live, 2 if not.",
                     words: &["[ALIAS]"],
                     flags: &[
-                        Flag {
-                            name: "alias",
-                            metavar: "ALIAS",
-                            short: "The alias, in place of the word",
-                        },
+                        ALIAS,
                         TUNNEL_ID,
                         MCP_SERVER_URL,
                         MCP_COMMAND,
@@ -525,6 +551,101 @@ pub const ROOT: Command = Command {
                     example: "mcp-tunnel runtimes rm demo",
                     children: &[],
                     run: runtimes::remove,
+                },
+                Command {
+                    name: "cleanup",
+                    short: "Find files of daemons that are no more",
+                    long: "Says for each alias whether it is a live_runtime, has a valid_profile, \
+                           has a tunnel and no profile (missing_profile), or has left files \
+                           behind and nothing else (stale_alias). Changes nothing without \
+                           --apply. Under systemd nothing is left behind: RuntimeDirectory= and \
+                           the journal see to it.",
+                    words: &[],
+                    flags: &[
+                        Flag {
+                            name: "apply",
+                            metavar: "",
+                            short: "Remove the files of each stale_alias",
+                        },
+                        PROFILE_DIR,
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel runtimes cleanup --apply",
+                    children: &[],
+                    run: runtimes::cleanup::cleanup,
+                },
+            ],
+        },
+        Command {
+            name: "admin-profiles",
+            short: "Control planes and admin keys for `runtimes create`",
+            long: "Keeps where tunnels are managed and where the admin key is, never the key. \
+                   `admin tunnels` and the daemon do not read it. On a server a variable in the \
+                   one shell that needs it is safer.",
+            words: &[],
+            flags: &[],
+            settings: Accepts::Nothing,
+            example: "mcp-tunnel admin-profiles list",
+            run: no_command,
+            children: &[
+                Command {
+                    name: "list",
+                    short: "List the admin profiles",
+                    long: "Prints name and control plane of each; a star marks the active one.",
+                    words: &[],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles list",
+                    children: &[],
+                    run: admin_profiles::list,
+                },
+                Command {
+                    name: "set",
+                    short: "Make or change an admin profile",
+                    long: "What is not given stays as it was, or is taken from the environment, \
+                           or is the default. The profile becomes the active one.",
+                    words: &["NAME"],
+                    flags: &[
+                        BASE_URL,
+                        URL_PATH,
+                        ADMIN_KEY,
+                        Flag {
+                            name: "activate",
+                            metavar: "",
+                            short: "Make it the active one [true]",
+                        },
+                        JSON,
+                    ],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles set lab \\\n    \
+                              --control-plane-base-url https://relay.example \\\n    \
+                              --admin-key file:/home/me/admin-key",
+                    children: &[],
+                    run: admin_profiles::set,
+                },
+                Command {
+                    name: "activate",
+                    short: "Make an admin profile the active one",
+                    long: "It is used where no other is named.",
+                    words: &["NAME"],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles activate lab",
+                    children: &[],
+                    run: admin_profiles::activate,
+                },
+                Command {
+                    name: "delete",
+                    short: "Delete an admin profile",
+                    long: "Refused while the tunnel of an alias is managed with it. The key \
+                           itself is not touched.",
+                    words: &["NAME"],
+                    flags: &[JSON],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel admin-profiles delete lab",
+                    children: &[],
+                    run: admin_profiles::delete,
                 },
             ],
         },

@@ -211,6 +211,14 @@ pub fn is_ok(base: &str, path: &str) -> bool {
     probe(base, path).ok
 }
 
+/// What a live daemon says of each condition of its readiness; `None` if none answers there.
+pub fn conditions(base: &str) -> Option<String> {
+    if !is_live(base) {
+        return None;
+    }
+    get(base, "/readyz?verbose", PROBE_LIMIT, BODY_MAX).ok().map(|(_, body)| body)
+}
+
 /// Whether a daemon answers there.
 pub fn is_live(base: &str) -> bool {
     get(base, "/healthz", PROBE_LIMIT, BODY_MAX)

@@ -4,11 +4,13 @@
 //! may call every other room.
 
 mod admin;
+mod admin_profiles;
 mod command;
 mod commands;
 mod config;
 pub mod docs;
 mod doctor;
+mod edges;
 mod health;
 mod help;
 mod init;
@@ -18,6 +20,7 @@ mod profiles;
 pub mod run;
 mod runtimes;
 mod samples;
+mod state;
 pub mod stub;
 mod top;
 mod topics;
@@ -43,7 +46,10 @@ const NEGATIVE: u8 = 2;
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`, `top`."),
+    (
+        NEGATIVE,
+        "A check was completed and its result is negative: `doctor`, `health`, `runtimes`, `top`.",
+    ),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.
@@ -94,8 +100,9 @@ fn complain_about(problems: &[Problem]) {
 /// A client of a command for one or two exchanges over plain HTTP.
 fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
     ClientConfig {
-        trust: None,
+        tls: None,
         unix_socket,
+        proxy: None,
         idle: Duration::ZERO,
         linger: None,
         secrets_keep_path: false,
@@ -130,7 +137,11 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     };
     let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
-        Some(config) => run::run(&config, &loaded.effective),
+        Some(config) => {
+            let flags = invocation.settings.clone();
+            let again = move || crate::settings::load(&flags, &Env::of_process());
+            run::run(&config, &loaded.effective, Box::new(again))
+        }
         None => {
             complain_about(&loaded.problems);
             ExitCode::from(FAILURE)

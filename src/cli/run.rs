@@ -5,13 +5,15 @@
 //! [`take_down`].
 
 mod instruments;
+mod reload;
+mod timers;
 mod views;
 mod watch;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,13 +21,16 @@ use crossbeam_channel::bounded;
 use log::LevelFilter;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
+use self::reload::{LoadAgain, ReloadState, Reloader};
+use self::timers::{ProxyHealth, Timers};
+use super::edges::{Edges, Way};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
+use crate::net::Cancel;
 use crate::net::client::header_value;
-use crate::net::{Cancel, Trust};
 use crate::ops::api::Admin;
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -38,7 +43,6 @@ use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective};
-use crate::stats::Counter;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_VERSION, ChannelName};
 
@@ -64,8 +68,9 @@ const SECRET_VARIABLES: [&str; 7] = [
 const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
-pub fn run(config: &Config, effective: &[Effective]) -> ExitCode {
-    match start(config, effective) {
+/// `started` are the settings as they are known to people, `again` loads them anew.
+pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(config, started, again) {
         Ok(daemon) => daemon.serve(),
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
@@ -78,7 +83,7 @@ pub fn run(config: &Config, effective: &[Effective]) -> ExitCode {
 struct Daemon {
     signals: Signals,
     configured_level: LevelFilter,
-    reloads: Arc<Counter>,
+    reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     manager: Arc<ServiceManager>,
     seen: Arc<instruments::Seen>,
@@ -99,8 +104,8 @@ struct Parts {
     grace: Duration,
 }
 
-fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
-    let started = (Instant::now(), SystemTime::now());
+fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
+    let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
@@ -113,11 +118,11 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
         .map(Arc::new)
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
-    let trust = load_trust(config)?;
-    let access = access(config, instance_id, trust.clone())?;
+    let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
-    let bindings = bindings(config, trust.as_ref())?;
+    let bindings = bindings(config, &edges)?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -128,12 +133,23 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
+    let reload_state = Arc::new(ReloadState::default());
+    let reloader = Arc::new(Mutex::new(Reloader::new(
+        config,
+        started,
+        again,
+        (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        logger,
+        Arc::clone(&reload_state),
+    )));
+    let proxy_health = Arc::new(ProxyHealth::new(&edges));
     let readiness = Arc::new(Readiness::new(instruments::conditions(
         &poll_state,
-        access.attempt_limit,
+        &access,
         &bindings,
+        &reload_state,
+        (&edges, &proxy_health),
     )));
-    let reloads = Arc::new(Counter::new());
     let seen = Arc::new(instruments::Seen {
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
@@ -144,7 +160,9 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
         bindings: bindings.clone(),
         logger,
         audit: audit.clone(),
-        reloads: Arc::clone(&reloads),
+        edges: Arc::clone(&edges),
+        proxy_health: Arc::clone(&proxy_health),
+        reload: reload_state,
     });
     let since = Arc::new(watch::Since::new());
     let metadata = Arc::new(views::Metadata::default());
@@ -164,9 +182,9 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
         standstill: standstill(),
         metadata: Arc::clone(&metadata),
         health_url: bound.url().to_owned(),
-        started,
+        started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, effective));
+    let (system, settings) = (views::system(config), views::settings(config, started));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -258,6 +276,15 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
     };
     threads.push(spawn("watch", move || watch.run())?);
 
+    let timers = Timers {
+        reloader: Arc::clone(&reloader),
+        edges,
+        health: proxy_health,
+        check_interval: config.proxy_check_interval,
+    };
+    let timers_stop = stop.clone();
+    threads.push(spawn("timers", move || timers.run(&timers_stop))?);
+
     log::info!(
         version = CLIENT_VERSION,
         control_plane = access.origin(),
@@ -270,7 +297,7 @@ fn start(config: &Config, effective: &[Effective]) -> Result<Daemon, String> {
     Ok(Daemon {
         signals,
         configured_level: config.log.level,
-        reloads,
+        reloader,
         readiness,
         manager,
         seen,
@@ -285,7 +312,7 @@ impl Daemon {
         let Self {
             mut signals,
             configured_level,
-            reloads,
+            reloader,
             readiness,
             manager,
             seen,
@@ -293,21 +320,16 @@ impl Daemon {
             _listener,
             _pid_file,
         } = self;
-        let logger = seen.logger;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
             match signals.wait() {
                 Event::Reload => {
                     manager.reloading();
-                    match logger.reopen() {
-                        Ok(()) => log::info!("log file opened anew"),
-                        Err(error) => log::error!("the log file can not be opened anew: {error}"),
-                    }
+                    reloader.lock().unwrap_or_else(|e| e.into_inner()).reload("SIGHUP");
                     if let Some(Err(error)) = seen.audit.as_ref().map(|audit| audit.reopen()) {
                         log::error!("the audit trail can not be opened anew: {error}");
                     }
-                    reloads.inc();
                     manager.ready(&readiness.report().line);
                 }
                 Event::Dump => dump(&seen, &readiness),
@@ -315,7 +337,7 @@ impl Daemon {
                     let debug = log::max_level() == LevelFilter::Debug;
                     let usual = configured_level.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
-                    logger.set_level(level, "SIGUSR2");
+                    seen.logger.set_level(level, "SIGUSR2");
                 }
                 Event::Stop => {
                     readiness.drain();
@@ -438,17 +460,7 @@ fn take_down(parts: Parts, closer: &Closer) {
 
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let http = |target: &Target| match target {
-        Target::Http(http) => (http.http_proxy.is_some(), http.identity.is_some()),
-        Target::Stdio { .. } => (false, false),
-    };
-    let targets = || config.mcp.bindings.iter().map(|binding| http(&binding.target));
-    let control_plane = &config.control_plane;
     let unsupported = [
-        (control_plane.http_proxy.is_some(), "a proxy for the control plane"),
-        (control_plane.identity.is_some(), "a client certificate for the control plane"),
-        (targets().any(|(proxy, _)| proxy), "a proxy for an MCP server"),
-        (targets().any(|(_, identity)| identity), "a client certificate for an MCP server"),
         (!config.harpoon.targets.is_empty(), "Harpoon targets"),
         (config.log.http_raw_unsafe, "raw HTTP logging"),
     ];
@@ -480,23 +492,11 @@ fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, Stri
     })
 }
 
-/// Certificates are only read if a hop needs them.
-pub(super) fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
-    let mcp_https = config
-        .mcp
-        .bindings
-        .iter()
-        .any(|binding| matches!(&binding.target, Target::Http(http) if http.url.https));
-    if !config.control_plane.base_url.https && !mcp_https {
-        return Ok(None);
-    }
-    Trust::load(config.ca_bundle.as_deref()).map(Some).map_err(|e| e.to_string())
-}
-
+/// What the requests to the control plane have in common.
 pub(super) fn access(
     config: &Config,
     instance_id: String,
-    trust: Option<Trust>,
+    way: &Way,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
     // Only what is polled for is declared (W-13).
@@ -522,15 +522,16 @@ pub(super) fn access(
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
-        trust,
-        unix_socket: control_plane.unix_socket.clone(),
+        tls: way.tls.clone(),
+        proxy: way.proxy(),
+        unix_socket: way.unix_socket.clone(),
     })
     .map_err(|e| e.to_string())
 }
 
-fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, Binding)>, String> {
+fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)>, String> {
     let made = |configured: &config::Binding| {
-        Ok((configured.channel.clone(), binding(config, configured, trust)?))
+        Ok((configured.channel.clone(), binding(config, configured, edges)?))
     };
     config.mcp.bindings.iter().map(made).collect()
 }
@@ -539,15 +540,14 @@ fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, 
 pub(super) fn binding(
     config: &Config,
     configured: &config::Binding,
-    trust: Option<&Trust>,
+    edges: &Edges,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
     Ok(match &configured.target {
         Target::Http(http) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
-            http.unix_socket.clone(),
-            trust.cloned(),
+            edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
             FixedHeaders {
                 always: fixed_headers(&config.mcp.extra_headers)?,
                 discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,

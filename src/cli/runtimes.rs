@@ -1,11 +1,16 @@
 //! `runtimes`: daemons of a user without a service manager, each with a profile of its own.
 //!
-//! The profile is the only record: it names the tunnel, the pid file, the URL file and the log,
-//! and those tell the rest. Under systemd none of this is needed.
+//! The profile names the tunnel, the pid file, the URL file and the log, and those tell the rest.
+//! Before there is a profile, [`records`] keeps which tunnel was made for an alias. Under systemd
+//! none of this is needed.
 
-use std::fs::{self, OpenOptions};
+pub mod cleanup;
+pub mod create;
+pub mod records;
+
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -18,7 +23,7 @@ use serde_json::{Value, json};
 use super::command::Invocation;
 use super::health::is_ok;
 use super::samples::{self, Inputs, Sample};
-use super::{NEGATIVE, complain, complain_about, fail, output, profiles, say};
+use super::{NEGATIVE, complain, complain_about, fail, output, profiles, say, state};
 use crate::settings::reference::{is_reference, text_of};
 use crate::settings::source::profile_dir;
 use crate::settings::url::HttpUrl;
@@ -78,6 +83,18 @@ impl State {
 }
 
 impl Runtime {
+    /// An alias of which no more is known.
+    fn named(alias: &str, profile: &Path) -> Self {
+        Self {
+            alias: alias.to_owned(),
+            profile: profile.to_owned(),
+            tunnel_id: String::new(),
+            url_file: None,
+            pid_file: None,
+            log_file: None,
+        }
+    }
+
     /// Reads what a profile says of its daemon. References and other variables are not needed.
     fn of(alias: &str, profile: &Path) -> Option<Self> {
         let mut flags = Flags::default();
@@ -90,12 +107,11 @@ impl Runtime {
         };
         let file = |id| value(id).map(PathBuf::from);
         Some(Self {
-            alias: alias.to_owned(),
-            profile: profile.to_owned(),
             tunnel_id: value(Id::TunnelId).unwrap_or_default(),
             url_file: file(Id::HealthUrlFile),
             pid_file: file(Id::PidFile),
             log_file: file(Id::LogFile),
+            ..Self::named(alias, profile)
         })
     }
 
@@ -162,40 +178,49 @@ fn directory(invocation: &Invocation) -> Result<PathBuf, String> {
     profile_dir(invocation.last("profile-dir"), &Env::of_process())
 }
 
-/// The daemon that the first word names.
+/// The alias of a command that takes it as a word or as a flag.
+fn alias_given(invocation: &Invocation) -> Result<String, String> {
+    let alias = invocation.words.first().map(String::as_str).or(invocation.last("alias"));
+    let name = invocation.command.name;
+    alias_of(alias.ok_or_else(|| format!("`mcp-tunnel runtimes {name}` needs ALIAS"))?)
+}
+
+/// The daemon that the first word names: of a profile, or one whose tunnel was only created.
 fn named(invocation: &Invocation) -> Result<Runtime, String> {
     let alias = alias_of(&invocation.words[0])?;
     let profile = directory(invocation)?.join(format!("{alias}.yaml"));
     let unknown = || format!("there is no profile {}", profile.display());
-    if !profile.exists() {
-        return Err(unknown());
+    if profile.exists() {
+        return Runtime::of(&alias, &profile).ok_or_else(unknown);
     }
-    Runtime::of(&alias, &profile).ok_or_else(unknown)
+    let recorded = records::read(&state::root(&Env::of_process())?)?.aliases.remove(&alias);
+    let tunnel_id = recorded.ok_or_else(unknown)?.tunnel_id;
+    Ok(Runtime { tunnel_id, ..Runtime::named(&alias, &profile) })
 }
 
-/// Where pid files, URL files and logs are.
-fn state_root(env: &Env) -> Result<PathBuf, String> {
-    if let Some(dir) = env.non_blank("TUNNEL_CLIENT_STATE_DIR") {
-        return Ok(PathBuf::from(dir));
+/// The profiles that name a pid file, and the tunnels that have no profile yet.
+fn all(invocation: &Invocation) -> Result<Vec<Runtime>, String> {
+    let dir = directory(invocation)?;
+    let profiles = profiles::existing(&dir)?;
+    let mut runtimes: Vec<Runtime> = profiles
+        .iter()
+        .filter_map(|(name, path)| Runtime::of(name, path))
+        .filter(|runtime| runtime.pid_file.is_some())
+        .collect();
+    for (alias, record) in records::read(&state::root(&Env::of_process())?)?.aliases {
+        if profiles.iter().all(|(name, _)| *name != alias) {
+            let none = Runtime::named(&alias, &dir.join(format!("{alias}.yaml")));
+            runtimes.push(Runtime { tunnel_id: record.tunnel_id, ..none });
+        }
     }
-    if let Some(dir) = env.non_blank("XDG_STATE_HOME") {
-        return Ok(Path::new(dir).join("tunnel-client"));
-    }
-    match env.non_blank("HOME") {
-        Some(home) => Ok(Path::new(home).join(".local/state/tunnel-client")),
-        None => Err("no place for state: set HOME or TUNNEL_CLIENT_STATE_DIR".to_owned()),
-    }
+    runtimes.sort_by(|a, b| a.alias.cmp(&b.alias));
+    Ok(runtimes)
 }
 
-/// `runtimes list`: the profiles that name a pid file.
+/// `runtimes list`
 pub fn list(invocation: &Invocation) -> ExitCode {
-    let found = directory(invocation).and_then(|dir| profiles::existing(&dir));
-    let runtimes: Vec<Runtime> = match found {
-        Ok(found) => found
-            .iter()
-            .filter_map(|(name, path)| Runtime::of(name, path))
-            .filter(|runtime| runtime.pid_file.is_some())
-            .collect(),
+    let runtimes = match all(invocation) {
+        Ok(runtimes) => runtimes,
         Err(wrong) => return fail(&wrong),
     };
     if invocation.is_on("json") {
@@ -249,8 +274,7 @@ pub fn connect(invocation: &Invocation) -> ExitCode {
 }
 
 fn prepared(invocation: &Invocation) -> Result<Runtime, String> {
-    let alias = invocation.words.first().map(String::as_str).or(invocation.last("alias"));
-    let alias = alias_of(alias.ok_or("`mcp-tunnel runtimes connect` needs ALIAS")?)?;
+    let alias = alias_given(invocation)?;
     let profile = directory(invocation)?.join(format!("{alias}.yaml"));
     let given = ["tunnel-id", "mcp-server-url", "mcp-command", "runtime-api-key"]
         .into_iter()
@@ -276,10 +300,14 @@ fn prepared(invocation: &Invocation) -> Result<Runtime, String> {
 
 fn new_profile(invocation: &Invocation, alias: &str) -> Result<String, String> {
     let env = Env::of_process();
+    let root = state::root(&env)?;
+    let recorded = records::read(&root)?.aliases.remove(alias);
+    let recorded = recorded.as_ref().filter(|_| invocation.last("tunnel-id").is_none());
     let tunnel_id = invocation
         .last("tunnel-id")
+        .or(recorded.map(|record| record.tunnel_id.as_str()))
         .or_else(|| env.non_blank("CONTROL_PLANE_TUNNEL_ID"))
-        .ok_or("a new runtime needs --tunnel-id")?;
+        .ok_or("a new runtime needs --tunnel-id, or a tunnel from `runtimes create`")?;
     let tunnel_id: TunnelId =
         tunnel_id.parse().map_err(|e| format!("--tunnel-id: found `{tunnel_id}`; {e}"))?;
     let (server_url, command) = (invocation.last("mcp-server-url"), invocation.last("mcp-command"));
@@ -288,20 +316,27 @@ fn new_profile(invocation: &Invocation, alias: &str) -> Result<String, String> {
     if !is_reference(api_key) {
         return Err("--runtime-api-key takes `env:NAME` or `file:PATH`".to_owned());
     }
-    let base_url = env.non_blank("CONTROL_PLANE_BASE_URL").unwrap_or(samples::BASE_URL);
+    let of_env = |name| env.non_blank(name);
+    let (base_url, url_path) = match recorded {
+        Some(record) => {
+            (record.control_plane_base_url.as_str(), record.control_plane_url_path.as_str())
+        }
+        None => (
+            of_env("CONTROL_PLANE_BASE_URL").unwrap_or(samples::BASE_URL),
+            of_env("CONTROL_PLANE_URL_PATH").unwrap_or(""),
+        ),
+    };
     let sample: &Sample = samples::find("sample_mcp_with_dcr").expect("it is in the table");
     let profile = sample.render(&Inputs {
         tunnel_id: tunnel_id.as_str(),
         base_url,
-        url_path: env.non_blank("CONTROL_PLANE_URL_PATH").unwrap_or(""),
+        url_path,
         api_key,
         health: "127.0.0.1:0",
         server_url,
         command,
         ..Inputs::default()
     })?;
-    let root = state_root(&env)?;
-    let root = root.canonicalize().unwrap_or(root);
     let in_root = |name: String| crate::wire::json::quote(&root.join(name).to_string_lossy());
     let with = |text: String, group: &str, line: String| {
         text.replacen(&format!("\n{group}:\n"), &format!("\n{group}:\n  {line}\n"), 1)
@@ -331,7 +366,10 @@ fn refuse_secrets(server_url: Option<&str>, command: Option<&str>) -> Result<(),
 fn start(runtime: &Runtime) -> Result<Child, String> {
     let files = [&runtime.pid_file, &runtime.url_file, &runtime.log_file];
     for dir in files.into_iter().flatten().filter_map(|path| path.parent()) {
-        fs::create_dir_all(dir)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
             .map_err(|e| format!("can not make {}: {}", dir.display(), text_of(&e)))?;
     }
     // One that was left over would be taken for the new daemon's.
@@ -408,7 +446,7 @@ pub fn remove(invocation: &Invocation) -> ExitCode {
         Ok(runtime) => runtime,
         Err(wrong) => return fail(&wrong),
     };
-    if runtime.pid_file.is_none() {
+    if runtime.pid_file.is_none() && runtime.profile.exists() {
         return fail(&format!(
             "{} is no runtime; `mcp-tunnel profiles rm` removes it",
             runtime.profile.display()
@@ -425,6 +463,10 @@ pub fn remove(invocation: &Invocation) -> ExitCode {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return fail(&format!("can not remove {}: {}", path.display(), text_of(&e))),
         }
+    }
+    let root = state::root(&Env::of_process());
+    if let Err(wrong) = root.and_then(|root| records::forget(&root, &runtime.alias)) {
+        return fail(&wrong);
     }
     if invocation.is_on("json") {
         let report = json!({

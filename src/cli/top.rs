@@ -126,7 +126,7 @@ fn draw(status: &Value, commands: &Value, rate: Option<f64>, paint: Paint) -> St
         rate.map_or_else(String::new, |rate| format!("{rate:.1}/s")),
     ));
     line(String::new());
-    line(format!("{:<9} {:<34} {:<20} {:>6} {:>8}", "TIME", "METHOD", "OUTCOME", "STATUS", "TOOK"));
+    line(format!("{:<9} {:<33} {:<20} {:>6} {:>8}", "TIME", "METHOD", "OUTCOME", "STATUS", "TOOK"));
     for command in commands["commands"].as_array().into_iter().flatten() {
         let method = match (command["method"].as_str(), command["tool"].as_str()) {
             (Some(method), Some(tool)) => format!("{method} {tool}"),
@@ -135,9 +135,9 @@ fn draw(status: &Value, commands: &Value, rate: Option<f64>, paint: Paint) -> St
         };
         let time = text(&command["time"]);
         line(format!(
-            "{:<9} {:<34} {:<20} {:>6} {:>8}",
+            "{:<9} {:<33} {:<20} {:>6} {:>8}",
             time.get(11..19).unwrap_or("-"),
-            cut(&crate::ops::log::printable(&method), 34),
+            cut(&crate::ops::log::printable(&method), 33),
             cut(&text(&command["outcome"]), 20),
             number(&command["status"]),
             took(number(&command["duration_ms"])),

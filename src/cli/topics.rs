@@ -77,6 +77,9 @@ Mend from top to bottom; later checks depend on earlier ones:
   tunnel_id, control_plane_api_key
   control_plane_reachable         name, route, proxy, TLS
   control_plane_auth              is the key right, and for this tunnel
+  control_plane_use               may it poll: asked of the running daemon, since
+                                  a poll of doctor's own could take a call away
+  tunnel_daemons                  does another daemon poll the same tunnel
   mcp_target ...                  does the server initialize and list its tools
   health_listener                 can the health port be used
 
@@ -133,7 +136,11 @@ Never ready, 403         the key's owner may not Use this tunnel, or the tunnel
                          belongs to another organization or workspace
 Never ready, 404         no such tunnel: check the id and the base URL
 No connection            name, route, proxy or CA: `mcp-tunnel doctor --explain`
-Ready, but no calls      another daemon serves the same tunnel id and takes them
+Never ready, `lacks the Tunnels Use permission`
+                         the key may read the tunnel: add Use to its owner
+`2 daemons poll`, or sessions break now and then
+                         another daemon serves the same tunnel id: stop it, or
+                         give each its own id; `doctor` counts them
 The stdio server dies    its standard error is in the log
 Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`

@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 use super::access::{clean_path, encode_segment, new_instance_id, sensitive};
 use super::error_body::StatusError;
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, Outgoing, Trust};
+use crate::net::{Cancel, Client, Outgoing, Proxy, Tls};
 use crate::secret::Secret;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
@@ -92,15 +92,9 @@ pub enum Cause {
 
 impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.method, self.path)?;
+        write!(f, "request {} {} failed: ", self.method, self.path)?;
         match &self.cause {
-            Cause::Status(error) => {
-                error.fmt(f)?;
-                match &error.request_id {
-                    Some(id) => write!(f, " (x-request-id {id})"),
-                    None => Ok(()),
-                }
-            }
+            Cause::Status(error) => f.write_str(&error.with_request_id()),
             Cause::Other(text) => f.write_str(text),
         }
     }
@@ -125,7 +119,8 @@ impl Admin {
         origin: String,
         url_path: &str,
         key: &Secret,
-        trust: Option<Trust>,
+        tls: Option<Tls>,
+        proxy: Option<Proxy>,
     ) -> Result<Self, String> {
         let instance_id = new_instance_id().map_err(|e| e.to_string())?;
         let bearer = header_value(&format!("Bearer {}", key.expose()))
@@ -144,8 +139,9 @@ impl Admin {
         }
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
         let config = ClientConfig {
-            trust,
+            tls,
             unix_socket: None,
+            proxy,
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: false,
@@ -167,7 +163,7 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub fn get(&self, id: &str) -> Result<Answered<Tunnel>, AdminError> {
-        self.call(Method::GET, &of_tunnel(id), None)
+        self.call_one(Method::GET, id, None)
     }
 
     /// The tunnels of one organization, workspace or tenant: `family` is the query's name.
@@ -193,7 +189,7 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub fn update(&self, id: &str, fields: &Fields) -> Result<Answered<Tunnel>, AdminError> {
-        self.call(Method::POST, &of_tunnel(id), Some(fields))
+        self.call_one(Method::POST, id, Some(fields))
     }
 
     /// Deletes a tunnel, and describes what it was.
@@ -201,10 +197,26 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub fn delete(&self, id: &str) -> Result<Answered<Tunnel>, AdminError> {
-        self.call(Method::DELETE, &of_tunnel(id), None)
+        self.call_one(Method::DELETE, id, None)
     }
 
-    fn call<T: for<'de> Deserialize<'de>>(
+    /// A call about one tunnel. An id that would lead to another path is refused (W-87).
+    fn call_one(
+        &self,
+        method: Method,
+        id: &str,
+        fields: Option<&Fields>,
+    ) -> Result<Answered<Tunnel>, AdminError> {
+        let segment = encode_segment(id);
+        let path = format!("/v1/tunnels/{segment}");
+        if matches!(segment.as_str(), "" | "." | "..") || segment.contains("%2F") {
+            let cause = Cause::Other("this is no tunnel id".to_owned());
+            return Err(AdminError { method, path, cause });
+        }
+        self.call(method, &path, fields)
+    }
+
+    fn call<T: Default + for<'de> Deserialize<'de>>(
         &self,
         method: Method,
         path: &str,
@@ -236,12 +248,12 @@ impl Admin {
         let request_id = reply.header("x-request-id").map(str::to_owned);
         let body =
             reply.bytes(BODY_MAX).map_err(|_| other("the answer is unreadable".to_owned()))?;
-        let value = serde_json::from_slice(&body)
-            .map_err(|_| other("the answer is no tunnel document".to_owned()))?;
+        let value = match body.trim_ascii() {
+            // An empty result (W-84).
+            b"" => T::default(),
+            text => serde_json::from_slice(text)
+                .map_err(|_| other("the answer is no tunnel document".to_owned()))?,
+        };
         Ok(Answered { value, request_id })
     }
-}
-
-fn of_tunnel(id: &str) -> String {
-    format!("/v1/tunnels/{}", encode_segment(id))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ureq::http::{HeaderMap, Method};
 
-use super::access::Access;
+use super::access::{Access, daemons};
 use super::error_body::StatusError;
 use crate::net::{Cancel, NetError};
 use crate::wire::json::{self, Members};
@@ -21,6 +21,8 @@ pub struct Metadata {
     pub name: String,
     /// Its description.
     pub description: String,
+    /// How many daemons poll it, if the control plane says so.
+    pub daemons: Option<usize>,
 }
 
 /// Why there is no metadata.
@@ -58,11 +60,13 @@ pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, FetchError> {
     if !reply.status.is_success() {
         return Err(FetchError::Status(Box::new(StatusError::read(reply))));
     }
+    let daemons = daemons(&reply);
     let body =
         reply.bytes(BODY_MAX).map_err(|_| FetchError::Document("the answer is unreadable"))?;
     String::from_utf8(body)
         .ok()
         .and_then(|text| parse(&text))
+        .map(|tunnel| Metadata { daemons, ..tunnel })
         .ok_or(FetchError::Document("the answer is no tunnel document"))
 }
 
@@ -77,6 +81,7 @@ fn parse(text: &str) -> Option<Metadata> {
         id: text_of("id")?,
         name: text_of("name")?,
         description: text_of("description")?,
+        daemons: None,
     })
 }
 

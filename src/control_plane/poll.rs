@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, Method};
 
-use super::access::{Access, NO_REQUEST_ID};
+use super::access::{Access, NO_REQUEST_ID, daemons};
 use super::error_body::StatusError;
 use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
@@ -38,6 +38,14 @@ const HELD: Duration = Duration::from_millis(500);
 /// take a whole long poll to arrive.
 const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// Several daemons share the commands of one tunnel, and a stdio server lives in each.
+pub const TOO_MANY_DAEMONS: &str = "daemons poll this tunnel, and each has an MCP server process of its own: a session's calls \
+     reach servers that do not know it; stop all daemons but one, or give each its own tunnel id";
+
+/// What it means if the tunnel document was given out and polls are refused.
+const READ_BUT_NOT_USE: &str = "; the same key may read this tunnel, so id and address are right: \
+    its principal lacks the Tunnels Use permission";
+
 /// Where commands go. `dispatch` has the one that counts.
 pub trait Sink: Send {
     /// How many commands to ask for, 1 to `most`; waits until one fits. The room is kept for
@@ -58,6 +66,7 @@ pub struct PollState {
     waiting_for_room: Gauge,
     vouched: AtomicBool,
     classes: [Counter; ERROR_CLASSES.len()],
+    daemons: AtomicUsize,
     /// Polls sent.
     pub cycles: Counter,
     /// Failed polls that timed out.
@@ -176,6 +185,24 @@ impl PollState {
             && inner.failing.is_none()
             && inner.began.is_some_and(|began| began.elapsed() >= HELD)
             && self.vouched.load(Ordering::Relaxed)
+    }
+
+    /// How many daemons poll this tunnel, this one included; 0 if the service does not say.
+    pub fn daemons(&self) -> usize {
+        self.daemons.load(Ordering::Relaxed)
+    }
+
+    /// The service says how many daemons there are; warns when that changes and matters.
+    fn saw_daemons(&self, count: usize, must_be_alone: bool) {
+        let before = self.daemons.swap(count, Ordering::Relaxed);
+        if !must_be_alone || before == count {
+            return;
+        }
+        if count > 1 {
+            log::warn!("{count} {TOO_MANY_DAEMONS}");
+        } else if before > 1 {
+            log::info!("this daemon polls its tunnel alone again");
+        }
     }
 
     fn begins(&self) {
@@ -351,6 +378,9 @@ impl<S: Sink> Poller<S> {
             other => other,
         }
         .map_err(PollError::Net)?;
+        if let Some(count) = daemons(&reply) {
+            self.state.saw_daemons(count, self.access.has_proc_affinity());
+        }
         match reply.status.as_u16() {
             204 => {
                 reply.drain();
@@ -411,7 +441,7 @@ impl<S: Sink> Poller<S> {
 
     /// Counts and logs a failed poll; returns how long to wait.
     fn failed(&mut self, error: PollError) -> Duration {
-        let (line, mut asked) = match &error {
+        let (mut line, mut asked) = match &error {
             PollError::Net(error) => (format!("{}: {error}", self.access.origin()), None),
             PollError::Status(error, asked) => (error.to_string(), *asked),
             PollError::Body(line) => (line.clone(), None),
@@ -429,6 +459,9 @@ impl<S: Sink> Poller<S> {
         if refused {
             // Only an operator can mend this: knock as seldom as the backoff ever does (D-9).
             asked = Some(asked.map_or(CAP, |asked| asked.max(CAP)));
+            if self.state.vouched.load(Ordering::Relaxed) {
+                line.push_str(READ_BUT_NOT_USE);
+            }
         }
         self.state.failed(&line, refused, error.class());
         let wait = self.backoff.next(asked);

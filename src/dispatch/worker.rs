@@ -15,8 +15,8 @@ use crate::net::Cancel;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
-    ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource, Headers, Message,
-    MessageKind, Response, ResponseType, RpcId, json,
+    CLIENT_VERSION, ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource,
+    Headers, Message, MessageKind, Response, ResponseType, RpcId, json,
 };
 
 /// Posted when the process ends before the server has answered (B-16).
@@ -275,13 +275,15 @@ impl Worker {
         };
         self.stats.fail(failure.source.as_str(), failure.kind.as_str());
         self.notes.outcome("failed");
+        let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
             request_id:% = command.request_id,
             channel:% = command.channel,
             failure_source = failure.source.as_str(),
             transport_error_kind = failure.kind.as_str(),
             upstream_response_received = failure.upstream_response_received(),
-            upstream_status = failure.upstream_status.unwrap_or(0);
+            upstream_status = status.as_str(),
+            tunnel_client_version = CLIENT_VERSION;
             "no answer of the MCP server"
         );
         Some((failure, headers))

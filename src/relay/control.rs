@@ -16,6 +16,9 @@ use super::keys::{Key, Role, bearer};
 use super::reply::{BAD_CHANNEL, BAD_TUNNEL_ID, DRAINING, Problem, Reply, Unread, Visit};
 use super::tunnel::{Filter, Polled, Queued, Tunnel};
 
+/// How many daemons poll the tunnel: an addition of ours to the contract, on the answers to polls
+/// and on the tunnel document. Whoever does not know it is free to ignore it (W-10).
+const DAEMONS: &str = "X-Tunnel-Daemons";
 /// Largest response body, in bytes: a 16 MiB string with every byte escaped in two, and its
 /// envelope.
 pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
@@ -52,7 +55,7 @@ fn enter(relay: &Relay, visit: &Visit<'_>, id: &str) -> Result<(Arc<Tunnel>, Arc
 }
 
 /// `GET /v1/tunnels/{tunnel_id}/poll`
-pub fn poll(relay: &Relay, visit: Visit<'_>, id: &str) {
+pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
     let result = enter(relay, &visit, id).and_then(|(tunnel, key)| {
         let wish = Wish::read(&visit.exchange.query())?;
         let place = key.wait(POLLS_PER_KEY).ok_or(TOO_MANY_POLLS)?;
@@ -68,14 +71,18 @@ pub fn poll(relay: &Relay, visit: Visit<'_>, id: &str) {
             return visit.reply(problem.envelope());
         }
     };
-    if let Some(info) = visit.header("X-Tunnel-MCP-Server-Info")
-        && ServerInfo::from_header(info).is_none()
-    {
-        relay.stats.bad_server_info.inc();
+    let mut affinity = false;
+    if let Some(info) = visit.header("X-Tunnel-MCP-Server-Info") {
+        match ServerInfo::from_header(info) {
+            Some(info) => affinity = info.has_proc_affinity(),
+            None => relay.stats.bad_server_info.inc(),
+        }
     }
+    let instance = visit.header("X-Tunnel-Client-Instance-Id").unwrap_or_default().to_owned();
     if visit.header("X-Tunnel-Client-Closing") == Some("1") {
         // It says goodbye, so it must not get another command.
         tunnel.daemon_leaves();
+        tunnel.daemons().leaves(&instance);
         relay.stats.polls.inc("empty");
         return visit.reply(Reply::empty(204));
     }
@@ -83,7 +90,18 @@ pub fn poll(relay: &Relay, visit: Visit<'_>, id: &str) {
     tunnel.takes_responses.store(ours, Ordering::Relaxed);
 
     let probe = visit.exchange.probe();
+    let last_seen = relay.times.client_last_seen;
+    let number = tunnel.daemons().poll_begins(&instance, affinity, probe.clone());
+    if tunnel.daemons().is_news(last_seen) {
+        log::warn!(
+            "several daemons poll a tunnel whose MCP server lives inside its daemon: its sessions \
+             break; stop all but one tunnel={}",
+            tunnel.id
+        );
+    }
     let polled = tunnel.poll(wish.filter, wish.limit, wish.wait, probe, &key.id);
+    tunnel.daemons().poll_ends(number);
+    visit.common.push((DAEMONS, tunnel.daemons().count(last_seen).to_string()));
     let result = match polled {
         Polled::Commands(commands) => hand_over(relay, visit, &tunnel, commands),
         Polled::Nothing => {
@@ -316,6 +334,7 @@ pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
                     json::quote(&record.description)
                 ),
             )
+            .with(DAEMONS, tunnel.daemons().count(relay.times.client_last_seen).to_string())
         }
         // A key that is one, but not for this: the operator has to look at permissions.
         Err(problem) if problem == UNAUTHORIZED && relay.key_of(&visit).is_some() => {

@@ -17,6 +17,7 @@ mod budget;
 mod call;
 mod connector;
 mod control;
+mod daemons;
 mod edge;
 mod guard;
 mod ids;
@@ -227,6 +228,13 @@ impl Relay {
 
     fn is_warming_up(&self) -> bool {
         self.started.elapsed() < self.times.warm_up
+    }
+
+    fn affinity_conflicts(&self) -> i64 {
+        let last_seen = self.times.client_last_seen;
+        let tunnels = self.all_tunnels();
+        let conflicts = tunnels.iter().filter(|tunnel| tunnel.daemons().conflict(last_seen));
+        i64::try_from(conflicts.count()).unwrap_or(i64::MAX)
     }
 
     fn connections(&self) -> i64 {

@@ -74,6 +74,11 @@ pub fn metrics(relay: &Relay) -> Reply {
         ("relay_parked_polls", "Polls that wait.", stats.parked.get()),
         ("relay_waiting_clients", "MCP clients that wait.", stats.waiting.get()),
         ("relay_connections", "Open connections.", relay.connections()),
+        (
+            "relay_affinity_conflicts",
+            "Tunnels with several daemons that each hold the state of their own server.",
+            relay.affinity_conflicts(),
+        ),
     ] {
         out.family(name, "gauge", help);
         out.line(name, "", u64::try_from(value).unwrap_or(0));

@@ -22,6 +22,7 @@ use crate::wire::{ChannelName, TunnelId};
 
 use super::budget::Reserved;
 use super::call::{Call, Failure, Item};
+use super::daemons::Daemons;
 use super::ids::{RequestKey, TunnelTag};
 use super::stats::Stats;
 
@@ -163,6 +164,7 @@ pub struct Tunnel {
     /// not, and the client would wait in vain (relay.md, F7).
     pub takes_responses: AtomicBool,
     record: Mutex<Record>,
+    daemons: Mutex<Daemons>,
     stats: Arc<Stats>,
     state: Mutex<State>,
     /// Notified when, in a drain, daemons have no call any more.
@@ -201,6 +203,7 @@ impl Tunnel {
             guarded: AtomicBool::new(guarded),
             takes_responses: AtomicBool::new(false),
             record: Mutex::new(record),
+            daemons: Mutex::default(),
             stats,
             state: Mutex::default(),
             settled: Condvar::new(),
@@ -210,6 +213,11 @@ impl Tunnel {
     /// What the operator says about it.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Who polls it.
+    pub fn daemons(&self) -> MutexGuard<'_, Daemons> {
+        self.daemons.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: where it was found, what it is, what would be right.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
@@ -67,14 +68,24 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = one_line(&self.message);
         match (&self.source, self.id) {
             (Some(source @ Source::File { .. }), Some(id)) => {
-                write!(f, "{source}: `{}`: {}", Setting::of(id).key, self.message)
+                write!(f, "{source}: `{}`: {message}", Setting::of(id).key)
             }
-            (Some(source), _) => write!(f, "{source}: {}", self.message),
-            (None, _) => f.write_str(&self.message),
+            (Some(source), _) => write!(f, "{source}: {message}"),
+            (None, _) => f.write_str(&message),
         }
     }
+}
+
+/// A key or value that is shown may hold line breaks and worse: they are written as `\n` and so on.
+fn one_line(message: &str) -> Cow<'_, str> {
+    if !message.contains(char::is_control) {
+        return Cow::Borrowed(message);
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    Cow::Owned(message.chars().map(escaped).collect())
 }
 
 /// Most characters of a value that an error shows.
@@ -145,6 +156,12 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_it_shows() {
+        let problem = Problem::general("unknown key `a\nb\u{1b}[2J`");
+        assert_eq!(problem.to_string(), r"unknown key `a\nb\u{1b}[2J`");
+    }
 
     #[test]
     fn only_near_names_are_offered() {

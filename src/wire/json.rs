@@ -161,6 +161,15 @@ pub fn deeper_than(text: &str, limit: usize) -> bool {
     false
 }
 
+/// The name that a member's key spells. One that is JSON but no text, with half a surrogate pair,
+/// is left as it is, with its quotes: it is like no name that anybody asks for.
+fn name(key: &str) -> Cow<'_, str> {
+    match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => string(key).unwrap_or(Cow::Borrowed(key)),
+    }
+}
+
 struct List<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
@@ -174,14 +183,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<'de>, A::Error> {
-                #[derive(Deserialize)]
-                struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
                 let mut members = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                while let Some((key, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
                     if members.len() == MEMBERS_MAX {
                         return Err(serde::de::Error::custom("an object with too many members"));
                     }
-                    members.push((key, value.get()));
+                    members.push((name(key.get()), value.get()));
                 }
                 Ok(List(members))
             }
@@ -224,6 +231,15 @@ mod tests {
     #[test]
     fn an_escaped_member_name_is_the_same_name() {
         assert_eq!(Members::of(r#"{"\u0069d":7}"#).unwrap().get("id"), Some("7"));
+    }
+
+    #[test] // W-52
+    fn a_member_name_that_is_no_text_is_passed_over() {
+        let text = r#"{"\ud810":1,"id":7,"a\"\udc00":2}"#;
+        let members = Members::of(text).unwrap();
+        assert_eq!(members.get("id"), Some("7"));
+        assert_eq!(members.iter().map(|(name, _)| name).collect::<Vec<_>>()[0], r#""\ud810""#);
+        assert!(Members::of(r#"{"\ud8":1}"#).is_err());
     }
 
     #[test]

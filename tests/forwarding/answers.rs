@@ -98,7 +98,7 @@ fn a_body_that_is_no_answer_to_the_request_is_a_failure_of_the_protocol() {
     }
 }
 
-#[test] // F-29, F-35, F-36, F-42, F-43, M-33, M-34
+#[test] // F-29, F-35, F-36, F-42, F-43, F-93, M-33, M-34
 fn an_mcp_error_in_a_refused_answer_is_passed_on_as_it_is() {
     let stand = Stand::start();
     for status in [302, 400, 401, 403, 404, 405, 429, 500, 503, 600] {

@@ -93,6 +93,7 @@ fn neither_failure_nor_log_shows_target_body_or_header_values() {
         "transport_error_kind=malformed_json",
         "upstream_response_received=true",
         "upstream_status=503",
+        "tunnel_client_version=",
         "request_id=r1",
         "channel=main",
     ] {

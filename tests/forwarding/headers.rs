@@ -1,6 +1,9 @@
 //! What goes to the MCP server beside the message, and where it goes.
 
-use super::support::{Answer, Command, ControlPlane, McpServer, Tunnel};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+
+use super::support::{Answer, Command, ControlPlane, McpServer, Scratch, Tunnel};
 use super::{RESULT, Stand, call, modern_call, notification, result};
 
 /// What a remote client's headers may hold and the MCP server must not get: they belong to the
@@ -25,7 +28,7 @@ const STOPPED: [&str; 15] = [
 
 /// Names that only the control plane removes (F-51): a daemon that did so too could not be told
 /// from one that loses headers.
-const PASSED: [&str; 24] = [
+const PASSED: [&str; 27] = [
     "CF-Connecting-IP",
     "Forwarded",
     "OpenAI-Organization",
@@ -43,6 +46,9 @@ const PASSED: [&str; 24] = [
     "X-Forwarded-Proto",
     "X-OAI-BRTE-Redeemable-Token",
     "X-OpenAI-Actor-Authorization",
+    "X-OpenAI-Authorization",
+    "X-OpenAI-Authorization-Error",
+    "X-OpenAI-BRTE-Redeemable-Token",
     "X-OpenAI-Internal-Caller",
     "X-OpenAI-Request-Path",
     "X-OpenAI-Skip-Auth",
@@ -277,4 +283,42 @@ fn notifications_of_both_eras_have_their_headers_too() {
     stand.server.on("tools/call", result());
     stand.answer(modern_call("r1").header("Mcp-Session-Id", "s1"));
     assert_eq!(stand.server.next("tools/call").header_values("Mcp-Session-Id"), [""; 0]);
+}
+
+#[test] // F-50, F-84
+fn a_server_behind_a_unix_socket_is_spoken_to_by_its_url() {
+    let control_plane = ControlPlane::start();
+    let scratch = Scratch::new();
+    let socket = scratch.path("mcp.sock");
+    let url = format!("channel=main,url=http://mcp.internal:81/x,unix-socket={}", socket.display());
+    let _tunnel =
+        Tunnel::to(&control_plane.url()).http(&url).env("MCP_STARTUP_WAIT_TIMEOUT", "5m").start();
+    // Not there yet, so that polling waits; then it is.
+    control_plane.next_other();
+    assert_eq!(control_plane.polls_waiting(), 0);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let heads = std::thread::spawn(move || {
+        let mut heads = Vec::new();
+        while heads.len() < 2 {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut head = vec![0; 4096];
+            let count = connection.read(&mut head).unwrap();
+            let body = RESULT;
+            write!(
+                connection,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            heads.push(String::from_utf8_lossy(&head[..count]).to_ascii_lowercase());
+        }
+        heads
+    });
+    control_plane.next_poll();
+    control_plane.push(call("r1"));
+    assert_eq!(control_plane.next_response().resp_json(), RESULT);
+    for head in heads.join().unwrap() {
+        assert!(head.starts_with("post /x http/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nhost: mcp.internal:81\r\n"), "{head}");
+    }
 }

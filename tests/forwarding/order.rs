@@ -85,7 +85,7 @@ fn a_cancel_and_a_session_end_overtake_waiting_calls() {
     let gate = occupy(&stand, "slow", "s1");
     stand.server.on("tools/call", result());
     stand.control_plane.push(call("waits").header("Mcp-Session-Id", "s2"));
-    // Of a call that another daemon may have: the one that runs here goes on.
+    // Of a request that the tunnel knows nothing of, but the server may.
     let posted = stand.answer(cancel("c1", "99").header("Mcp-Session-Id", "s1"));
     assert_eq!((posted.request_id().as_str(), posted.resp_type().as_str()), ("c1", "notify_ack"));
     assert_eq!(posted.resp_code(), 202);
@@ -173,4 +173,51 @@ fn a_notification_that_is_not_delivered_holds_up_its_session_no_longer() {
         call("r1").header("Mcp-Session-Id", "s1"),
     ]);
     assert_eq!(stand.control_plane.next_response_for("r1").resp_json(), RESULT);
+}
+
+#[test] // F-95, M-4
+fn a_notification_that_hangs_at_the_server_does_not_hold_up_a_cancel() {
+    let stand = with_workers("1");
+    let gate = occupy(&stand, "slow", "s1");
+    let gone = Gate::new();
+    stand.server.on("notifications/message", Answer::silence(&gone));
+    let hangs = notification("hangs", "notifications/message").header("Mcp-Session-Id", "s2");
+    stand.control_plane.push(hangs);
+    stand.server.next("notifications/message");
+    let posted = stand.answer(cancel("c1", "99").header("Mcp-Session-Id", "s3"));
+    assert_eq!(posted.request_id(), "c1");
+    gate.open();
+    assert_eq!(stand.control_plane.next_response().request_id(), "slow");
+}
+
+#[test] // F-90, B-30, B-31
+fn what_became_of_commands_is_counted_and_nothing_of_the_client_becomes_a_label() {
+    let stand = Stand::with(|settings| settings.env("MCP_CONNECTION_MAX_TTL", "300ms"));
+    let never = Gate::new();
+    stand.control_plane.push(call("r1").response_timeout("0s"));
+    stand.server.on("tools/call", Answer::silence(&never));
+    assert_eq!(stand.answer(call("r2")).resp_code(), 502);
+    assert_eq!(stand.answer(Command::call("r3", "1", "of/the-client", "{}")).resp_code(), 200);
+    let command = call("r4").channel("of-the-client").member("created_at", "null");
+    assert_eq!(stand.answer(command).resp_code(), 400);
+    let metrics = eventually("the counts", || {
+        let metrics = stand.tunnel.page("/metrics").1;
+        metrics.contains("mcp_tunnel_commands_answered_total 3").then_some(metrics)
+    });
+    let count = |start: &str, labels: &[&str]| -> f64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(start));
+        let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    };
+    let unanswered = "mcp_tunnel_commands_unanswered_total{";
+    assert_eq!(count(unanswered, &["reason=\"deadline_queued\""]), 1.0, "{metrics}");
+    assert_eq!(count("mcp_tunnel_ttl_expired_total", &[]), 1.0);
+    let failures = "mcp_tunnel_mcp_failures_total{";
+    assert_eq!(count(failures, &["source=\"timeout\"", "kind=\"timeout\""]), 1.0);
+    assert_eq!(count("mcp_tunnel_command_phase_seconds_count{", &["phase=\"queued\""]), 4.0);
+    let latency = "command_end_to_end_latency_milliseconds_count{";
+    let other = "request_method=\"other\"";
+    assert_eq!(count(latency, &["latency_type=\"poll_to_response\"", other]), 1.0);
+    assert_eq!(count(latency, &["latency_type=\"enqueue_to_response\"", other]), 1.0);
+    assert!(!metrics.contains("of/the-client"), "{metrics}");
 }

@@ -1,5 +1,8 @@
 //! One child process for all.
 
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
 use super::support::child::{Line, Running};
 use super::support::{
     self, Answer, Child, Command, ControlPlane, Posted, Scratch, Tunnel, eventually,
@@ -357,4 +360,71 @@ fn the_command_line_needs_no_shell_and_the_child_gets_no_secrets() {
     assert!(text.starts_with("[][][ab cd\"e][ ][$HOME][*][#x]"), "{text}");
     assert!(!text.contains(support::control_plane::API_KEY), "{text}");
     drop(tunnel);
+}
+
+#[test] // F-17, F-18, F-20, F-61, F-62, F-71, B-5, B-24
+fn without_a_child_calls_and_notifications_are_answered_with_a_failure() {
+    let control_plane = ControlPlane::start();
+    let scratch = Scratch::new();
+    // It can be started once, and never again.
+    let program = scratch.file("server", "#!/bin/sh\nrm \"$0\"\nexit 7\n");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let command = format!("'{}'", program.display());
+    let mut tunnel = Tunnel::to(&control_plane.url()).stdio(&command).start();
+    eventually("the program to be gone", || (!program.exists()).then_some(()));
+    // Both wait for the next start, until its turn is too far away.
+    control_plane.push_batch([call("r1"), notification("n1", "notifications/message")]);
+    let posted = control_plane.next_response_for("r1");
+    expect_failure(&posted, "transport_closed", "closed_pipe", 502);
+    let posted = control_plane.next_response_for("n1");
+    assert_eq!((posted.resp_type().as_str(), posted.resp_code()), ("notify_ack", 502));
+    let body = posted.json();
+    assert!(body.get("resp_json").is_none() && body.get("resp_headers").is_none(), "{body}");
+    assert!(tunnel.program.has_ended().is_none());
+}
+
+#[test] // M-18, M-19, M-22, M-53
+fn a_stateless_child_is_asked_for_its_era_once() {
+    let (stand, mut running) = Stand::start();
+    stand.control_plane.push(modern_call("r1"));
+    let probe = next_of(&mut running, "server/discover");
+    running.reply(&probe, r#"{"resultType":"complete","supportedVersions":["2026-07-28"]}"#);
+    let line = next_of(&mut running, "tools/call");
+    // It has no business asking, and must not be sent a response.
+    running.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"roots/list\"}\n");
+    running.reply(&line, "{}");
+    assert_eq!(stand.control_plane.next_response().resp_json(), RESULT);
+    for (code, status) in
+        [(-32601, 404), (-32020, 400), (-32021, 400), (-32022, 400), (-32000, 200)]
+    {
+        stand.control_plane.push(modern_call("r2"));
+        let id = next_of(&mut running, "tools/call").id.unwrap();
+        let error = format!("{{\"code\":{code},\"message\":\"m\"}}");
+        running
+            .write(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}\n").as_bytes());
+        let posted = stand.control_plane.next_response();
+        assert_eq!(
+            (posted.resp_code(), &posted.message()["error"]["code"]),
+            (status, &code.into())
+        );
+    }
+}
+
+#[test] // F-22, B-27
+fn a_slow_control_plane_gets_the_latest_progress_of_a_child() {
+    let (stand, mut running) = Stand::start();
+    let slow = Answer::status(200).pause(Duration::from_millis(1200)).body("{}");
+    stand.control_plane.on_response(slow);
+    stand.control_plane.push(call_with_token("r1", "1"));
+    let line = next_of(&mut running, "tools/call");
+    let step = |step: u32| progress(&token_of(&line), step) + "\n";
+    running.write(step(1).as_bytes());
+    // While this one is posted, the child says all the rest.
+    assert_eq!(stand.control_plane.next_response().resp_json(), progress("1", 1));
+    let rest: Vec<String> = (2..50).map(step).collect();
+    running.write(format!("{}{STRAY}\n{}", rest.concat(), step(50)).as_bytes());
+    running.reply(&line, "{}");
+    for expected in [STRAY, &progress("1", 50), RESULT] {
+        assert_eq!(stand.control_plane.next_response().resp_json(), expected);
+    }
 }

@@ -230,9 +230,10 @@ fn a_request_of_the_server_is_answered_and_the_call_goes_on() {
 }
 
 #[test] // B-3, M-10
-fn a_server_that_refuses_the_answer_to_its_request_still_answers_the_call() {
+fn a_server_that_does_not_take_the_answer_to_its_request_still_answers_the_call() {
     let stand = Stand::start();
-    for refusal in [Answer::status(500), Answer::reset_at_once()] {
+    // Silence costs as long as such a courtesy may take.
+    for refusal in [Answer::status(500), Answer::reset_at_once(), Answer::silence(&Gate::new())] {
         stand.server.on("POST", refusal);
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         assert_eq!(stand.call(Answer::sse().event(ping).event(RESULT)).resp_json(), RESULT);
@@ -338,4 +339,18 @@ fn an_initialize_that_nobody_waits_for_any_more_is_not_cancelled() {
     // The one worker is through with it when it takes the next call.
     assert_eq!(stand.call(result()).resp_json(), RESULT);
     assert_eq!(stand.server.count("notifications/cancelled"), 0);
+}
+
+#[test] // F-39, F-95, B-2
+fn a_cancel_ends_a_wait_to_resume_a_stream() {
+    let stand = Stand::start();
+    let answer = Answer::sse().body("id: 1\nretry: 3600000\ndata:\n\n").close();
+    stand.server.on("tools/call", answer);
+    stand.control_plane.push(call("r1").header("Mcp-Session-Id", "s1"));
+    stand.server.next("tools/call");
+    stand.control_plane.push(super::cancel("c1", "1").header("Mcp-Session-Id", "s1"));
+    assert_eq!(stand.control_plane.next_response_for("c1").resp_code(), 202);
+    let posted = stand.control_plane.next_response_for("r1");
+    assert_eq!((posted.resp_code(), &posted.message()["error"]["code"]), (200, &json!(-32603)));
+    assert_eq!(stand.server.count("GET"), 0);
 }

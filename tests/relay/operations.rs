@@ -192,3 +192,60 @@ fn right_after_a_start_a_call_waits_for_its_daemon() {
     daemon.answer_id(&daemon.take_one());
     assert_eq!(client.join().unwrap().status, 200);
 }
+
+const AFFINITY: &str = r#"{"version":1,"channels":[{"name":"main","proc_affinity":true}]}"#;
+
+#[test] // relay.md 2.5
+fn daemons_that_each_hold_their_server_are_counted_and_warned_of() {
+    let relay = Relay::start(&["--client-last-seen", "10m"]);
+    let polls = |key: &str, tunnel: &str, instance: &str, info: &str, more: &str| {
+        let request = poll(tunnel, key, &format!("timeout_ms=1{more}"))
+            .with("X-Tunnel-Client-Instance-Id", instance)
+            .with("X-Tunnel-MCP-Server-Info", info);
+        let answer = relay.send(&request);
+        assert_eq!(answer.status, 204);
+        answer.header("X-Tunnel-Daemons").unwrap().to_owned()
+    };
+    let document = || {
+        let asked = relay.send(&Request::new("GET", &format!("/v1/tunnels/{A}")).bearer(KEY_A));
+        asked.header("X-Tunnel-Daemons").unwrap().to_owned()
+    };
+    assert_eq!(document(), "0");
+    assert_eq!(polls(KEY_A, A, "one", AFFINITY, ""), "1");
+    assert_eq!(polls(KEY_A, A, "one", AFFINITY, ""), "1");
+    assert_eq!(relay.metric("relay_affinity_conflicts"), 0);
+    // Daemons in front of one server may be many.
+    let shared = r#"{"version":1,"channels":[{"name":"main"}]}"#;
+    assert_eq!(polls(KEY_B, B, "one", shared, ""), "1");
+    assert_eq!(polls(KEY_B, B, "two", shared, ""), "2");
+    assert_eq!(relay.metric("relay_affinity_conflicts"), 0);
+    assert_eq!(polls(KEY_A, A, "two", AFFINITY, ""), "2");
+    assert_eq!(polls(KEY_A, A, "one", AFFINITY, ""), "2");
+    assert_eq!(document(), "2");
+    assert_eq!(relay.metric("relay_affinity_conflicts"), 1);
+    // One that says goodbye is gone at once.
+    let goodbye = poll(A, KEY_A, "timeout_ms=1")
+        .with("X-Tunnel-Client-Instance-Id", "two")
+        .with("X-Tunnel-Client-Closing", "1");
+    assert_eq!(relay.send(&goodbye).status, 204);
+    assert_eq!(document(), "1");
+    assert_eq!(relay.metric("relay_affinity_conflicts"), 0);
+    relay.signal("-TERM");
+    let (status, log) = relay.wait();
+    assert!(status.success());
+    let said: Vec<_> = log.lines().filter(|line| line.contains("several daemons")).collect();
+    assert!(matches!(said[..], [line] if line.contains(A)), "{log}");
+}
+
+#[test] // relay.md 2.5
+fn a_daemon_that_hung_up_in_its_poll_is_not_counted() {
+    let relay = Relay::start(&["--client-last-seen", "10m"]);
+    let waits =
+        relay.begin(&poll(A, KEY_A, "timeout_ms=20000").with("X-Tunnel-Client-Instance-Id", "one"));
+    relay.wait_metric("relay_parked_polls", 1);
+    drop(waits);
+    let second = poll(A, KEY_A, "timeout_ms=1").with("X-Tunnel-Client-Instance-Id", "two");
+    wait_until("the first one to be forgotten", || {
+        relay.send(&second).header("X-Tunnel-Daemons") == Some("1")
+    });
+}

@@ -1,6 +1,7 @@
 //! What happens to the MCP servers: they are killed, stopped and started again.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,9 +66,11 @@ pub fn signal_children(parent: u32, what: &str, signal: Signal) {
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    pub threads: u64,
-    pub files: u64,
-    pub rss_kib: u64,
+    pub threads: usize,
+    pub sockets: usize,
+    /// Open files that are no sockets: pipes, event counters, the log.
+    pub files: usize,
+    pub rss_kib: usize,
 }
 
 impl Held {
@@ -77,7 +80,11 @@ impl Held {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().parse().unwrap()
         };
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
-        Held { threads: value("Threads:"), files, rss_kib: value("VmRSS:") }
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let targets: Vec<_> = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+        let is_socket = |target: &&PathBuf| target.to_string_lossy().starts_with("socket:");
+        let sockets = targets.iter().filter(is_socket).count();
+        let files = targets.len() - sockets;
+        Held { threads: value("Threads:"), sockets, files, rss_kib: value("VmRSS:") }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 
-use super::PATIENCE;
+use super::{PATIENCE, Scratch};
 
 /// The lines that a program has written so far; a bell for those who wait for the next one.
 #[derive(Default)]
@@ -47,6 +47,7 @@ pub struct Program {
     stderr: Arc<Output>,
     readers: Vec<JoinHandle<()>>,
     ended: Option<ExitStatus>,
+    _scratch: Option<Scratch>,
 }
 
 impl Program {
@@ -67,7 +68,13 @@ impl Program {
             stderr.clone().read_all(child.stderr.take().unwrap()),
         ];
         let stdin = child.stdin.take();
-        Program { name, child, stdin, stdout, stderr, readers, ended: None }
+        Program { name, child, stdin, stdout, stderr, readers, ended: None, _scratch: None }
+    }
+
+    /// Keeps a directory for as long as the program is kept.
+    pub fn with(mut self, scratch: Scratch) -> Program {
+        self._scratch = Some(scratch);
+        self
     }
 
     pub fn pid(&self) -> u32 {

@@ -102,7 +102,7 @@ impl Settings {
 
     /// Starts it, without waiting for anything: for settings it should refuse.
     pub fn spawn(self) -> Program {
-        Program::spawn(self.command)
+        Program::spawn(self.command).with(self.scratch)
     }
 
     /// Starts it and waits until its health listener answers; it need not be ready.

@@ -1,6 +1,7 @@
 //! The rules of the wire between daemon and control plane, each by its number, through the real
 //! binary: the table is `tests/rules.txt`. One binary for all, since each costs a link.
 
+mod admin;
 mod commands;
 mod deadline;
 mod identity;

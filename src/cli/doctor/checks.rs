@@ -5,16 +5,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
+use crate::cli::edges::{Edges, Way};
+use crate::cli::health;
 use crate::cli::init::PAGES;
-use crate::cli::run::{access, load_trust, refuse_unsupported};
+use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::net::{Cancel, NetErrorKind, Trust};
+use crate::net::{Cancel, NetErrorKind};
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a server is not asked.
+pub(super) const NO_WAY: &str = "certificates, keys or proxies can not be used";
 
 /// The ids of the four pages, in the order of [`PAGES`].
 const PAGE_IDS: [&str; 4] = [
@@ -37,12 +42,12 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secret_permissions(loaded));
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
-    let trust = trust(config, &mut rows);
+    let edges = edges(config, &mut rows);
     rows.extend(client_certificates(config));
-    rows.extend(control_plane(config, trust.clone()));
+    rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(pages());
     for binding in &config.mcp.bindings {
-        rows.extend(mcp::check(config, binding, trust.as_ref()));
+        rows.extend(mcp::check(config, binding, edges.as_ref()));
     }
     rows.extend(listener::check(&config.health.listener));
     rows
@@ -172,21 +177,28 @@ fn unsupported(config: &Config) -> Option<Row> {
     )
 }
 
-/// The certificates that are trusted.
-fn trust(config: &Config, rows: &mut Vec<Row>) -> Option<Trust> {
-    match load_trust(config) {
-        Ok(trust) => {
+/// Certificates, keys and proxies.
+fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
+    match Edges::of(config) {
+        Ok(edges) => {
             if let Some(path) = &config.ca_bundle {
                 rows.push(Row::pass("ca_bundle", path.display().to_string()));
             }
-            trust
+            Some(edges)
         }
         Err(wrong) => {
-            rows.push(
-                Row::fail("ca_bundle", wrong)
+            let row = Row::fail(wrong.check, wrong.line);
+            rows.push(match wrong.check {
+                "ca_bundle" => row
                     .why("Without trusted certificates no TLS connection can be made.")
                     .next("Install the system's CA certificates, or set `ca_bundle`."),
-            );
+                "proxy" => row
+                    .why("The daemon does not start with this variable.")
+                    .next("Set `http_proxy` in the configuration, or correct the variable."),
+                _ => row
+                    .why("The daemon does not start with this certificate and key.")
+                    .next("openssl x509 -in CERT -noout -subject -enddate shows what it is."),
+            });
             None
         }
     }
@@ -211,32 +223,36 @@ fn client_certificates(config: &Config) -> Option<Row> {
 }
 
 /// Asks for the tunnel with the runtime key.
-fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
+fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     const REACHABLE: &str = "control_plane_reachable";
     const AUTH: &str = "control_plane_auth";
     let origin = config.control_plane.base_url.origin();
-    if config.control_plane.base_url.https && trust.is_none() {
-        return vec![
-            Row::skip(REACHABLE, "no trusted certificates"),
-            Row::skip(AUTH, "no trusted certificates"),
-        ];
-    }
+    let Some(way) = way else {
+        return vec![Row::skip(REACHABLE, NO_WAY), Row::skip(AUTH, NO_WAY)];
+    };
     let mut quick = config.clone();
     quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
     let asked = new_instance_id()
         .map_err(|e| e.to_string())
-        .and_then(|instance| access(&quick, instance, trust))
+        .and_then(|instance| access(&quick, instance, way))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
     let (access, cancel) = match asked {
         Ok(asked) => asked,
         Err(wrong) => return vec![Row::fail(REACHABLE, wrong)],
     };
     match metadata::fetch(&access, cancel) {
-        Ok(tunnel) => vec![
-            Row::pass(REACHABLE, &origin),
-            Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
-        ],
+        Ok(tunnel) => {
+            let daemon =
+                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let mut rows = vec![
+                Row::pass(REACHABLE, &origin),
+                Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),
+                may_use(daemon.as_deref()),
+            ];
+            rows.extend(tunnel.daemons.map(|count| alone(config, count, daemon.is_some())));
+            rows
+        }
         Err(FetchError::Net(error)) => vec![
             unreachable(&origin, &error.to_string(), error.kind),
             Row::skip(AUTH, "the control plane was not reached"),
@@ -252,7 +268,7 @@ fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
                 401 | 403 | 404 => Status::Fail,
                 _ => Status::Warn,
             };
-            let mut row = Row::new(AUTH, status, refusal(refused.status))
+            let mut row = Row::new(AUTH, status, refusal(refused.status, refused.code.as_deref()))
                 .why("Polls are refused in the same way, so no call arrives.")
                 .evidence(format!("HTTP {}", refused.status));
             row.evidence.extend(refused.message.clone());
@@ -268,10 +284,72 @@ fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
     }
 }
 
-fn refusal(status: u16) -> String {
+/// Whether polls are accepted: only a poll tells, and one of ours could be handed a command that
+/// nobody would answer. So a running daemon is asked how its own fare.
+fn may_use(daemon: Option<&str>) -> Row {
+    const USE: &str = "control_plane_use";
+    let Some(conditions) = daemon else {
+        return Row::skip(USE, "only a poll proves the Use permission, and no daemon runs here")
+            .why("A poll of this command could be handed a call that nobody would answer.")
+            .next("Start the daemon; its log and `mcp-tunnel health` say whether polls succeed.");
+    };
+    let said = |word: &str| {
+        conditions.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(" control_plane"))
+    };
+    match (said("ok"), said("not ok")) {
+        (_, Some(reason)) => Row::fail(USE, format!("the running daemon{reason}"))
+            .why("Without polls no call arrives.")
+            .next("If it is refused, give the key's principal Tunnels Read and Use.")
+            .next("The running daemon may have older settings: restart it after a change."),
+        (Some(but), None) => Row::pass(USE, format!("the running daemon polls{but}")),
+        (None, None) => Row::warn(USE, "the running daemon does not say whether it polls")
+            .next("Look at its log; it may be about to end."),
+    }
+}
+
+/// Whether another daemon takes commands of the same tunnel.
+fn alone(config: &Config, count: usize, runs_here: bool) -> Row {
+    const DAEMONS: &str = "tunnel_daemons";
+    let others = count.saturating_sub(usize::from(runs_here));
+    let stdio = config.mcp.bindings.iter().any(|b| matches!(b.target, Target::Stdio { .. }));
+    match (others, stdio) {
+        (0, _) if count > 0 => Row::pass(DAEMONS, "the running daemon is the only one"),
+        (0, _) => Row::pass(DAEMONS, "no daemon polls this tunnel now"),
+        (others, true) => {
+            Row::warn(DAEMONS, format!("{others} more than the one of this configuration poll it"))
+                .why(
+                    "Commands are shared out among all daemons of a tunnel, and each has a stdio \
+                     server of its own: a session's calls reach servers that do not know it.",
+                )
+                .next("Stop the others, or give each daemon a tunnel id of its own.")
+                .next("One that was stopped a moment ago is still counted: try again in 30 s.")
+        }
+        (others, false) => Row::pass(
+            DAEMONS,
+            format!("{others} more poll it: fine if all reach the same MCP server"),
+        ),
+    }
+}
+
+fn refusal(status: u16, code: Option<&str>) -> String {
+    match (status, code) {
+        (
+            401 | 403,
+            Some(
+                "tunnel_principal_association_unverified"
+                | "tunnel_active_organization_required"
+                | "tunnel_active_organization_context_required",
+            ),
+        ) => "the key belongs to another organization or workspace than the tunnel".to_owned(),
+        _ => refused(status),
+    }
+}
+
+fn refused(status: u16) -> String {
     match status {
         401 => "the key is not accepted: wrong, revoked, or not a runtime key".to_owned(),
-        403 => "the key is known, but may not use this tunnel".to_owned(),
+        403 => "the key is known, but not for this tunnel: permission missing, or other workspace"
+            .to_owned(),
         404 => "the control plane does not know this tunnel id".to_owned(),
         status => format!("the control plane answered HTTP {status}"),
     }

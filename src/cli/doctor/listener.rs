@@ -8,11 +8,34 @@ use std::path::Path;
 
 use super::Row;
 use crate::cli::health::{base_of_socket, is_live};
-use crate::settings::config::HealthListener;
+use crate::settings::config::{Health, HealthListener};
 use crate::settings::reference::text_of;
 use crate::settings::url::bracketed;
 
 const LISTENER: &str = "health_listener";
+
+/// Where a daemon of this configuration can be asked, if that is known before it starts.
+pub fn base_url(health: &Health) -> Option<String> {
+    if let Some(path) = &health.url_file
+        && let Ok(text) = std::fs::read_to_string(path)
+    {
+        return Some(text.trim().to_owned());
+    }
+    match &health.listener {
+        HealthListener::Unix(path) => Some(base_of_socket(path)),
+        HealthListener::Tcp { port: 0, .. } => None,
+        HealthListener::Tcp { host, port } => Some(near(host, *port)),
+    }
+}
+
+/// An address that this host can connect to.
+fn near(host: &str, port: u16) -> String {
+    let host = match host {
+        "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+        host => bracketed(host),
+    };
+    format!("http://{host}:{port}")
+}
 
 /// Binds and releases the address; a Unix socket is only looked at.
 pub fn check(listener: &HealthListener) -> Vec<Row> {
@@ -31,8 +54,7 @@ fn tcp(host: &str, port: u16) -> Vec<Row> {
             .find(Result::is_ok)
             .unwrap_or_else(|| TcpListener::bind((bind_to, port)))
     });
-    let near = if host.is_empty() { "127.0.0.1".to_owned() } else { bracketed(host) };
-    let url = format!("http://{near}:{port}");
+    let url = near(host, port);
     let listener = match bound {
         Ok(_) => Row::pass(LISTENER, format!("{shown} is free")),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_live(&url) => {

@@ -1,10 +1,14 @@
 //! The names under which the daemon's cells are seen outside: conditions of readiness, metrics.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::control_plane::PollState;
+use super::reload::ReloadState;
+use super::timers::{self, ProxyHealth};
+use crate::cli::edges::Edges;
+use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
+use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
@@ -14,7 +18,6 @@ use crate::ops::audit::Audit;
 use crate::ops::log::{Logger, printable};
 use crate::ops::metrics::{Exposition, Source, Unit};
 use crate::ops::readiness::{Condition, Fact, Verdict};
-use crate::stats::Counter;
 use crate::wire::ChannelName;
 use crate::wire::json::quote;
 use crate::wire::time::rfc3339;
@@ -28,15 +31,34 @@ const POLL_SLACK: Duration = Duration::from_secs(10);
 /// What must hold for commands to be served.
 pub(super) fn conditions(
     poll: &Arc<PollState>,
-    attempt_limit: Duration,
+    access: &Access,
     bindings: &[(ChannelName, Binding)],
+    reload: &Arc<ReloadState>,
+    (edges, proxy_health): (&Arc<Edges>, &Arc<ProxyHealth>),
 ) -> Vec<Condition> {
-    let (poll, facts) = (Arc::clone(poll), Arc::clone(poll));
+    let (attempt_limit, seen, facts) = (access.attempt_limit, Arc::clone(poll), Arc::clone(poll));
     let mut conditions = vec![
-        Condition::new("control_plane", move || control_plane(&poll, attempt_limit))
+        Condition::new("control_plane", move || control_plane(&seen, attempt_limit))
             .with_facts(move || poll_facts(&facts)),
     ];
+    if access.has_proc_affinity() {
+        let poll = Arc::clone(poll);
+        conditions.push(Condition::new("daemons", move || match poll.daemons() {
+            0 | 1 => Verdict::Ready,
+            count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
+        }));
+    }
     conditions.extend(bindings.iter().map(|(name, binding)| server_condition(name, binding)));
+    if edges.ways().any(|way| way.tls.is_some()) {
+        conditions.push(certificate_condition(edges));
+    }
+    if edges.ways().any(|way| way.proxy.is_some()) {
+        conditions.push(proxy_condition(edges, proxy_health));
+    }
+    let reload = Arc::clone(reload);
+    conditions.push(Condition::new("reload", move || {
+        reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
+    }));
     conditions
 }
 
@@ -57,6 +79,7 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
             let state = match status.state {
                 StdioState::Starting { .. } => "starting",
                 StdioState::Up { .. } => "up",
+                StdioState::Silent { .. } => "silent",
                 StdioState::Down { .. } => "down",
             };
             vec![
@@ -66,6 +89,40 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
                 ("pid", status.pid.map_or_else(|| "null".to_owned(), |pid| pid.to_string())),
             ]
         }
+    })
+}
+
+fn certificate_condition(edges: &Arc<Edges>) -> Condition {
+    let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
+    Condition::new("certificates", move || {
+        let warning = seen.ways().find_map(|way| {
+            timers::certificates(way)
+                .iter()
+                .find_map(|(whose, facts)| timers::expiry_warning(whose, facts))
+                .map(|line| format!("{}: {line}", way.name))
+        });
+        warning.map_or(Verdict::Ready, Verdict::ReadyBut)
+    })
+    .with_facts(move || {
+        let now = SystemTime::now();
+        let left = |way| timers::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
+        let soonest = edges.ways().flat_map(left).min();
+        let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
+        vec![("soonest_expiry_seconds", shown)]
+    })
+}
+
+/// A proxy that fails its check is told; whether commands are served the polls know better.
+fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
+    let (edges, health) = (Arc::clone(edges), Arc::clone(health));
+    Condition::new("proxy", move || {
+        let failed = edges.ways().zip(health.all()).find_map(|(way, health)| {
+            let (_, check) = health.last?;
+            let (phase, reason) = check.failure?;
+            way.proxy.as_ref()?;
+            Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
+        });
+        failed.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
 }
 
@@ -118,7 +175,9 @@ pub(super) struct Seen {
     pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) logger: &'static Logger,
     pub(super) audit: Option<Arc<Audit>>,
-    pub(super) reloads: Arc<Counter>,
+    pub(super) edges: Arc<Edges>,
+    pub(super) proxy_health: Arc<ProxyHealth>,
+    pub(super) reload: Arc<ReloadState>,
 }
 
 /// What goes onto the metrics page (operations.md, section 4).
@@ -139,8 +198,12 @@ pub(super) fn sources(seen: &Arc<Seen>) -> Vec<Source> {
             if let Some(audit) = &seen.audit {
                 audit.write_metrics(out);
             }
-            let help = "Times that the files of the log were opened anew (SIGHUP).";
-            out.counter("mcp_tunnel_reloads_total", help, &[], seen.reloads.get());
+            edge_metrics(&seen.edges, &seen.proxy_health, out);
+            for (outcome, counter) in [("ok", &seen.reload.done), ("failed", &seen.reload.failed)] {
+                let help = "Reloads of secrets and certificates.";
+                let labels = [("outcome", outcome)];
+                out.counter("mcp_tunnel_reloads_total", help, &labels, counter.get());
+            }
         }),
     ]
 }
@@ -209,6 +272,68 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
         let help = "Lines and messages of or for a child that went no further.";
         let labels = [("channel", name.as_str()), ("reason", reason)];
         out.counter("mcp_tunnel_child_dropped_total", help, &labels, counter.get());
+    }
+}
+
+/// Certificates by hop, and proxies by `proxy_id` (W-37).
+fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
+    let now = SystemTime::now();
+    for way in edges.ways() {
+        for (whose, facts) in timers::certificates(way) {
+            let help = "Seconds until a certificate of the hop expires.";
+            let labels = [("hop", way.name.as_str()), ("certificate", whose)];
+            let left = facts.seconds_left(now) as f64;
+            out.gauge("mcp_tunnel_certificate_expiry_seconds", help, &labels, left);
+        }
+    }
+    let mut shown = Vec::new();
+    for (way, health) in edges.ways().zip(health.all()) {
+        let Some((proxy, _)) = &way.proxy else { continue };
+        // One proxy may serve several hops; each has its own label.
+        let (id, hop) = (proxy.id(), way.name.clone());
+        shown.push((id, hop, health));
+    }
+    let seconds = |at: Option<SystemTime>| {
+        at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
+    };
+    for (id, hop, health) in &shown {
+        let labels = [("proxy_id", id.as_str()), ("route", hop.as_str())];
+        let (at, check) = match &health.last {
+            None => (None, None),
+            Some((at, check)) => (Some(*at), Some(check)),
+        };
+        let healthy = check.is_some_and(|check| check.failure.is_none());
+        for (name, help, value) in [
+            ("proxy_health_state", "1 if the last check succeeded.", f64::from(u8::from(healthy))),
+            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(at)),
+            (
+                "proxy_last_success_timestamp",
+                "When a check succeeded last.",
+                seconds(health.last_success),
+            ),
+        ] {
+            out.gauge(name, help, &labels, value);
+        }
+        for (phase, took) in [
+            ("tcp", check.and_then(|check| check.tcp)),
+            ("connect", check.and_then(|check| check.connect)),
+        ] {
+            let help = "How long a phase of the last check took.";
+            let labels = [("proxy_id", id.as_str()), ("route", hop.as_str()), ("phase", phase)];
+            if let Some(took) = took {
+                let name = "proxy_check_phase_duration_seconds";
+                out.gauge(name, help, &labels, took.as_secs_f64());
+            }
+        }
+        for ((phase, reason), count) in &health.failures {
+            let labels = [
+                ("proxy_id", id.as_str()),
+                ("route", hop.as_str()),
+                ("phase", *phase),
+                ("reason", *reason),
+            ];
+            out.counter("proxy_check_failures_total", "Checks that failed.", &labels, *count);
+        }
     }
 }
 

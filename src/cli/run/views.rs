@@ -15,6 +15,7 @@ use crate::mcp::Binding;
 use crate::ops::listener::Standstill;
 use crate::ops::readiness::Readiness;
 use crate::settings::config::{Config, Target};
+use crate::settings::url::bracketed;
 use crate::settings::{Effective, Id, Setting};
 use crate::wire::CLIENT_VERSION;
 use crate::wire::time::rfc3339;
@@ -70,6 +71,9 @@ impl Status {
                 "poll_cycles_total": self.seen.poll.cycles.get(),
             },
         });
+        let (first, servers) = self.routes();
+        status["control_plane_route"] = first;
+        status["mcp_routes"] = servers;
         let main = config.mcp.bindings.iter().find(|binding| binding.channel.is_main());
         if let Some(Target::Http(http)) = main.map(|binding| &binding.target) {
             status["mcp_server_url"] = http.url.origin().into();
@@ -85,6 +89,27 @@ impl Status {
         // The report is JSON text already.
         let text = status.to_string();
         format!("{},\"readiness\":{}}}", &text[..text.len() - 1], self.readiness.report().json())
+    }
+
+    /// The control plane's route, and those of the HTTP servers.
+    fn routes(&self) -> (Value, Value) {
+        let mut routes = self.seen.edges.ways().enumerate().map(|(number, way)| {
+            let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
+            let mut route = json!({
+                "kind": kind,
+                "name": way.name,
+                "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
+                "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
+                "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source),
+            });
+            if let Some((proxy, _)) = &way.proxy {
+                route["proxy_url"] = proxy.url().into();
+                route["proxy_id"] = proxy.id().into();
+            }
+            route
+        });
+        let first = routes.next().unwrap_or_default();
+        (first, routes.collect())
     }
 
     fn channels(&self) -> Vec<Value> {

@@ -11,8 +11,8 @@ use crate::mcp::backlog::{BEHIND, Backlog};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
 use crate::mcp::sse::{Event, Parser, TooLarge};
-use crate::mcp::{Answer, Bounds, CallError, MESSAGE_MAX};
-use crate::net::Reply;
+use crate::mcp::{Answer, CallError, MESSAGE_MAX};
+use crate::net::{Cancel, Reply};
 use crate::wire::{Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind};
 
 /// Attempts in a row to take up a broken stream that bring nothing new (F-39).
@@ -201,7 +201,7 @@ impl HttpHop {
         let retry_ms = source.parser.retry_ms();
         drop(source);
         while *attempts < RESUMPTIONS_MAX {
-            wait(resumption_wait(retry_ms, *attempts), exchange.bounds)?;
+            wait(resumption_wait(retry_ms, *attempts), exchange.bounds.limit, &self.switch())?;
             *attempts += 1;
             let limit = exchange.bounds.limit;
             match self.send(Method::GET, headers.clone(), None, limit) {
@@ -239,11 +239,11 @@ fn resumption_wait(retry_ms: Option<u64>, attempts: u32) -> Duration {
     grown.min(RESUMPTION_WAIT_MAX).max(asked.unwrap_or_default())
 }
 
-fn wait(wait: Duration, bounds: &Bounds) -> Result<(), CallError> {
-    let until = Instant::now().checked_add(wait).filter(|until| *until < bounds.limit);
-    let _ = bounds.cancel.channel().recv_deadline(until.unwrap_or(bounds.limit));
+fn wait(wait: Duration, limit: Instant, cancel: &Cancel) -> Result<(), CallError> {
+    let until = Instant::now().checked_add(wait).filter(|until| *until < limit);
+    let _ = cancel.channel().recv_deadline(until.unwrap_or(limit));
     match until {
-        _ if bounds.cancel.is_cancelled() => Err(CallError::Cancelled),
+        _ if cancel.is_cancelled() => Err(CallError::Cancelled),
         Some(_) => Ok(()),
         None => Err(CallError::TimedOut),
     }

@@ -325,11 +325,19 @@ mod tests {
             r#""param\u017f":{}"#,
             r#""params":{"_META":{"progressToken":7}}"#,
             r#""params":{"_meta":{"ProgressTo\u212aen":7}}"#,
-            r#""params":{"\ud800":1,"_meta":{"progressToken":7}}"#,
-            r#""params":{"_meta":{"\ud800":1,"progressToken":7}}"#,
         ] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
             assert!(Outgoing::of(&message(&text)).is_none(), "{odd}");
+        }
+        // A name that is no text hides none of them.
+        for odd in [
+            r#""params":{"\ud800":1,"_meta":{"progressToken":7}}"#,
+            r#""params":{"_meta":{"\ud800":1,"progressToken":7}}"#,
+        ] {
+            let message = message(&format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#));
+            let outgoing = Outgoing::of(&message).unwrap();
+            assert_eq!(outgoing.token, Some("7"));
+            assert!(text(outgoing.request(5)).contains(r#""progressToken":5"#), "{odd}");
         }
         let arguments = r#"{"jsonrpc":"2.0","id":0,"method":"m","params":{"arguments":{"ID":7}}}"#;
         assert!(Outgoing::of(&message(arguments)).is_some());
