@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::reload::ReloadState;
-use super::timers::{self, ProxyHealth};
-use crate::cli::edges::Edges;
+use super::timers::ProxyHealth;
+use crate::cli::edges::{self, Edges};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, PollState};
@@ -279,7 +279,7 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
 fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
     let now = SystemTime::now();
     for way in edges.ways() {
-        for (whose, facts) in timers::certificates(way) {
+        for (whose, facts) in edges::certificates(way) {
             let help = "Seconds until a certificate of the hop expires.";
             let labels = [("hop", way.name.as_str()), ("certificate", whose)];
             let left = facts.seconds_left(now) as f64;
