@@ -1,10 +1,10 @@
 # What a developer asks for. Everything that is made lies under target/.
 
-.PHONY: test sdk
+.PHONY: test sdk edges
 
 # Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
 # fault run for two minutes.
-test: sdk
+test: sdk edges
 	cargo test --locked --no-run
 	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
 	cargo test --locked; tests=$$?; \
@@ -14,6 +14,10 @@ test: sdk
 # The MCP SDKs that the tests need, at pinned versions, under target/sdk/.
 sdk:
 	tests/sdk/bootstrap
+
+# nginx, squid and tinyproxy for the tests of the outbound edges, as Debian has them.
+edges:
+	tests/edges/bootstrap
 
 # The whole path on this host, told as a conversation. `make demo KEEP=1` leaves it running until
 # Ctrl-C.
@@ -42,3 +46,34 @@ SECONDS = 30
 .PHONY: fuzz
 fuzz:
 	tests/fuzz/run $(SECONDS) $(TARGETS)
+
+# The static programs, into target/static/; the script says which toolchain it chose. TARGET names
+# another processor (aarch64-unknown-linux-musl).
+.PHONY: static reproducible
+static:
+	packaging/static/build
+
+# Builds the last commit twice, in two directories: the bytes must be the same.
+reproducible:
+	packaging/static/reproduce
+
+# The systemd units: no mistakes, and little left open.
+.PHONY: units
+units:
+	packaging/systemd/check
+
+# Packages of the static programs, with checksums, into target/package/. SIGN_KEY=KEY signs the
+# checksums with that key of gpg.
+.PHONY: deb rpm tarball
+deb rpm: static
+	packaging/package $@
+tarball: static
+	packaging/package tar
+
+# The static programs with all that belongs to them. DESTDIR stages it for a packager.
+PREFIX = /usr/local
+.PHONY: install uninstall
+install:
+	packaging/install "$(DESTDIR)" "$(PREFIX)"
+uninstall:
+	packaging/uninstall "$(DESTDIR)" "$(PREFIX)"

@@ -596,13 +596,41 @@ fn a_flapping_child_is_started_again_and_again() {
 }
 
 #[test]
-fn a_child_that_does_not_answer_is_not_up_and_its_calls_end_at_their_limit() {
+fn a_child_is_not_up_while_its_first_call_waits_in_vain() {
     let fixture = start("silent", Limits { answer_due: Duration::ZERO, ..quick() });
-    let short = Duration::from_millis(50);
-    let result = fixture.request_within("a", &do_text("1", r#"["answer"]"#), short);
-    assert!(matches!(result, Err(CallError::TimedOut)));
+    let give_up = Cancel::new().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let bounds = Bounds { limit: Instant::now() + PATIENCE, cancel: give_up.clone() };
+            let message = Message::parse(do_text("1", r#"["answer"]"#)).unwrap();
+            let on_note = &mut |_: Answer| ControlFlow::Continue(());
+            fixture.channel.request(&message, &Headers::new(), &bounds, on_note)
+        });
+        wait("the complaint", || {
+            let complaint = fixture.channel.status().state.complaint().unwrap_or_default();
+            complaint.starts_with("child was started")
+        });
+        give_up.cancel();
+        assert!(matches!(waiting.join().unwrap(), Err(CallError::Cancelled)));
+    });
+    // Nobody waits for it any more, and it runs: that must not stay for ever.
+    wait("the child to count as up", || fixture.is_up());
+}
+
+#[test]
+fn a_child_that_lets_several_calls_time_out_is_not_up_until_it_answers() {
+    let fixture = start("legacy", quick());
+    fixture.run("a", "0", r#"["answer"]"#).unwrap();
+    let short = Duration::from_millis(20);
+    for id in ["1", "2", "3"] {
+        assert!(fixture.is_up());
+        let result = fixture.request_within("a", &do_text(id, r#"["hold"]"#), short);
+        assert!(matches!(result, Err(CallError::TimedOut)));
+    }
     let complaint = fixture.channel.status().state.complaint().unwrap();
-    assert!(complaint.starts_with("child was started"), "{complaint}");
+    assert_eq!(complaint, "child let its last 3 calls time out");
+    fixture.run("a", "4", r#"["answer"]"#).unwrap();
+    assert!(fixture.is_up());
 }
 
 #[test] // M-17, M-18

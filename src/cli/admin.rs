@@ -2,19 +2,20 @@
 //!
 //! Reads its flags, four variables and the key variables; never a file or profile (P-10).
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
 use super::command::Invocation;
+use super::edges;
 use super::{complain, fail, say};
 use crate::control_plane::admin::{Admin, AdminError, Answered, Cause, Fields, Tunnel};
-use crate::net::Trust;
+use crate::net::{Proxy, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::reference::References;
 use crate::settings::url::HttpUrl;
-use crate::settings::{Env, Id, Setting, grammar};
+use crate::settings::{Env, Id, Setting, ambient, grammar};
 
 const ADMIN_KEY: &str = "OPENAI_ADMIN_KEY";
 
@@ -202,15 +203,20 @@ fn connect(
                 .map_err(|e| format!("{}: {e}", Setting::of(Id::CaBundle).key))?,
         ),
     };
-    let trust = trust(&url, bundle)?;
-    Ok(Admin::new(url.origin(), &url_path, key, trust)?)
+    let tls = url.https.then(|| tls(bundle.as_deref())).transpose()?;
+    let proxy = proxy(&url, bundle.as_deref(), env)?;
+    Ok(Admin::new(url.origin(), &url_path, key, tls, proxy)?)
 }
 
-fn trust(url: &HttpUrl, bundle: Option<PathBuf>) -> Result<Option<Trust>, String> {
-    if !url.https {
-        return Ok(None);
-    }
-    Trust::load(bundle.as_deref()).map(Some).map_err(|e| e.to_string())
+fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
+    Trust::load(bundle).and_then(|trust| trust.hop(None)).map_err(|e| e.to_string())
+}
+
+/// Only the standard variables are asked (W-82).
+fn proxy(url: &HttpUrl, bundle: Option<&Path>, env: &Env) -> Result<Option<Proxy>, String> {
+    let ambient = ambient::of(env);
+    let chosen = edges::proxy_for(url, None, "", &ambient)?;
+    chosen.map(|(url, _)| edges::built(&url, || tls(bundle))).transpose()
 }
 
 /// The flag, else the variable.

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 pub mod docs;
 mod doctor;
+mod edges;
 mod health;
 mod help;
 mod init;
@@ -95,8 +96,9 @@ fn complain_about(problems: &[Problem]) {
 /// A client of a command for one or two exchanges over plain HTTP.
 fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
     ClientConfig {
-        trust: None,
+        tls: None,
         unix_socket,
+        proxy: None,
         idle: Duration::ZERO,
         linger: None,
         secrets_keep_path: false,
@@ -131,7 +133,11 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     };
     let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
-        Some(config) => run::run(&config),
+        Some(config) => {
+            let flags = invocation.settings.clone();
+            let again = move || crate::settings::load(&flags, &Env::of_process());
+            run::run(&config, &loaded.effective, Box::new(again))
+        }
         None => {
             complain_about(&loaded.problems);
             ExitCode::from(FAILURE)

@@ -5,31 +5,37 @@
 //! [`take_down`].
 
 mod instruments;
+mod reload;
+mod timers;
 
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
+use self::reload::{LoadAgain, ReloadState, Reloader};
+use self::timers::{ProxyHealth, Timers};
+use super::edges::{Edges, Way, is_identity_shared};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
+use crate::net::Cancel;
 use crate::net::client::header_value;
-use crate::net::{Cancel, Trust};
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::readiness::Readiness;
 use crate::ops::signals::{Closer, Event, Signals};
-use crate::settings::Config;
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
+use crate::settings::{Config, Effective};
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_VERSION, ChannelName};
 
@@ -54,8 +60,9 @@ const SECRET_VARIABLES: [&str; 6] = [
 const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
-pub fn run(config: &Config) -> ExitCode {
-    match start(config) {
+/// `started` are the settings as they are known to people, `again` loads them anew.
+pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(config, started, again) {
         Ok(daemon) => daemon.serve(),
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
@@ -67,7 +74,7 @@ pub fn run(config: &Config) -> ExitCode {
 /// The running daemon.
 struct Daemon {
     signals: Signals,
-    logger: &'static Logger,
+    reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     parts: Parts,
     // Dropped last, in this order: whoever sees the files gone may start the next daemon.
@@ -86,8 +93,9 @@ struct Parts {
     grace: Duration,
 }
 
-fn start(config: &Config) -> Result<Daemon, String> {
+fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
     refuse_unsupported(config)?;
+    no_core_dumps();
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -95,11 +103,17 @@ fn start(config: &Config) -> Result<Daemon, String> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    let trust = load_trust(config)?;
-    let access = access(config, instance_id, trust.clone())?;
+    let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if is_identity_shared(config) {
+        log::warn!(
+            "both hops use the same client certificate or key: whoever verifies one hop could \
+             pass for this host on the other"
+        );
+    }
+    let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
-    let bindings = bindings(config, trust.as_ref())?;
+    let bindings = bindings(config, &edges)?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -110,8 +124,22 @@ fn start(config: &Config) -> Result<Daemon, String> {
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
-    let readiness =
-        Arc::new(Readiness::new(instruments::conditions(&poll_state, &access, &bindings)));
+    let reload_state = Arc::new(ReloadState::default());
+    let reloader = Arc::new(Mutex::new(Reloader::new(
+        config,
+        started,
+        again,
+        (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        logger,
+        Arc::clone(&reload_state),
+    )));
+    let proxy_health = Arc::new(ProxyHealth::new(&edges));
+    let readiness = Arc::new(Readiness::new(instruments::conditions(
+        &poll_state,
+        &access,
+        &bindings,
+        &reload_state,
+    )));
     let sources = instruments::sources(instruments::Seen {
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
@@ -121,6 +149,9 @@ fn start(config: &Config) -> Result<Daemon, String> {
         workers: config.mcp.max_concurrent_requests,
         bindings: bindings.clone(),
         logger,
+        edges: Arc::clone(&edges),
+        proxy_health: Arc::clone(&proxy_health),
+        reload: reload_state,
     });
     let listener =
         bound.serve(Arc::clone(&readiness), sources).map_err(line("the health listener"))?;
@@ -182,6 +213,15 @@ fn start(config: &Config) -> Result<Daemon, String> {
     threads
         .push(spawn("metadata", move || show_metadata(&metadata_access, &vouched, metadata_stop))?);
 
+    let timers = Timers {
+        reloader: Arc::clone(&reloader),
+        edges,
+        health: proxy_health,
+        check_interval: config.proxy_check_interval,
+    };
+    let timers_stop = stop.clone();
+    threads.push(spawn("timers", move || timers.run(&timers_stop))?);
+
     log::info!(
         version = CLIENT_VERSION,
         control_plane = access.origin(),
@@ -191,20 +231,19 @@ fn start(config: &Config) -> Result<Daemon, String> {
     );
     let grace = config.process.shutdown_grace;
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
-    Ok(Daemon { signals, logger, readiness, parts, _listener: listener, _pid_file: pid_file })
+    Ok(Daemon { signals, reloader, readiness, parts, _listener: listener, _pid_file: pid_file })
 }
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self { mut signals, logger, readiness, parts, _listener, _pid_file } = self;
+        let Self { mut signals, reloader, readiness, parts, _listener, _pid_file } = self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
             match signals.wait() {
-                Event::Reload => match logger.reopen() {
-                    Ok(()) => log::info!("log file opened anew"),
-                    Err(error) => log::error!("the log file can not be opened anew: {error}"),
-                },
+                Event::Reload => {
+                    reloader.lock().unwrap_or_else(|e| e.into_inner()).reload("SIGHUP");
+                }
                 Event::Stop => {
                     readiness.drain();
                     let Some(parts) = parts.take() else { continue };
@@ -265,19 +304,18 @@ fn take_down(parts: Parts, closer: &Closer) {
     closer.close();
 }
 
+/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
+/// again.
+fn no_core_dumps() {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // It can only be lowered, which is always allowed.
+    let _ = setrlimit(Resource::Core, limit);
+}
+
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let http = |target: &Target| match target {
-        Target::Http(http) => (http.http_proxy.is_some(), http.identity.is_some()),
-        Target::Stdio { .. } => (false, false),
-    };
-    let targets = || config.mcp.bindings.iter().map(|binding| http(&binding.target));
-    let control_plane = &config.control_plane;
     let unsupported = [
-        (control_plane.http_proxy.is_some(), "a proxy for the control plane"),
-        (control_plane.identity.is_some(), "a client certificate for the control plane"),
-        (targets().any(|(proxy, _)| proxy), "a proxy for an MCP server"),
-        (targets().any(|(_, identity)| identity), "a client certificate for an MCP server"),
         (!config.harpoon.targets.is_empty(), "Harpoon targets"),
         (config.log.http_raw_unsafe, "raw HTTP logging"),
     ];
@@ -306,23 +344,11 @@ fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, Stri
     })
 }
 
-/// Certificates are only read if a hop needs them.
-pub(super) fn load_trust(config: &Config) -> Result<Option<Trust>, String> {
-    let mcp_https = config
-        .mcp
-        .bindings
-        .iter()
-        .any(|binding| matches!(&binding.target, Target::Http(http) if http.url.https));
-    if !config.control_plane.base_url.https && !mcp_https {
-        return Ok(None);
-    }
-    Trust::load(config.ca_bundle.as_deref()).map(Some).map_err(|e| e.to_string())
-}
-
+/// What the requests to the control plane have in common.
 pub(super) fn access(
     config: &Config,
     instance_id: String,
-    trust: Option<Trust>,
+    way: &Way,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
     // Only what is polled for is declared (W-13).
@@ -348,15 +374,16 @@ pub(super) fn access(
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
-        trust,
-        unix_socket: control_plane.unix_socket.clone(),
+        tls: way.tls.clone(),
+        proxy: way.proxy(),
+        unix_socket: way.unix_socket.clone(),
     })
     .map_err(|e| e.to_string())
 }
 
-fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, Binding)>, String> {
+fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)>, String> {
     let made = |configured: &config::Binding| {
-        Ok((configured.channel.clone(), binding(config, configured, trust)?))
+        Ok((configured.channel.clone(), binding(config, configured, edges)?))
     };
     config.mcp.bindings.iter().map(made).collect()
 }
@@ -365,15 +392,14 @@ fn bindings(config: &Config, trust: Option<&Trust>) -> Result<Vec<(ChannelName, 
 pub(super) fn binding(
     config: &Config,
     configured: &config::Binding,
-    trust: Option<&Trust>,
+    edges: &Edges,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
     Ok(match &configured.target {
         Target::Http(http) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
-            http.unix_socket.clone(),
-            trust.cloned(),
+            edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
             FixedHeaders {
                 always: fixed_headers(&config.mcp.extra_headers)?,
                 discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,

@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, NetError, Outgoing, Reply, Trust};
+use crate::net::{Cancel, Client, NetError, Outgoing, Proxy, Reply, Tls};
 use crate::secret::Secret;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, TunnelId};
@@ -64,8 +64,10 @@ pub struct AccessConfig {
     pub poll_timeout: Duration,
     /// How much longer a request may take in all.
     pub guardrail: Duration,
-    /// Whom to believe; `None` for plain HTTP.
-    pub trust: Option<Trust>,
+    /// Whom to believe and who we are; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+    /// The proxy on the way.
+    pub proxy: Option<Proxy>,
     /// A unix socket that every connection goes to (W-23).
     pub unix_socket: Option<PathBuf>,
 }
@@ -74,16 +76,13 @@ pub struct AccessConfig {
 pub struct Access {
     origin: String,
     prefix: String,
-    headers: HeaderMap,
-    tunnel_id: TunnelId,
-    instance_id: String,
+    headers: RwLock<HeaderMap>,
+    config: AccessConfig,
     has_proc_affinity: bool,
     /// How long the service may hold a poll.
     pub poll_timeout: Duration,
     /// Limit of every single attempt (W-17).
     pub attempt_limit: Duration,
-    trust: Option<Trust>,
-    unix_socket: Option<PathBuf>,
 }
 
 /// A setting that can not be put into a request. The text names it and never shows its value.
@@ -100,7 +99,7 @@ impl std::error::Error for AccessError {}
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Access({} {})", self.origin, self.tunnel_id)
+        write!(f, "Access({} {})", self.origin, self.config.tunnel_id)
     }
 }
 
@@ -117,54 +116,30 @@ impl Access {
             .ok_or_else(|| AccessError("the base URL has no host".to_owned()))?;
         // User info has no effect on the wire (W-6).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
-
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.extra_headers {
-            if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-                log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
-                continue;
-            }
-            let what = || AccessError(format!("the extra header `{name}` can not be sent"));
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?;
-            headers.append(key, sensitive(header_value(value.expose()).ok_or_else(what)?));
-        }
-        let mut put = |name: &'static str, value: &str, what: &str| {
-            let value = header_value(value)
-                .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
-            headers.insert(name, value);
-            Ok(())
-        };
-        put("accept", "application/json", "the media type")?;
-        put("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}"), "the user agent")?;
-        put("x-tunnel-client-name", CLIENT_NAME, "the client name")?;
-        put("x-tunnel-client-version", CLIENT_VERSION, "the client version")?;
-        put("x-tunnel-client-instance-id", &config.instance_id, "the instance id")?;
-        put("x-tunnel-mcp-server-info", &server_info, "the server info")?;
-        if let Some(id) = &config.organization_id {
-            put("openai-organization", id.trim(), "the organization id")?;
-        }
-        let bearer = header_value(&format!("Bearer {}", config.api_key.expose()))
-            .ok_or_else(|| AccessError("the API key can not be sent as a header".to_owned()))?;
-        headers.insert("authorization", sensitive(bearer));
-
         Ok(Arc::new(Self {
             origin: format!("{scheme}://{host}"),
             prefix: clean_path(&config.url_path),
-            headers,
-            tunnel_id: config.tunnel_id,
-            instance_id: config.instance_id,
-            has_proc_affinity: config.server_info.has_proc_affinity(),
+            headers: RwLock::new(common(&config, &config.api_key, &config.extra_headers)?),
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
-            trust: config.trust,
-            unix_socket: config.unix_socket,
+            has_proc_affinity: config.server_info.has_proc_affinity(),
+            config,
         }))
+    }
+
+    /// Uses another key and other extra headers from the next request on.
+    ///
+    /// # Errors
+    /// As [`Access::new`]; what was used before stays in use.
+    pub fn renew(&self, key: &Secret, extra: &[(String, Secret)]) -> Result<(), AccessError> {
+        let headers = common(&self.config, key, extra)?;
+        *self.headers.write().unwrap_or_else(PoisonError::into_inner) = headers;
+        Ok(())
     }
 
     /// This process, as the control plane sees it (W-4).
     pub fn instance_id(&self) -> &str {
-        &self.instance_id
+        &self.config.instance_id
     }
 
     /// Whether a server of this daemon keeps its state in this daemon's process, so that another
@@ -175,7 +150,7 @@ impl Access {
 
     /// The tunnel that this daemon serves.
     pub fn tunnel_id(&self) -> &TunnelId {
-        &self.tunnel_id
+        &self.config.tunnel_id
     }
 
     /// Scheme, host and port, for log lines.
@@ -186,8 +161,9 @@ impl Access {
     /// A client for one thread; `linger` as in [`ClientConfig`].
     pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
         let config = ClientConfig {
-            trust: self.trust.clone(),
-            unix_socket: self.unix_socket.clone(),
+            tls: self.config.tls.clone(),
+            unix_socket: self.config.unix_socket.clone(),
+            proxy: self.config.proxy.clone(),
             idle: IDLE,
             linger,
             secrets_keep_path: false,
@@ -197,7 +173,7 @@ impl Access {
 
     /// The URL of a route below this tunnel, for instance `/poll?limit=1` (W-6).
     pub(super) fn url(&self, route: &str) -> Uri {
-        format!("{}{}/v1/tunnels/{}{route}", self.origin, self.prefix, self.tunnel_id)
+        format!("{}{}/v1/tunnels/{}{route}", self.origin, self.prefix, self.config.tunnel_id)
             .parse()
             .expect("an origin, a clean path and a tunnel id make a URL")
     }
@@ -212,7 +188,7 @@ impl Access {
         body: Option<&[u8]>,
         deadline: Option<Instant>,
     ) -> Result<Reply, NetError> {
-        let mut headers = self.headers.clone();
+        let mut headers = self.headers.read().unwrap_or_else(PoisonError::into_inner).clone();
         headers.extend(extra);
         let own = Instant::now() + self.attempt_limit;
         let limit = deadline.map_or(own, |deadline| deadline.min(own));
@@ -224,6 +200,45 @@ impl Access {
         );
         Ok(reply)
     }
+}
+
+/// The headers of every request (W-7, W-8).
+fn common(
+    config: &AccessConfig,
+    key: &Secret,
+    extra: &[(String, Secret)],
+) -> Result<HeaderMap, AccessError> {
+    let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
+
+    let mut headers = HeaderMap::new();
+    for (name, value) in extra {
+        if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+            log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
+            continue;
+        }
+        let what = || AccessError(format!("the extra header `{name}` can not be sent"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?;
+        headers.append(name, sensitive(header_value(value.expose()).ok_or_else(what)?));
+    }
+    let mut put = |name: &'static str, value: &str, what: &str| {
+        let value = header_value(value)
+            .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
+        headers.insert(name, value);
+        Ok(())
+    };
+    put("accept", "application/json", "the media type")?;
+    put("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}"), "the user agent")?;
+    put("x-tunnel-client-name", CLIENT_NAME, "the client name")?;
+    put("x-tunnel-client-version", CLIENT_VERSION, "the client version")?;
+    put("x-tunnel-client-instance-id", &config.instance_id, "the instance id")?;
+    put("x-tunnel-mcp-server-info", &server_info, "the server info")?;
+    if let Some(id) = &config.organization_id {
+        put("openai-organization", id.trim(), "the organization id")?;
+    }
+    let bearer = header_value(&format!("Bearer {}", key.expose()))
+        .ok_or_else(|| AccessError("the API key can not be sent as a header".to_owned()))?;
+    headers.insert("authorization", sensitive(bearer));
+    Ok(headers)
 }
 
 /// How many daemons poll the tunnel, if the control plane says so: `mcp-tunnel-relay` does, in an
@@ -332,7 +347,8 @@ mod tests {
             server_info: ServerInfo::new([(&ChannelName::main(), false)]),
             poll_timeout: Duration::from_secs(30),
             guardrail: Duration::from_secs(5),
-            trust: None,
+            tls: None,
+            proxy: None,
             unix_socket: None,
         })
         .unwrap()
@@ -364,8 +380,9 @@ mod tests {
     #[test] // W-7
     fn the_key_is_marked_as_not_to_be_shown() {
         let access = access("http://h", "");
-        assert!(access.headers["authorization"].is_sensitive());
-        assert!(access.headers["x-team"].is_sensitive());
-        assert!(!format!("{access:?} {:?}", access.headers).contains("k1"));
+        let headers = access.headers.read().unwrap();
+        assert!(headers["authorization"].is_sensitive());
+        assert!(headers["x-team"].is_sensitive());
+        assert!(!format!("{access:?} {headers:?}").contains("k1"));
     }
 }

@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 use super::access::{clean_path, encode_segment, new_instance_id, sensitive};
 use super::error_body::StatusError;
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, Outgoing, Trust};
+use crate::net::{Cancel, Client, Outgoing, Proxy, Tls};
 use crate::secret::Secret;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
@@ -119,7 +119,8 @@ impl Admin {
         origin: String,
         url_path: &str,
         key: &Secret,
-        trust: Option<Trust>,
+        tls: Option<Tls>,
+        proxy: Option<Proxy>,
     ) -> Result<Self, String> {
         let instance_id = new_instance_id().map_err(|e| e.to_string())?;
         let bearer = header_value(&format!("Bearer {}", key.expose()))
@@ -138,8 +139,9 @@ impl Admin {
         }
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
         let config = ClientConfig {
-            trust,
+            tls,
             unix_socket: None,
+            proxy,
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: false,

@@ -14,7 +14,7 @@ pub fn of_net(error: &NetError) -> CallError {
         NetErrorKind::Refused => (Source::Connect, Kind::ConnectionRefused),
         NetErrorKind::NetworkUnreachable => (Source::Connect, Kind::NetworkUnreachable),
         NetErrorKind::HostUnreachable => (Source::Connect, Kind::HostUnreachable),
-        NetErrorKind::Dial => (Source::Connect, Kind::Dial),
+        NetErrorKind::Dial | NetErrorKind::Proxy => (Source::Connect, Kind::Dial),
         NetErrorKind::Reset => (Source::TransportClosed, Kind::ConnectionReset),
         NetErrorKind::Aborted => (Source::TransportClosed, Kind::ConnectionAborted),
         NetErrorKind::BrokenPipe => (Source::TransportClosed, Kind::ClosedPipe),

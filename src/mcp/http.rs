@@ -20,7 +20,7 @@ use super::headers;
 use super::state::ServerState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Reply, Trust};
+use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
@@ -48,11 +48,22 @@ pub struct FixedHeaders {
     pub discovery: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// How a server is reached.
+#[derive(Debug, Clone, Default)]
+pub struct HttpWay {
+    /// Whom to believe and who we are; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+    /// A unix socket to connect to instead of the URL's host.
+    pub unix_socket: Option<PathBuf>,
+    /// A proxy to go through.
+    pub proxy: Option<Proxy>,
+}
+
 /// One HTTP server and the channel that it serves; shared by all workers.
 pub struct HttpBinding {
     url: Uri,
     client: ClientConfig,
-    fixed: FixedHeaders,
+    fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
     sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
@@ -73,20 +84,27 @@ impl fmt::Debug for HttpBinding {
 }
 
 impl HttpBinding {
-    /// A server at `url`, reached through `unix_socket` if there is one; `fixed` headers go
-    /// with the requests to it.
-    pub fn new(
-        channel: ChannelName,
-        url: Uri,
-        unix_socket: Option<PathBuf>,
-        trust: Option<Trust>,
-        fixed: FixedHeaders,
-    ) -> Arc<Self> {
-        let client =
-            ClientConfig { trust, unix_socket, idle: IDLE, linger: None, secrets_keep_path: true };
+    /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
+    pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
+        let HttpWay { tls, unix_socket, proxy } = way;
+        let client = ClientConfig {
+            tls,
+            unix_socket,
+            proxy,
+            idle: IDLE,
+            linger: None,
+            secrets_keep_path: true,
+        };
         let state = Arc::new(ServerState::new(channel));
         let sessions = Sessions::default();
-        Arc::new(Self { url, client, fixed, state, sessions, running: Mutex::default() })
+        Arc::new(Self {
+            url,
+            client,
+            fixed: Mutex::new(fixed),
+            state,
+            sessions,
+            running: Mutex::default(),
+        })
     }
 
     /// Whether the server answers.
@@ -120,16 +138,24 @@ impl HttpBinding {
     /// The way to this server for one thread; `cancel` ends its exchanges.
     pub fn hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
         let client = RefCell::new(self.revocable_client(&cancel));
-        let fixed = self.fixed.always.clone();
-        HttpHop { binding: Arc::clone(self), cancel, client, fixed, open: RefCell::new(None) }
+        let binding = Arc::clone(self);
+        HttpHop { binding, cancel, client, discovers: false, open: RefCell::new(None) }
     }
 
     /// The way for requests that the tunnel makes itself, to find out about the server.
     pub fn discovery_hop(self: &Arc<Self>, cancel: Cancel) -> HttpHop {
         let mut hop = self.hop(cancel);
-        // Of one name the last counts.
-        hop.fixed.extend_from_slice(&self.fixed.discovery);
+        hop.discovers = true;
         hop
+    }
+
+    /// Sends other fixed headers from the next request on.
+    pub fn renew(&self, fixed: FixedHeaders) {
+        *self.fixed() = fixed;
+    }
+
+    fn fixed(&self) -> MutexGuard<'_, FixedHeaders> {
+        self.fixed.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Whether connections go to a unix socket.
@@ -165,7 +191,8 @@ pub struct HttpHop {
     cancel: Cancel,
     /// With the switch that ends its exchange alone.
     client: RefCell<(Client, Option<Cancel>)>,
-    fixed: Vec<(HeaderName, HeaderValue)>,
+    /// Its requests are the tunnel's own.
+    discovers: bool,
     /// The stream of the last answer, whose end may not have arrived yet.
     open: RefCell<Option<Reply>>,
 }
@@ -180,6 +207,16 @@ struct Exchange<'a> {
 }
 
 impl HttpHop {
+    fn fixed(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let fixed = self.binding.fixed();
+        let mut headers = fixed.always.clone();
+        if self.discovers {
+            // Of one name the last counts.
+            headers.extend_from_slice(&fixed.discovery);
+        }
+        headers
+    }
+
     /// The server's state cell.
     pub fn state(&self) -> &ServerState {
         &self.binding.state
@@ -199,7 +236,7 @@ impl HttpHop {
         };
         let exchange = Exchange {
             id,
-            headers: headers::for_message(message, command, &self.fixed),
+            headers: headers::for_message(message, command, &self.fixed()),
             bounds,
             modern: headers::modern_version(message).is_some(),
         };
@@ -264,7 +301,7 @@ impl HttpHop {
         command: &Headers,
         bounds: &Bounds,
     ) -> Result<Receipt, CallError> {
-        let headers = headers::for_message(message, command, &self.fixed);
+        let headers = headers::for_message(message, command, &self.fixed());
         let reply = self.post(message.text(), headers, bounds.limit)?;
         self.seen_session(command, &reply);
         let status = reply.status.as_u16();
@@ -284,7 +321,7 @@ impl HttpHop {
 
     /// Ends the session that the command's headers name (F-54). Any status is an answer.
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
-        let headers = headers::for_termination(command, &self.binding.fixed.always);
+        let headers = headers::for_termination(command, &self.binding.fixed().always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
         self.binding.state.answered();
         let receipt =

@@ -19,7 +19,7 @@ use std::time::Instant;
 use crate::net::Cancel;
 use crate::wire::{Failure, Headers};
 
-pub use http::{FixedHeaders, HttpBinding, HttpHop};
+pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
 pub use state::ServerState;
 pub use stdio::StdioChannel;
 

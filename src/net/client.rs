@@ -10,7 +10,8 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 
 use super::cancel::Cancel;
 use super::error::{NetError, NetErrorKind};
-use super::tls::Trust;
+use super::proxy::Proxy;
+use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
 /// Redirects followed for one request (wire.md, section 1).
@@ -30,10 +31,12 @@ const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// What connections of a client are like.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Whom to believe; `None` if the hop never speaks TLS.
-    pub trust: Option<Trust>,
+    /// Whom to believe and who we are; `None` if the hop never speaks TLS.
+    pub tls: Option<Tls>,
     /// A unix socket that every connection goes to, whatever the URL says.
     pub unix_socket: Option<PathBuf>,
+    /// The proxy that every connection goes through, unless there is a unix socket.
+    pub proxy: Option<Proxy>,
     /// How long a connection may lie idle before it is no longer trusted to be alive.
     pub idle: Duration,
     /// How long an exchange that is given up listens on for an answer that is on its way: the
@@ -49,6 +52,8 @@ pub struct ClientConfig {
 pub struct Client {
     agent: ureq::Agent,
     trace: Arc<Trace>,
+    /// The proxy that is asked for whole `http` URLs.
+    forward: Option<Proxy>,
     secrets_keep_path: bool,
 }
 
@@ -106,8 +111,9 @@ pub fn connect(
 
 fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
     Dialer {
-        trust: config.trust,
+        tls: config.tls,
         unix_socket: config.unix_socket,
+        proxy: config.proxy,
         linger: config.linger,
         cancel,
         trace: Arc::default(),
@@ -118,6 +124,7 @@ impl Client {
     /// A client without connections.
     pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
         let (idle, secrets_keep_path) = (config.idle, config.secrets_keep_path);
+        let forward = config.proxy.clone().filter(|_| config.unix_socket.is_none());
         let dialer = dialer(config, cancel);
         let trace = Arc::clone(&dialer.trace);
         let ureq_config = ureq::Agent::config_builder()
@@ -134,7 +141,7 @@ impl Client {
             .max_idle_age(idle)
             .build();
         let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
-        Self { agent, trace, secrets_keep_path }
+        Self { agent, trace, forward, secrets_keep_path }
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
@@ -197,6 +204,13 @@ impl Client {
         let response = answered
             .map_err(|error| NetError { reused, ..NetError::of_ureq(error, wrote, false) })?;
         let received_at = Instant::now();
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && target.scheme_str() == Some("http")
+            && let Some(proxy) = &self.forward
+        {
+            let refusal = proxy.refusal(407, target.host().unwrap_or_default());
+            return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
+        }
         let (head, body) = response.into_parts();
         Ok(Reply {
             status: head.status,
@@ -384,8 +398,9 @@ mod tests {
 
     fn client() -> Client {
         let config = ClientConfig {
-            trust: None,
+            tls: None,
             unix_socket: None,
+            proxy: None,
             idle: Duration::from_secs(1),
             linger: None,
             secrets_keep_path: false,

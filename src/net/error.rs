@@ -31,6 +31,8 @@ pub enum NetErrorKind {
     HostUnreachable,
     /// The connection failed in another way.
     Dial,
+    /// The proxy refused to go on.
+    Proxy,
     /// TLS was not agreed on.
     Tls,
     /// The peer reset the connection.
@@ -61,6 +63,7 @@ impl fmt::Display for NetError {
             NetErrorKind::NetworkUnreachable => "network unreachable",
             NetErrorKind::HostUnreachable => "host unreachable",
             NetErrorKind::Dial => "no connection",
+            NetErrorKind::Proxy => "refused by the proxy",
             NetErrorKind::Tls => "TLS failed",
             NetErrorKind::Reset => "connection reset by the peer",
             NetErrorKind::Aborted => "connection aborted",
@@ -91,14 +94,30 @@ pub(super) enum Fault {
     /// end of the answer.
     Cut(io::Error),
     Tls(String),
+    /// It happened on the way to the proxy of this URL, or at it.
+    AtProxy(String, io::Error),
+    /// The proxy refused.
+    ProxyRefused(String),
+    /// The proxy did not reach the target.
+    BehindProxy(String),
+    /// The answer to CONNECT is no HTTP.
+    NotAProxy,
+    /// TLS with the target failed, inside the tunnel through the proxy of this URL.
+    InTunnel(String, io::Error),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cancelled => f.write_str("given up"),
-            Self::Dns(text) | Self::Tls(text) => f.write_str(text),
+            Self::Dns(text)
+            | Self::Tls(text)
+            | Self::ProxyRefused(text)
+            | Self::BehindProxy(text) => f.write_str(text),
             Self::Dial(error) | Self::Cut(error) => error.fmt(f),
+            Self::NotAProxy => f.write_str("the answer to CONNECT is not HTTP/1.1"),
+            Self::AtProxy(url, error) => write!(f, "proxy {url}: {error}"),
+            Self::InTunnel(url, error) => write!(f, "through the proxy {url}: {error}"),
         }
     }
 }
@@ -148,10 +167,25 @@ impl NetError {
                 return dialled;
             }
             Ok(Fault::Cut(error)) => return Self::of_io(error, wrote, answer_began),
+            Ok(Fault::AtProxy(url, error)) => {
+                let at = Self::of_io(error, wrote, answer_began);
+                return Self {
+                    detail: told_with(&at.detail, &format!("at the proxy {url}")),
+                    ..at
+                };
+            }
+            Ok(Fault::InTunnel(url, error)) => {
+                let at = Self::of_io(error, wrote, answer_began);
+                let way = format!("through the proxy {url}, which may open TLS itself");
+                return Self { detail: told_with(&at.detail, &way), ..at };
+            }
             Ok(fault) => {
                 let (kind, detail) = match fault {
                     Fault::Dns(text) => (NetErrorKind::Dns, text),
                     Fault::Tls(text) => (NetErrorKind::Tls, text),
+                    Fault::ProxyRefused(text) => (NetErrorKind::Proxy, text),
+                    Fault::BehindProxy(text) => (NetErrorKind::HostUnreachable, text),
+                    Fault::NotAProxy => (NetErrorKind::NotHttp, String::new()),
                     _ => (NetErrorKind::Cancelled, String::new()),
                 };
                 return Self { kind, wrote, reused: false, detail };
@@ -175,5 +209,13 @@ impl NetError {
             _ => String::new(),
         };
         Self { kind, wrote, reused: false, detail }
+    }
+}
+
+/// A detail and where it happened.
+fn told_with(detail: &str, place: &str) -> String {
+    match detail {
+        "" => place.to_owned(),
+        detail => format!("{detail}; {place}"),
     }
 }

@@ -5,10 +5,12 @@
 //! the HTTP; every byte goes through [`stream::Stream`], the one place that waits on a socket.
 
 pub mod cancel;
+pub mod certificate;
 pub mod client;
 mod dial;
 pub mod error;
 mod lookup;
+pub mod proxy;
 mod stream;
 pub mod tls;
 mod transport;
@@ -16,4 +18,5 @@ mod transport;
 pub use cancel::Cancel;
 pub use client::{Client, Outgoing, Reply};
 pub use error::{NetError, NetErrorKind};
-pub use tls::Trust;
+pub use proxy::Proxy;
+pub use tls::{IdentityFiles, Tls, Trust};

@@ -19,8 +19,9 @@ use ureq::unversioned::transport::{
 use super::cancel::Cancel;
 use super::dial;
 use super::error::Fault;
+use super::proxy::Proxy;
 use super::stream::Stream;
-use super::tls::Trust;
+use super::tls::{Tls, tls_fault};
 
 /// Bytes read at once; the head of an answer must fit in as well.
 pub(super) const INPUT_BUFFER: usize = 64 * 1024;
@@ -29,13 +30,14 @@ pub(super) const INPUT_BUFFER: usize = 64 * 1024;
 const OUTPUT_BUFFER: usize = 32 * 1024;
 
 /// How long TLS may take to be agreed on (wire.md, section 1).
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the connections of one client.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    pub(super) trust: Option<Trust>,
+    pub(super) tls: Option<Tls>,
     pub(super) unix_socket: Option<PathBuf>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) linger: Option<Duration>,
     pub(super) cancel: Cancel,
     pub(super) trace: Arc<Trace>,
@@ -79,25 +81,37 @@ impl Dialer {
         let tls = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let mut stream = match &self.unix_socket {
-            Some(path) => dial::unix(path, limit, &self.cancel)?,
-            None => dial::tcp(host, port, limit, &self.cancel)?,
+        let proxy = self.proxy.as_ref().filter(|_| self.unix_socket.is_none());
+        let mut stream = match (&self.unix_socket, proxy) {
+            (Some(path), _) => Layered::Plain(dial::unix(path, limit, &self.cancel)?),
+            (None, Some(proxy)) => proxy.open(limit, &self.cancel)?,
+            (None, None) => Layered::Plain(dial::tcp(host, port, limit, &self.cancel)?),
         };
-        let mut stream = if tls {
-            let trust = self
-                .trust
+        if tls {
+            let own = self
+                .tls
                 .as_ref()
                 .ok_or_else(|| Fault::Tls("this hop was set up without TLS".to_owned()))?;
-            stream.limit = dial::earlier(limit, HANDSHAKE_TIMEOUT);
-            Layered::Tls(Box::new(trust.handshake(host, stream)?))
-        } else {
-            Layered::Plain(stream)
-        };
+            if let Some(proxy) = proxy {
+                proxy.connect(&mut stream, host, port, limit)?;
+            }
+            stream.socket().limit = dial::earlier(limit, HANDSHAKE_TIMEOUT);
+            stream = own.handshake(host, stream).map_err(|error| match proxy {
+                Some(proxy) => Fault::InTunnel(proxy.url().to_owned(), error).into(),
+                None => error,
+            })?;
+        }
         stream.socket().linger = self.linger;
+        let forward = proxy.filter(|_| !tls).map(|proxy| {
+            let authority = uri.authority().map_or(host, |authority| authority.as_str());
+            (proxy.clone(), format!("http://{authority}"))
+        });
         Ok(Connection {
             stream,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
             held: Vec::new(),
+            forward,
+            head_due: true,
             lively: false,
             trace: Arc::clone(&self.trace),
         })
@@ -119,30 +133,51 @@ impl Resolver for NoResolver {
     }
 }
 
-enum Layered {
+/// A socket and the layers of TLS around it: none, the target's, or the proxy's with perhaps the
+/// target's inside.
+pub(super) enum Layered {
     Plain(Stream),
-    Tls(Box<StreamOwned<ClientConnection, Stream>>),
+    Tls(Box<StreamOwned<ClientConnection, Layered>>),
 }
 
 impl Layered {
-    fn socket(&mut self) -> &mut Stream {
+    pub(super) fn socket(&mut self) -> &mut Stream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_mut(),
+            Self::Tls(stream) => stream.sock.socket(),
         }
     }
+}
 
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.write_all(bytes),
-            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-        }
+/// A refusal may come after the handshake: TLS 1.3 judges our certificate then.
+fn later(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData => tls_fault(error),
+        _ => error,
     }
+}
 
+impl Read for Layered {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buf),
-            Self::Tls(stream) => stream.read(buf),
+            Self::Tls(stream) => stream.read(buf).map_err(later),
+        }
+    }
+}
+
+impl Write for Layered {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(buf),
+            Self::Tls(stream) => stream.write(buf).map_err(later),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush().map_err(later),
         }
     }
 }
@@ -153,6 +188,10 @@ pub(super) struct Connection {
     buffers: LazyBuffers,
     /// The head of a request, held back so that head and short body leave in one write.
     held: Vec<u8>,
+    /// The proxy that is asked for whole URLs, and the origin to put before each path.
+    forward: Option<(Proxy, String)>,
+    /// The next bytes begin a request.
+    head_due: bool,
     /// Bytes were read since it was last asked whether it is open: it was a moment ago.
     lively: bool,
     trace: Arc<Trace>,
@@ -170,7 +209,7 @@ impl Connection {
             return Ok(());
         }
         self.trace.wrote.store(true, Ordering::SeqCst);
-        let sent = self.stream.write_all(&self.held);
+        let sent = self.stream.write_all(&self.held).and_then(|()| self.stream.flush());
         self.held.clear();
         sent.map_err(|error| timeout_or(error, reason))
     }
@@ -183,14 +222,22 @@ impl Transport for Connection {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.socket().limit = limit(timeout);
-        if self.held.len() + amount <= OUTPUT_BUFFER {
-            self.held.extend_from_slice(&self.buffers.output()[..amount]);
-            return Ok(());
-        }
-        self.send_held(timeout.reason)?;
-        self.trace.wrote.store(true, Ordering::SeqCst);
         let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output).map_err(|error| timeout_or(error, timeout.reason))
+        match &self.forward {
+            Some((proxy, origin)) if self.head_due => {
+                self.held.extend(proxy.absolute_form(origin, output));
+            }
+            _ if self.held.len() + amount <= OUTPUT_BUFFER => self.held.extend_from_slice(output),
+            _ => {
+                self.send_held(timeout.reason)?;
+                self.trace.wrote.store(true, Ordering::SeqCst);
+                let output = &self.buffers.output()[..amount];
+                let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
+                sent.map_err(|error| timeout_or(error, timeout.reason))?;
+            }
+        }
+        self.head_due = false;
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -200,6 +247,7 @@ impl Transport for Connection {
             None => own,
         };
         self.send_held(timeout.reason)?;
+        self.head_due = true;
         let input = self.buffers.input_append_buf();
         if input.is_empty() {
             // A read of nothing would pass for the end of the stream.

@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
-    AmbientProxy, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
-    HttpTarget, Identity, Log, LogFormat, Mcp, Process, Target,
+    Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener, HttpTarget,
+    Identity, Log, LogFormat, Mcp, Process, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -80,7 +80,8 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
         process: process?,
         proxy_check_interval: proxy_check_interval?.0,
         allow_remote_ui: allow_remote_ui?.0,
-        ambient_proxy: ambient_proxy(r),
+        ambient_proxy: super::ambient::of(r.env),
+        secret_files: Vec::new(),
         warnings: Vec::new(),
     })
 }
@@ -851,17 +852,5 @@ fn compatibility(r: &mut Resolver<'_>) {
         && n.to_string() != Setting::of(Id::LogBufferEvents).default
     {
         r.warn(Id::LogBufferEvents, &source, "not supported, and ignored");
-    }
-}
-
-fn ambient_proxy(r: &Resolver<'_>) -> AmbientProxy {
-    let value = |upper: &str, lower: &str| {
-        let found = r.env.non_blank(upper).or_else(|| r.env.non_blank(lower));
-        found.map(|text| text.trim().to_owned())
-    };
-    AmbientProxy {
-        http: value("HTTP_PROXY", "http_proxy").map(Secret::new),
-        https: value("HTTPS_PROXY", "https_proxy").map(Secret::new),
-        no_proxy: value("NO_PROXY", "no_proxy"),
     }
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub allow_remote_ui: bool,
     /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for targets without a proxy of their own.
     pub ambient_proxy: AmbientProxy,
+    /// Files that secrets were read from; who changes one wants it to be read again.
+    pub secret_files: Vec<PathBuf>,
     /// What is doubtful about it, one line each, to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -248,4 +250,6 @@ pub struct AmbientProxy {
     pub https: Option<Secret>,
     /// `NO_PROXY`.
     pub no_proxy: Option<String>,
+    /// `REQUEST_METHOD` is set: `HTTP_PROXY` may come from a client.
+    pub is_cgi: bool,
 }

@@ -5,6 +5,7 @@
 //! nothing else; it never prints or logs. What is wrong comes back as a list of [`Problem`]s, all
 //! of them at once.
 
+pub mod ambient;
 mod build;
 pub mod config;
 pub mod entry;
@@ -106,9 +107,10 @@ fn load_with(
     };
     let mut config = build::config(&mut resolver);
     let Resolver { refs, problems, mut warnings, mut effective, .. } = resolver;
-    let exposed = refs.warnings;
+    let (exposed, secret_files) = (refs.warnings, refs.secret_files);
     warnings.extend(exposed.iter().map(Problem::general));
     if let Some(config) = &mut config {
+        config.secret_files = secret_files;
         config.warnings = warnings.iter().map(ToString::to_string).collect();
     }
     effective.sort_by_key(|e| e.id);

@@ -20,6 +20,8 @@ pub struct References<'a> {
     env: &'a Env,
     /// Files that others can read, one line each.
     pub warnings: Vec<String>,
+    /// Files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// A value split at its prefix.
@@ -52,7 +54,7 @@ pub fn is_reference(text: &str) -> bool {
 impl<'a> References<'a> {
     /// Variables are looked up here.
     pub fn new(env: &'a Env) -> Self {
-        Self { env, warnings: Vec::new() }
+        Self { env, warnings: Vec::new(), secret_files: Vec::new() }
     }
 
     fn variable(&self, name: &str) -> Result<&'a str, Wrong> {
@@ -86,6 +88,7 @@ impl<'a> References<'a> {
         let file = File::open(&located).map_err(wrong)?;
         if secret {
             self.note_exposure(&located);
+            self.secret_files.push(located.clone());
         }
         let mut text = String::new();
         let read = file.take(MAX_CONTENTS + 1).read_to_string(&mut text).map_err(wrong)?;

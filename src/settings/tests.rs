@@ -392,7 +392,7 @@ fn cloudflared_is_refused_in_every_layer() {
     assert!(with_base(&["--open-web-ui=false"], &[], "").warnings.is_empty());
 }
 
-#[test] // cfg P-7
+#[test] // cfg P-7, W-28
 fn the_default_host_becomes_the_one_for_client_certificates() {
     let dir = std::env::temp_dir().join(format!("mcp-tunnel-mtls-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

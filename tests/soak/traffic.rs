@@ -198,7 +198,9 @@ impl Traffic {
             return ("initialize", params, None);
         }
         let (name, arguments, echo) = match self.random.below(10) {
-            0..6 => ("echo", json!({ "text": echo }), Some(echo)),
+            0..5 => ("echo", json!({ "text": echo }), Some(echo)),
+            // More than a pipe holds.
+            5 => ("echo", json!({ "text": echo.clone() + &"x".repeat(100_000) }), Some(echo)),
             6 => ("big", json!({ "bytes": 1 + self.random.below(3_000_000) }), None),
             7 => ("nothing", json!({}), None),
             _ => {

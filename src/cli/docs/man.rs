@@ -214,11 +214,37 @@ pub fn program() -> String {
          export CONTROL_PLANE_API_KEY=...\n\
          mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
     );
+    p.section("Signals");
+    p.text(
+        "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
+         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
+         certificates and their keys again, and opens the log file anew; the same happens within a \
+         minute after one of these files has changed. What can not be used leaves the old in use, \
+         with a line in the log and a note at /readyz. Settings that need a restart are named in \
+         the log.",
+    );
+    p.section("Security");
+    p.text(TLS);
+    p.text(
+        "A client certificate goes to the hop that it is configured for, and to no proxy. User \
+         name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
+         proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
+         and NO_PROXY are matched as Go does, and a proxy that can not be used is an error, never \
+         a reason to go past it. The daemon writes no core dumps.",
+    );
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
     p.line(".Xr mcp-tunnel.conf 5");
     p.0
 }
+
+/// What TLS is like on every hop; `tests/edges/trust.rs` holds it to that.
+const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM_SHA384, \
+    TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
+    one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
+    name and purpose of a server's certificate are always checked, against the certificates of \
+    the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
+    name and dates, also if it is signed by itself. Revocation lists are not read.";
 
 /// Variables that are no settings.
 const OTHER_VARIABLES: [(&str, &str); 5] = [

@@ -2,20 +2,23 @@
 //! the listener.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
+use crate::cli::edges::{Edges, Way, expiry_warning, is_identity_shared};
 use crate::cli::init::PAGES;
-use crate::cli::run::{access, load_trust, refuse_unsupported};
+use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::net::{Cancel, NetErrorKind, Trust};
+use crate::net::{Cancel, NetErrorKind, Tls};
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a server is not asked.
+pub(super) const NO_WAY: &str = "certificates, keys or proxies can not be used";
 
 /// The ids of the four pages, in the order of [`PAGES`].
 const PAGE_IDS: [&str; 4] = [
@@ -38,12 +41,13 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secret_permissions(loaded));
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
-    let trust = trust(config, &mut rows);
-    rows.extend(client_certificates(config));
-    rows.extend(control_plane(config, trust.clone()));
+    let edges = edges(config, &mut rows);
+    rows.extend(client_certificates(config, edges.as_ref()));
+    rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
+    rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
     rows.extend(pages());
     for binding in &config.mcp.bindings {
-        rows.extend(mcp::check(config, binding, trust.as_ref()));
+        rows.extend(mcp::check(config, binding, edges.as_ref()));
     }
     rows.extend(listener::check(&config.health.listener));
     rows
@@ -173,70 +177,86 @@ fn unsupported(config: &Config) -> Option<Row> {
     )
 }
 
-/// The certificates that are trusted.
-fn trust(config: &Config, rows: &mut Vec<Row>) -> Option<Trust> {
-    match load_trust(config) {
-        Ok(trust) => {
+/// Certificates, keys and proxies.
+fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
+    match Edges::of(config) {
+        Ok(edges) => {
             if let Some(path) = &config.ca_bundle {
                 rows.push(Row::pass("ca_bundle", path.display().to_string()));
             }
-            trust
+            Some(edges)
         }
         Err(wrong) => {
-            rows.push(
-                Row::fail("ca_bundle", wrong)
+            let row = Row::fail(wrong.check, wrong.line);
+            rows.push(match wrong.check {
+                "ca_bundle" => row
                     .why("Without trusted certificates no TLS connection can be made.")
                     .next("Install the system's CA certificates, or set `ca_bundle`."),
-            );
+                "proxy" => row
+                    .why("The daemon does not start with this variable.")
+                    .next("Set `http_proxy` in the configuration, or correct the variable."),
+                _ => row
+                    .why("The daemon does not start with this certificate and key.")
+                    .next("openssl x509 -in CERT -noout -subject -enddate shows what it is."),
+            });
             None
         }
     }
 }
 
-/// One identity on both hops tells the private network what the control plane sees.
-fn client_certificates(config: &Config) -> Option<Row> {
-    let ours = config.control_plane.identity.as_ref()?;
-    // Two names of one file are one file.
-    let same = |a: &Path, b: &Path| {
-        a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+/// The client certificates of all hops, and whether one serves two.
+fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for way in edges.into_iter().flat_map(Edges::ways) {
+        let Some(own) = way.tls.as_ref().and_then(Tls::own) else { continue };
+        let id = format!("client_certificate:{}", way.name);
+        rows.push(match expiry_warning("client", &own) {
+            None => Row::pass(id, own.to_string()),
+            Some(line) => Row::warn(id, line)
+                .why("A server refuses a certificate that has expired.")
+                .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
+        });
+    }
+    if is_identity_shared(config) {
+        rows.push(
+            Row::warn("client_certificates", "both hops use the same certificate or key")
+                .why("Whoever verifies one hop could pass for this host on the other.")
+                .next("Give the MCP side a certificate of its own."),
+        );
+    }
+    rows
+}
+
+/// What the server of a hop showed, from its own certificate up; nothing without TLS.
+pub(super) fn server_certificate(way: &Way) -> Option<Row> {
+    let chain = way.tls.as_ref()?.peer();
+    let id = format!("server_certificate:{}", way.name);
+    let first = chain.first()?.to_string();
+    let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
+    let mut row = match soonest {
+        None => Row::pass(id, first),
+        Some(line) => Row::warn(id, line)
+            .why("Connections fail once a certificate of the chain has expired.")
+            .next("Tell whoever runs the server."),
     };
-    let shared = config.mcp.bindings.iter().find_map(|binding| match &binding.target {
-        Target::Http(http) => {
-            let theirs = http.identity.as_ref()?;
-            [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
-                .into_iter()
-                .find(|(theirs, ours)| same(theirs, ours))
-                .map(|(theirs, _)| (theirs, &binding.channel))
-        }
-        Target::Stdio { .. } => None,
-    });
-    Some(if let Some((file, channel)) = shared {
-        let both = format!("both hops use {} (channel {channel})", file.display());
-        Row::warn("client_certificates", both)
-            .why("Whoever verifies one hop could pass for this host on the other.")
-            .next("Give the MCP side a certificate of its own.")
-    } else {
-        Row::pass("client_certificates", format!("control plane: {}", ours.cert.display()))
-    })
+    row.evidence = chain.iter().map(ToString::to_string).collect();
+    Some(row)
 }
 
 /// Asks for the tunnel with the runtime key.
-fn control_plane(config: &Config, trust: Option<Trust>) -> Vec<Row> {
+fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     const REACHABLE: &str = "control_plane_reachable";
     const AUTH: &str = "control_plane_auth";
     let origin = config.control_plane.base_url.origin();
-    if config.control_plane.base_url.https && trust.is_none() {
-        return vec![
-            Row::skip(REACHABLE, "no trusted certificates"),
-            Row::skip(AUTH, "no trusted certificates"),
-        ];
-    }
+    let Some(way) = way else {
+        return vec![Row::skip(REACHABLE, NO_WAY), Row::skip(AUTH, NO_WAY)];
+    };
     let mut quick = config.clone();
     quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
     let asked = new_instance_id()
         .map_err(|e| e.to_string())
-        .and_then(|instance| access(&quick, instance, trust))
+        .and_then(|instance| access(&quick, instance, way))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
     let (access, cancel) = match asked {
         Ok(asked) => asked,

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Uri};
 
+use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
+use crate::cli::edges::{Edges, Way};
 use crate::cli::preflight;
 use crate::cli::run::binding;
-use crate::mcp::{Binding, Bounds, CallError, HttpHop, StdioChannel};
+use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
-use crate::net::{Cancel, Client, Outgoing, Trust};
+use crate::net::{Cancel, Client, Outgoing};
 use crate::settings::config::{self, Config, HttpTarget, Target};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
 
@@ -32,7 +34,7 @@ const LEGACY: &str = "2025-06-18";
 const MODERN: &str = "2026-07-28";
 
 /// The checks of one server. Those of other channels than `main` carry the channel's name.
-pub fn check(config: &Config, configured: &config::Binding, trust: Option<&Trust>) -> Vec<Row> {
+pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges>) -> Vec<Row> {
     let channel = &configured.channel;
     let id = |name: &str| match channel.is_main() {
         true => name.to_owned(),
@@ -42,21 +44,21 @@ pub fn check(config: &Config, configured: &config::Binding, trust: Option<&Trust
     match &configured.target {
         Target::Http(http) => {
             rows.push(Row::pass(id("mcp_target"), http.url.to_string()));
-            let tls_without_trust = http.url.https && trust.is_none();
-            if tls_without_trust {
-                rows.push(Row::skip(id("mcp_server_reachable"), "no trusted certificates"));
+            let Some(way) = edges.and_then(|edges| edges.channel(channel)) else {
+                rows.push(Row::skip(id("mcp_server_reachable"), NO_WAY));
                 return rows;
-            }
-            let reached = reach(http, trust);
+            };
+            let reached = reach(http, way);
             let failed = reached.is_err();
             rows.push(reachable(id("mcp_server_reachable"), http, reached));
+            rows.extend(server_certificate(way));
             if failed {
                 for name in ["oauth_metadata", "mcp_initialize", "mcp_tools"] {
                     rows.push(Row::skip(id(name), "the server was not reached"));
                 }
                 return rows;
             }
-            rows.push(oauth_metadata(id("oauth_metadata"), http, trust));
+            rows.push(oauth_metadata(id("oauth_metadata"), http, way));
         }
         Target::Stdio { argv } => {
             rows.push(Row::pass(id("mcp_target"), argv.join(" ")));
@@ -80,24 +82,26 @@ pub fn check(config: &Config, configured: &config::Binding, trust: Option<&Trust
             }
         }
     }
-    rows.extend(converse(config, configured, trust, &id));
+    rows.extend(converse(config, configured, edges, &id));
     rows
 }
 
-fn reach(http: &HttpTarget, trust: Option<&Trust>) -> Result<u16, String> {
-    get(http, trust, &http.url.path_and_query).map(|(status, _)| status)
+fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
+    get(http, way, &http.url.path_and_query).map(|(status, _)| status)
 }
 
 /// One GET to the server, with its TLS and socket settings. Gives the status and content type.
-fn get(http: &HttpTarget, trust: Option<&Trust>, path: &str) -> Result<(u16, String), String> {
+fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String> {
     let uri: Uri = format!("{}{path}", http.url.origin())
         .parse()
         .map_err(|_| "the path can not be asked for".to_owned())?;
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
+    let HttpWay { tls, unix_socket, proxy } = way.http();
     let client = Client::new(
         ClientConfig {
-            trust: trust.cloned(),
-            unix_socket: http.unix_socket.clone(),
+            tls,
+            unix_socket,
+            proxy,
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: true,
@@ -129,14 +133,14 @@ fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row
 }
 
 /// The protected-resource metadata; a server without OAuth answers 404, and that is fine.
-fn oauth_metadata(id: String, http: &HttpTarget, trust: Option<&Trust>) -> Row {
+fn oauth_metadata(id: String, http: &HttpTarget, way: &Way) -> Row {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
     let path = http.url.path().trim_end_matches('/');
     let mut candidates = vec![format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()];
     candidates.dedup();
     let mut evidence = Vec::new();
     for candidate in &candidates {
-        match get(http, trust, candidate) {
+        match get(http, way, candidate) {
             Ok((200, kind)) if kind.contains("json") => {
                 return Row::pass(id, format!("found at {candidate}"));
             }
@@ -260,7 +264,7 @@ fn failure(error: &CallError) -> String {
 fn converse(
     config: &Config,
     configured: &config::Binding,
-    trust: Option<&Trust>,
+    edges: Option<&Edges>,
     id: &dyn Fn(&str) -> String,
 ) -> Vec<Row> {
     collect_log();
@@ -273,7 +277,8 @@ fn converse(
         Ok(cancel) => cancel,
         Err(e) => return not_started(e.to_string()),
     };
-    let mut session = match binding(config, configured, trust) {
+    let Some(edges) = edges else { return not_started(NO_WAY.to_owned()) };
+    let mut session = match binding(config, configured, edges) {
         Ok(Binding::Http(http)) => {
             Session::Http { hop: Box::new(http.hop(cancel.clone())), session: None }
         }

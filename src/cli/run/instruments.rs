@@ -1,8 +1,11 @@
 //! The names under which the daemon's cells are seen outside: conditions of readiness, metrics.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::reload::ReloadState;
+use super::timers::ProxyHealth;
+use crate::cli::edges::{self, Edges};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, PollState};
@@ -26,6 +29,7 @@ pub(super) fn conditions(
     poll: &Arc<PollState>,
     access: &Access,
     bindings: &[(ChannelName, Binding)],
+    reload: &Arc<ReloadState>,
 ) -> Vec<Condition> {
     let (attempt_limit, seen) = (access.attempt_limit, Arc::clone(poll));
     let mut conditions =
@@ -46,6 +50,10 @@ pub(super) fn conditions(
                 Verdict::NotReady(format!("MCP server of channel {name}: {reason}"))
             }
         }
+    }));
+    let reload = Arc::clone(reload);
+    conditions.push(Condition::new("reload", move || {
+        reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
     }));
     conditions
 }
@@ -80,6 +88,9 @@ pub(super) struct Seen {
     pub(super) workers: usize,
     pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) logger: &'static Logger,
+    pub(super) edges: Arc<Edges>,
+    pub(super) proxy_health: Arc<ProxyHealth>,
+    pub(super) reload: Arc<ReloadState>,
 }
 
 /// What goes onto the metrics page (operations.md, section 4).
@@ -96,6 +107,12 @@ pub(super) fn sources(seen: Seen) -> Vec<Source> {
             poll_metrics(&seen.poll, out);
             queue_metrics(&seen, out);
             dispatch_metrics(&seen.dispatch, &seen.respond, out);
+            edge_metrics(&seen.edges, &seen.proxy_health, out);
+            for (outcome, counter) in [("ok", &seen.reload.done), ("failed", &seen.reload.failed)] {
+                let help = "Reloads of secrets and certificates.";
+                let labels = [("outcome", outcome)];
+                out.counter("mcp_tunnel_reloads_total", help, &labels, counter.get());
+            }
         }),
         Box::new(move |out| logger.write_metrics(out)),
     ]
@@ -165,6 +182,68 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
         let help = "Lines and messages of or for a child that went no further.";
         let labels = [("channel", name.as_str()), ("reason", reason)];
         out.counter("mcp_tunnel_child_dropped_total", help, &labels, counter.get());
+    }
+}
+
+/// Certificates by hop, and proxies by `proxy_id` (W-37).
+fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
+    let now = SystemTime::now();
+    for way in edges.ways() {
+        for (whose, facts) in edges::certificates(way) {
+            let help = "Seconds until a certificate of the hop expires.";
+            let labels = [("hop", way.name.as_str()), ("certificate", whose)];
+            let left = facts.seconds_left(now) as f64;
+            out.gauge("mcp_tunnel_certificate_expiry_seconds", help, &labels, left);
+        }
+    }
+    let mut shown = Vec::new();
+    for (way, health) in edges.ways().zip(health.all()) {
+        let Some((proxy, _)) = &way.proxy else { continue };
+        // One proxy may serve several hops; each has its own label.
+        let (id, hop) = (proxy.id(), way.name.clone());
+        shown.push((id, hop, health));
+    }
+    let seconds = |at: Option<SystemTime>| {
+        at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
+    };
+    for (id, hop, health) in &shown {
+        let labels = [("proxy_id", id.as_str()), ("route", hop.as_str())];
+        let (at, check) = match &health.last {
+            None => (None, None),
+            Some((at, check)) => (Some(*at), Some(check)),
+        };
+        let healthy = check.is_some_and(|check| check.failure.is_none());
+        for (name, help, value) in [
+            ("proxy_health_state", "1 if the last check succeeded.", f64::from(u8::from(healthy))),
+            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(at)),
+            (
+                "proxy_last_success_timestamp",
+                "When a check succeeded last.",
+                seconds(health.last_success),
+            ),
+        ] {
+            out.gauge(name, help, &labels, value);
+        }
+        for (phase, took) in [
+            ("tcp", check.and_then(|check| check.tcp)),
+            ("connect", check.and_then(|check| check.connect)),
+        ] {
+            let help = "How long a phase of the last check took.";
+            let labels = [("proxy_id", id.as_str()), ("route", hop.as_str()), ("phase", phase)];
+            if let Some(took) = took {
+                let name = "proxy_check_phase_duration_seconds";
+                out.gauge(name, help, &labels, took.as_secs_f64());
+            }
+        }
+        for ((phase, reason), count) in &health.failures {
+            let labels = [
+                ("proxy_id", id.as_str()),
+                ("route", hop.as_str()),
+                ("phase", *phase),
+                ("reason", *reason),
+            ];
+            out.counter("proxy_check_failures_total", "Checks that failed.", &labels, *count);
+        }
     }
 }
 

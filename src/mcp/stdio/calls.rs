@@ -85,6 +85,11 @@ impl Calls {
         Some(call)
     }
 
+    /// Whether no call is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// All calls, taken out because the child is gone.
     pub fn take_all(&mut self) -> BTreeMap<u64, Call> {
         std::mem::take(&mut self.open)

@@ -82,6 +82,10 @@ pub const SETTLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// The pause before a restart: the first, and the longest. It doubles in between.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
+/// How long a silent child counts as one after its last call was given up: nobody asks it by
+/// itself, so its silence must not outlast the traffic by more.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
 /// A child that ran this long, and answered, is restarted after the shortest pause.
 pub const PROVEN: Duration = Duration::from_secs(60);
 
@@ -121,6 +125,8 @@ pub struct Limits {
     pub settle: (Duration, Duration),
     /// See [`BACKOFF`].
     pub backoff: (Duration, Duration),
+    /// See [`SILENCE`].
+    pub silence: Duration,
     /// See [`PROVEN`].
     pub proven: Duration,
     /// See [`DOWN_WAIT`].
@@ -142,6 +148,7 @@ impl Default for Limits {
             answer_due: ANSWER_DUE,
             settle: SETTLE,
             backoff: BACKOFF,
+            silence: SILENCE,
             proven: PROVEN,
             down_wait: DOWN_WAIT,
             closed_wait: CLOSED_WAIT,
@@ -177,6 +184,11 @@ pub enum StdioState {
         /// Since when.
         since: Instant,
     },
+    /// The child runs, and has let the time of several calls in a row pass without a word.
+    Silent {
+        /// How many.
+        calls: u32,
+    },
     /// No child serves.
     Down {
         /// Why, in words.
@@ -195,6 +207,7 @@ impl StdioState {
                 "child was started {} s ago and has not answered yet",
                 since.elapsed().as_secs()
             )),
+            Self::Silent { calls } => Some(format!("child let its last {calls} calls time out")),
             Self::Down { reason, next_try_in: Some(wait) } => {
                 Some(format!("{reason}; restart in {:.0} s", wait.as_secs_f32().ceil()))
             }

@@ -240,6 +240,7 @@ impl Server {
         bounds: &Bounds,
         on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Option<(String, Option<i64>)>, CallError> {
+        let begun = Instant::now();
         loop {
             let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
                 Next::Note(note) => match on_notification(answer(200, note)) {
@@ -258,7 +259,12 @@ impl Server {
                     let json = error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None);
                     return Ok(Some((json, None)));
                 }
-                Next::TimedOut => CallError::TimedOut,
+                Next::TimedOut => {
+                    if let Some(live) = &mut self.shared.lock().live {
+                        live.not_heard(begun, Instant::now());
+                    }
+                    CallError::TimedOut
+                }
                 Next::Cancelled => CallError::Cancelled,
             };
             self.shared.give_up(ticket, true);

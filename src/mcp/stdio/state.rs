@@ -49,6 +49,10 @@ pub(super) struct Remembered {
     pub answer: String,
 }
 
+/// Calls in a row without any answer after which the child is said to be silent: one or two may
+/// be slow.
+const SILENT_CALLS: u32 = 3;
+
 /// One child process.
 pub(super) struct Live {
     pub pid: Pid,
@@ -61,6 +65,12 @@ pub(super) struct Live {
     pub asked_at: Option<Instant>,
     /// When it first answered anything.
     pub answered_at: Option<Instant>,
+    /// When it answered last.
+    heard_at: Option<Instant>,
+    /// Calls in a row whose time passed without any answer from it, to whatever.
+    silent_calls: u32,
+    /// When the last of them was given up.
+    silent_at: Option<Instant>,
     /// It is on its way out.
     pub ending: Option<Ending>,
     /// It has ended, but is not reaped yet.
@@ -216,6 +226,9 @@ impl State {
             handshake: Handshake::Open,
             era: Era { modern: self.assume_legacy.then_some(false), ..Era::default() },
             asked_at: None,
+            heard_at: None,
+            silent_calls: 0,
+            silent_at: None,
             answered_at: None,
             ending: None,
             exited: false,
@@ -310,13 +323,17 @@ impl State {
         if let Some(ending) = &live.ending {
             return StdioState::Down { reason: ending.reason.clone(), next_try_in: None };
         }
+        let silence_ends = live.silent_at.map(|at| at + limits.silence);
+        if live.silent_calls >= SILENT_CALLS && silence_ends.is_some_and(|end| now < end) {
+            return StdioState::Silent { calls: live.silent_calls };
+        }
         let (settle, after_failure) = limits.settle;
         let settled = live.born + if self.failures == 0 { settle } else { after_failure };
         let due = live.asked_at.map(|asked| asked + limits.answer_due);
         let up = match live.answered_at {
             _ if matches!(live.handshake, Handshake::Pending { replay: true, .. }) => None,
             Some(answered) => Some(answered),
-            None if due.is_some_and(|due| due <= now) => None,
+            None if !live.calls.is_empty() && due.is_some_and(|due| due <= now) => None,
             None => Some(settled).filter(|settled| *settled <= now),
         };
         match up {
@@ -357,9 +374,19 @@ impl Live {
         self.stdin.push(Frame { number, bytes, written: None });
     }
 
+    /// The time of a call that was put to the child at `begun` has passed.
+    pub fn not_heard(&mut self, begun: Instant, now: Instant) {
+        if self.heard_at.is_none_or(|heard| heard < begun) {
+            self.silent_calls = self.silent_calls.saturating_add(1);
+            self.silent_at = Some(now);
+        }
+    }
+
     /// The child has answered something. The first time, its silence on another question begins
     /// to say something too; returns whether it is.
     pub fn heard(&mut self, discover: Duration, now: Instant) -> bool {
+        self.heard_at = Some(now);
+        self.silent_calls = 0;
         if self.answered_at.is_some() {
             return false;
         }

@@ -16,7 +16,7 @@ const RATES: [u32; 2] = [10, 50];
 const LENGTH: Duration = Duration::from_secs(10);
 
 impl Bench {
-    /// One poll in flight beside two.
+    /// One poll in flight beside several.
     pub fn gap(&self) -> Result<Vec<GapRow>, String> {
         let (_stub, url) = self.http_stub()?;
         let plane = self.plane.address().ok_or("the control plane has no address")?;
@@ -24,7 +24,7 @@ impl Bench {
         let base = format!("http://{far}");
         let mut rows = Vec::new();
         for rate in RATES {
-            for polls in [1, 2] {
+            for polls in [1, 2, 4] {
                 let subject = self.subject(|id| {
                     self.start_tunnel_to(
                         &base,

@@ -1,0 +1,258 @@
+//! The ways out of a configuration: for each hop whom it believes, who it is, and through which
+//! proxy it goes. `run` and `doctor` build theirs here.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::mcp::HttpWay;
+use crate::net::certificate::{Facts, date};
+use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::settings::ambient::{self, Choice};
+use crate::settings::config::{AmbientProxy, Config, Identity, Target};
+use crate::settings::url::{HttpUrl, ProxyUrl};
+use crate::wire::ChannelName;
+
+/// How long before its end a certificate is warned of.
+const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// How one hop is reached.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// `control-plane`, or the channel.
+    pub name: String,
+    /// Where it leads.
+    pub target: HttpUrl,
+    /// `None` for plain HTTP.
+    pub tls: Option<Tls>,
+    /// The proxy and where it was named.
+    pub proxy: Option<(Proxy, &'static str)>,
+    /// A unix socket to connect to instead of the target's host; then there is no proxy.
+    pub unix_socket: Option<PathBuf>,
+}
+
+impl Way {
+    /// The proxy alone.
+    pub fn proxy(&self) -> Option<Proxy> {
+        self.proxy.as_ref().map(|(proxy, _)| proxy.clone())
+    }
+
+    /// What an HTTP server's binding needs of it.
+    pub fn http(&self) -> HttpWay {
+        HttpWay {
+            tls: self.tls.clone(),
+            unix_socket: self.unix_socket.clone(),
+            proxy: self.proxy(),
+        }
+    }
+}
+
+/// All ways of one configuration.
+#[derive(Debug)]
+pub struct Edges {
+    trust: Option<Trust>,
+    control_plane: Way,
+    channels: Vec<(ChannelName, Way)>,
+}
+
+/// A way that can not be built.
+#[derive(Debug)]
+pub struct EdgeError {
+    /// The check of `doctor` that it belongs to.
+    pub check: &'static str,
+    /// What is wrong, without a secret.
+    pub line: String,
+}
+
+impl fmt::Display for EdgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// What a way is built from.
+struct Wanted<'a> {
+    name: &'a str,
+    target: &'a HttpUrl,
+    identity: Option<&'a Identity>,
+    explicit: Option<&'a ProxyUrl>,
+    source: &'static str,
+    unix_socket: Option<&'a PathBuf>,
+}
+
+impl Edges {
+    /// Reads what is needed: certificates only if a hop speaks TLS.
+    ///
+    /// # Errors
+    /// If a file or a proxy can not be used.
+    pub fn of(config: &Config) -> Result<Self, EdgeError> {
+        let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
+        let ambient = &config.ambient_proxy;
+        let control_plane = &config.control_plane;
+        let wanted = Wanted {
+            name: "control-plane",
+            target: &control_plane.base_url,
+            identity: control_plane.identity.as_ref(),
+            explicit: control_plane.http_proxy.as_ref(),
+            source: "control_plane.http_proxy",
+            unix_socket: control_plane.unix_socket.as_ref(),
+        };
+        let control_plane = way(&wanted, ambient, &mut trust)?;
+        let mut channels = Vec::new();
+        for binding in &config.mcp.bindings {
+            if let Target::Http(http) = &binding.target {
+                let wanted = Wanted {
+                    name: binding.channel.as_str(),
+                    target: &http.url,
+                    identity: http.identity.as_ref(),
+                    explicit: http.http_proxy.as_ref(),
+                    source: "mcp.http_proxy",
+                    unix_socket: http.unix_socket.as_ref(),
+                };
+                channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
+            }
+        }
+        Ok(Self { trust: trust.trust, control_plane, channels })
+    }
+
+    /// The way to the control plane.
+    pub fn control_plane(&self) -> &Way {
+        &self.control_plane
+    }
+
+    /// The way to the HTTP server of a channel.
+    pub fn channel(&self, channel: &ChannelName) -> Option<&Way> {
+        self.channels.iter().find(|(name, _)| name == channel).map(|(_, way)| way)
+    }
+
+    /// All ways, the control plane's first.
+    pub fn ways(&self) -> impl Iterator<Item = &Way> {
+        std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, way)| way))
+    }
+
+    /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
+    /// is told.
+    pub fn reload(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(trust) = &self.trust
+            && let Err(error) = trust.reload()
+        {
+            wrong.push(error.to_string());
+        }
+        for tls in self.ways().filter_map(|way| way.tls.as_ref()) {
+            if let Err(error) = tls.reload() {
+                wrong.push(error.to_string());
+            }
+        }
+        wrong.dedup();
+        wrong
+    }
+}
+
+/// Reads the trusted certificates the first time that somebody needs them.
+struct Reader {
+    bundle: Option<PathBuf>,
+    trust: Option<Trust>,
+}
+
+impl Reader {
+    fn hop(&mut self, identity: Option<&Identity>) -> Result<Tls, EdgeError> {
+        let trust = match &self.trust {
+            Some(trust) => trust.clone(),
+            None => Trust::load(self.bundle.as_deref())
+                .map_err(|e| EdgeError { check: "ca_bundle", line: e.to_string() })?,
+        };
+        self.trust = Some(trust.clone());
+        let files = identity.map(|identity| IdentityFiles {
+            cert: identity.cert.clone(),
+            key: identity.key.clone(),
+        });
+        trust
+            .hop(files)
+            .map_err(|e| EdgeError { check: "client_certificates", line: e.to_string() })
+    }
+}
+
+fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
+    let tls = wanted.target.https.then(|| trust.hop(wanted.identity)).transpose()?;
+    let chosen = proxy_for(wanted.target, wanted.explicit, wanted.source, ambient)
+        .map_err(|line| EdgeError { check: "proxy", line });
+    let proxy = match chosen {
+        _ if wanted.unix_socket.is_some() => None,
+        chosen => chosen?,
+    };
+    let proxy = match proxy {
+        None => None,
+        Some((url, source)) => Some((built(&url, || trust.hop(None))?, source)),
+    };
+    Ok(Way {
+        name: wanted.name.to_owned(),
+        target: wanted.target.clone(),
+        tls,
+        proxy,
+        unix_socket: wanted.unix_socket.cloned(),
+    })
+}
+
+/// The proxy of its setting, else that of the environment (W-30, P-6).
+pub fn proxy_for(
+    target: &HttpUrl,
+    explicit: Option<&ProxyUrl>,
+    source: &'static str,
+    ambient: &AmbientProxy,
+) -> Result<Option<(ProxyUrl, &'static str)>, String> {
+    if let Some(explicit) = explicit {
+        return Ok(Some((explicit.clone(), source)));
+    }
+    match ambient::choose(ambient, target) {
+        Choice::Direct => Ok(None),
+        Choice::Proxy(url, variable) => Ok(Some((url, variable))),
+        Choice::Refused(line) => Err(line),
+    }
+}
+
+/// A proxy to go through; `tls` is asked for one that is itself spoken to over TLS.
+pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<Proxy, E> {
+    let url = &url.0;
+    let tls = url.https.then(tls).transpose()?;
+    Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
+}
+
+/// The certificates of a hop: ours, and the first of the server's chain that expires.
+pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
+    let Some(tls) = &way.tls else { return Vec::new() };
+    let own = tls.own().map(|facts| ("client", facts));
+    let peer = tls.peer().into_iter().min_by_key(|facts| facts.not_after);
+    own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
+}
+
+/// A line if a certificate expires soon or has expired.
+pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
+    let left = facts.seconds_left(SystemTime::now());
+    let subject = &facts.subject;
+    let day = date(facts.not_after);
+    match left {
+        ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
+        _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {
+            Some(format!("the {whose} certificate `{subject}` expires on {day}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the control plane and an MCP server are shown the same certificate or key: whoever
+/// verifies one hop could then pass for this host on the other.
+pub fn is_identity_shared(config: &Config) -> bool {
+    let Some(ours) = &config.control_plane.identity else { return false };
+    let same = |one: &Path, other: &Path| {
+        one == other || fs::read(one).is_ok_and(|bytes| fs::read(other).is_ok_and(|b| b == bytes))
+    };
+    config.mcp.bindings.iter().any(|binding| match &binding.target {
+        Target::Http(http) => http
+            .identity
+            .as_ref()
+            .is_some_and(|other| same(&ours.cert, &other.cert) || same(&ours.key, &other.key)),
+        Target::Stdio { .. } => false,
+    })
+}

@@ -1,0 +1,187 @@
+//! Secrets and certificates are read again while the daemon runs: on SIGHUP, and when one of
+//! their files has changed.
+//!
+//! What can not be used leaves the old in use, and is told in the log, a metric and the readiness
+//! line. Calls in flight finish as they began; new requests and connections use the new.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{fixed_headers, refuse_unsupported};
+use crate::cli::edges::Edges;
+use crate::control_plane::Access;
+use crate::mcp::{Binding, FixedHeaders};
+use crate::ops::log::Logger;
+use crate::settings::config::{Config, Target};
+use crate::settings::{Effective, Id, Loaded, Setting};
+use crate::stats::Counter;
+use crate::wire::ChannelName;
+
+/// What a reload takes over; all other settings need a restart.
+const RELOADED: [Id; 4] =
+    [Id::ApiKey, Id::ControlPlaneExtraHeaders, Id::McpExtraHeaders, Id::DiscoveryExtraHeaders];
+
+/// Loads the configuration anew, from the same flags, environment and file.
+pub type LoadAgain = Box<dyn Fn() -> Loaded + Send>;
+
+/// What came of reloads.
+#[derive(Debug, Default)]
+pub struct ReloadState {
+    /// Reloads without a fault.
+    pub done: Counter,
+    /// Reloads with a fault.
+    pub failed: Counter,
+    complaint: Mutex<Option<String>>,
+}
+
+impl ReloadState {
+    /// Why the last reload left something old in use.
+    pub fn complaint(&self) -> Option<String> {
+        self.cell().clone()
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<String>> {
+        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// What is reloaded.
+pub struct Reloader {
+    again: LoadAgain,
+    /// The settings that the daemon was started with.
+    started: BTreeMap<Id, Option<String>>,
+    edges: Arc<Edges>,
+    access: Arc<Access>,
+    bindings: Vec<(ChannelName, Binding)>,
+    logger: &'static Logger,
+    state: Arc<ReloadState>,
+    files: Vec<(PathBuf, Stamp)>,
+}
+
+/// What changes about a file when it is replaced or written.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+impl Reloader {
+    /// Nothing is read yet but when the files were changed last.
+    pub fn new(
+        config: &Config,
+        started: &[Effective],
+        again: LoadAgain,
+        (edges, access, bindings): (Arc<Edges>, Arc<Access>, Vec<(ChannelName, Binding)>),
+        logger: &'static Logger,
+        state: Arc<ReloadState>,
+    ) -> Self {
+        let files = stamped(files(config));
+        let started = values(started);
+        Self { again, started, edges, access, bindings, logger, state, files }
+    }
+
+    /// Reloads if one of the files has changed.
+    pub fn look(&mut self) {
+        let changed = self.files.iter().find(|(path, before)| stamp(path) != *before);
+        if let Some((path, _)) = changed {
+            let path = path.display().to_string();
+            self.reload(&format!("{path} has changed"));
+        }
+    }
+
+    /// Reads everything again, and opens the log file anew.
+    pub fn reload(&mut self, because: &str) {
+        // Before the files are read: who writes meanwhile is seen the next time.
+        self.files = stamped(self.files.drain(..).map(|(path, _)| path).collect());
+        let mut wrong = Vec::new();
+        if let Err(error) = self.logger.reopen() {
+            wrong.push(format!("the log file can not be opened anew: {error}"));
+        }
+        let loaded = (self.again)();
+        let needs_restart = self.needs_restart(&loaded.effective);
+        match &loaded.config {
+            Some(config) => {
+                self.files = stamped(files(config));
+                wrong.extend(refuse_unsupported(config).and_then(|()| self.renew(config)).err());
+            }
+            None => wrong.extend(loaded.problems.first().map(ToString::to_string)),
+        }
+        for line in self.edges.reload() {
+            if !wrong.contains(&line) {
+                wrong.push(line);
+            }
+        }
+        if wrong.is_empty() {
+            self.state.done.inc();
+            log::info!(
+                "reloaded: {because}; key, headers, certificates and log file are read again"
+            );
+        } else {
+            self.state.failed.inc();
+            for line in &wrong {
+                log::error!("reload: {line}; what was in use stays in use");
+            }
+        }
+        *self.state.cell() = wrong.first().map(|line| format!("reload failed: {line}"));
+        if !needs_restart.is_empty() {
+            log::warn!("settings have changed that need a restart: {}", needs_restart.join(", "));
+        }
+    }
+
+    fn renew(&self, config: &Config) -> Result<(), String> {
+        let control_plane = &config.control_plane;
+        self.access
+            .renew(&control_plane.api_key, &control_plane.extra_headers)
+            .map_err(|e| e.to_string())?;
+        for (_, binding) in &self.bindings {
+            if let Binding::Http(http) = binding {
+                http.renew(FixedHeaders {
+                    always: fixed_headers(&config.mcp.extra_headers)?,
+                    discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings that differ from those at the start and are not reloaded. One that could not
+    /// be understood is a problem of its own.
+    fn needs_restart(&self, now: &[Effective]) -> Vec<&'static str> {
+        values(now)
+            .into_iter()
+            .filter(|(id, _)| !RELOADED.contains(id))
+            .filter(|(id, value)| self.started.get(id) != Some(value))
+            .map(|(id, _)| Setting::of(id).key)
+            .collect()
+    }
+}
+
+fn values(settings: &[Effective]) -> BTreeMap<Id, Option<String>> {
+    settings.iter().map(|setting| (setting.id, setting.value.clone())).collect()
+}
+
+/// The files that a reload reads, beside the configuration itself: an edit of that is taken over
+/// when the operator says so.
+fn files(config: &Config) -> Vec<PathBuf> {
+    let mut identities = vec![config.control_plane.identity.as_ref()];
+    identities.extend(config.mcp.bindings.iter().map(|binding| match &binding.target {
+        Target::Http(http) => http.identity.as_ref(),
+        Target::Stdio { .. } => None,
+    }));
+    let mut files: Vec<PathBuf> = config.ca_bundle.iter().cloned().collect();
+    for identity in identities.into_iter().flatten() {
+        files.extend([identity.cert.clone(), identity.key.clone()]);
+    }
+    files.extend(config.secret_files.iter().cloned());
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn stamped(files: Vec<PathBuf>) -> Vec<(PathBuf, Stamp)> {
+    files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+fn stamp(path: &PathBuf) -> Stamp {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+}

@@ -1,0 +1,52 @@
+//! The ways out, with parts that nobody here wrote: a private CA of openssl, nginx as the server
+//! with TLS, squid and tinyproxy as proxies. The rules are W-24 to W-37 of `tests/rules.txt`.
+
+mod authority;
+mod cancel;
+mod identity;
+mod leak;
+mod peers;
+mod proxies;
+mod rotation;
+#[path = "../support/mod.rs"]
+mod support;
+mod trust;
+
+use support::stack::Settings;
+use support::{Command, ControlPlane, Program, Tunnel};
+
+/// A call of a tool.
+fn call(request_id: &str) -> Command {
+    Command::call(request_id, "1", "tools/call", r#"{"name":"x"}"#)
+}
+
+/// Settings of a daemon for this control plane and a private server that is not asked.
+fn towards(control_plane_url: &str) -> Settings {
+    Tunnel::to(control_plane_url).http("http://127.0.0.1:9/mcp").without_env("SSL_CERT_FILE")
+}
+
+/// Has one call made, and its answer posted; gives the poll and the response as the control plane
+/// saw them.
+fn one_call(control_plane: &ControlPlane) -> (support::Request, support::Request) {
+    let poll = control_plane.next_poll();
+    control_plane.push(call("r1"));
+    (poll, control_plane.next_response_for("r1").0)
+}
+
+/// The daemon refuses to start with one line that names each of `parts`.
+fn refused(settings: Settings, parts: &[&str]) {
+    let mut program = settings.spawn();
+    assert_eq!(program.exit_code(), 1);
+    let said = program.stderr();
+    assert_eq!(said.lines().count(), 1, "one line: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} in: {said}");
+    }
+}
+
+/// Waits for the line that says why polls fail.
+fn poll_failure(program: &Program, part: &str) -> String {
+    program.stderr_line(&format!("a failed poll with {part:?}"), |line| {
+        line.contains("poll") && line.contains("failed") && line.contains(part)
+    })
+}

@@ -1,0 +1,122 @@
+//! Keys and certificates that are replaced while the daemon runs.
+
+use std::fs;
+
+use crate::authority::Authority;
+use crate::peers::Nginx;
+use crate::support::{ControlPlane, McpServer, Signal, Tunnel, eventually};
+use crate::{call, towards};
+
+/// Waits for a poll that the control plane saw in this way; those before it are taken.
+fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
+    eventually(&format!("a poll with {name}: {value}"), || {
+        // Each command ends the poll that waits, and so begins the next one.
+        control_plane.push(call("r1"));
+        let poll = control_plane.next_poll();
+        (poll.header(name) == Some(value)).then_some(())
+    });
+}
+
+#[test] // W-27
+fn a_new_key_and_new_headers_are_used_after_sighup_and_a_broken_one_is_not() {
+    let scratch = crate::support::Scratch::new();
+    let (key, header) = (scratch.file("key", "first-key\n"), scratch.file("header", "old\n"));
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .without_env("CONTROL_PLANE_API_KEY")
+        .arg(&format!("--control-plane.api-key=file:{}", key.display()))
+        .env("MCP_EXTRA_HEADERS", &format!("X-Team: file:{}", header.display()))
+        .start_ready();
+    poll_with(&control_plane, "Authorization", "Bearer first-key");
+    fs::write(&key, "second-key\n").unwrap();
+    fs::write(&header, "new\n").unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.program.stderr_line("the reload", |line| line.contains("reloaded: SIGHUP"));
+    poll_with(&control_plane, "Authorization", "Bearer second-key");
+    eventually("the new header", || {
+        control_plane.push(call("r2"));
+        (server.next("tools/call").header("X-Team") == Some("new")).then_some(())
+    });
+
+    fs::write(&key, "not a key\n").unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.wait_metric("mcp_tunnel_reloads_total{outcome=\"failed\"}", 1.0);
+    let (status, line) = tunnel.page("/readyz");
+    assert_eq!(status, 200, "{line}");
+    assert!(line.contains("reload failed"), "{line}");
+    let told = tunnel.program.stderr_line("a line", |line| line.contains("stays in use"));
+    assert!(!told.contains("not a key"), "{told}");
+    poll_with(&control_plane, "Authorization", "Bearer second-key");
+
+    fs::write(&key, "third-key\n").unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.wait_metric("mcp_tunnel_reloads_total{outcome=\"ok\"}", 2.0);
+    assert!(!tunnel.page("/readyz").1.contains("reload"));
+}
+
+#[test] // W-27, W-29
+fn a_pair_that_is_swapped_in_place_is_shown_on_new_connections_and_a_mismatch_is_not() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let asking = format!(
+        "ssl_verify_client on; ssl_verify_depth 3; ssl_client_certificate {}; \
+         ssl_session_tickets off; keepalive_requests 1;",
+        authority.bundle()
+    );
+    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), &asking);
+    let (before, after) = (authority.client("Before"), authority.client("After"));
+    let tunnel = towards(&nginx.url())
+        .env("CA_BUNDLE", &authority.bundle())
+        .env("CONTROL_PLANE_CLIENT_CERT", before.cert())
+        .env("CONTROL_PLANE_CLIENT_KEY", before.key())
+        .start();
+    poll_with(&control_plane, "X-Seen-Client", "CN=Before");
+    // Half of the pair: what was read before stays.
+    fs::copy(&after.key, &before.key).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.program.stderr_line("the fault", |line| {
+        line.contains("does not belong to the client certificate") && line.contains("stays in use")
+    });
+    poll_with(&control_plane, "X-Seen-Client", "CN=Before");
+    fs::copy(&after.cert, &before.cert).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    poll_with(&control_plane, "X-Seen-Client", "CN=After");
+}
+
+#[test] // W-24
+fn a_new_ca_is_trusted_after_sighup_and_a_broken_bundle_is_not_taken() {
+    let (old, new) = (Authority::new(), Authority::named("Next"));
+    let control_plane = ControlPlane::start();
+    let bundle = old.scratch.path("bundle.pem");
+    fs::copy(old.bundle(), &bundle).unwrap();
+    let nginx = Nginx::start(&old.server("server"), &control_plane.url(), "keepalive_requests 1;");
+    let other = Nginx::start(&new.server("server"), &control_plane.url(), "");
+    let tunnel = towards(&nginx.url()).env("CA_BUNDLE", bundle.to_str().unwrap()).start();
+    control_plane.next_poll();
+    fs::write(&bundle, "nothing\n").unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.wait_metric("mcp_tunnel_reloads_total{outcome=\"failed\"}", 1.0);
+    poll_with(&control_plane, "X-Seen-Protocol", "TLSv1.3");
+    drop(tunnel);
+
+    let tunnel = towards(&other.url()).env("CA_BUNDLE", &old.bundle()).start();
+    crate::poll_failure(&tunnel.program, "unknown issuer");
+    fs::copy(new.bundle(), old.bundle()).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    control_plane.next_poll();
+}
+
+#[test]
+fn settings_that_need_a_restart_are_named() {
+    let control_plane = ControlPlane::start();
+    let scratch = crate::support::Scratch::new();
+    let yaml =
+        |workers: u32| format!("config_version: 1\nmcp:\n  max_concurrent_requests: {workers}\n");
+    let file = scratch.file("c.yaml", &yaml(3));
+    let tunnel = towards(&control_plane.url()).arg("-c").arg(file.to_str().unwrap()).start();
+    fs::write(&file, yaml(4)).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    let line = tunnel.program.stderr_line("a line", |line| line.contains("need a restart"));
+    assert!(line.contains("mcp.max_concurrent_requests"), "{line}");
+}
