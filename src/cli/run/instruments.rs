@@ -96,16 +96,16 @@ fn certificate_condition(edges: &Arc<Edges>) -> Condition {
     let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
     Condition::new("certificates", move || {
         let warning = seen.ways().find_map(|way| {
-            timers::certificates(way)
+            edges::certificates(way)
                 .iter()
-                .find_map(|(whose, facts)| timers::expiry_warning(whose, facts))
+                .find_map(|(whose, facts)| edges::expiry_warning(whose, facts))
                 .map(|line| format!("{}: {line}", way.name))
         });
         warning.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
     .with_facts(move || {
         let now = SystemTime::now();
-        let left = |way| timers::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
+        let left = |way| edges::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
         let soonest = edges.ways().flat_map(left).min();
         let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
         vec![("soonest_expiry_seconds", shown)]
@@ -116,8 +116,8 @@ fn certificate_condition(edges: &Arc<Edges>) -> Condition {
 fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
     let (edges, health) = (Arc::clone(edges), Arc::clone(health));
     Condition::new("proxy", move || {
-        let failed = edges.ways().zip(health.all()).find_map(|(way, health)| {
-            let (_, check) = health.last?;
+        let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
+            let (_, check) = route.health().last?;
             let (phase, reason) = check.failure?;
             way.proxy.as_ref()?;
             Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
