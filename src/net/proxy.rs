@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::cancel::Cancel;
 use super::dial;
@@ -129,11 +130,11 @@ impl Proxy {
 
     /// Sends CONNECT and gives the status of the answer.
     fn ask(&self, stream: &mut Layered, target: &str) -> io::Result<u16> {
-        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some(line) = self.authorization_line() {
-            request.push_str(&line);
-        }
-        request.push_str("\r\n");
+        let credentials = self.authorization_line();
+        let request = Zeroizing::new(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
+            credentials.as_str()
+        ));
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
         let mut head = Vec::new();
@@ -175,9 +176,12 @@ impl Proxy {
         Fault::ProxyRefused(told)
     }
 
-    fn authorization_line(&self) -> Option<String> {
-        let value = self.0.authorization.as_ref()?;
-        Some(format!("Proxy-Authorization: {}\r\n", value.expose()))
+    /// Empty without credentials.
+    fn authorization_line(&self) -> Zeroizing<String> {
+        Zeroizing::new(match &self.0.authorization {
+            None => String::new(),
+            Some(value) => format!("Proxy-Authorization: {}\r\n", value.expose()),
+        })
     }
 
     /// Turns the head of a request for `origin` into one for the proxy: absolute form, and our
@@ -185,7 +189,7 @@ impl Proxy {
     pub(super) fn absolute_form(&self, origin: &str, head: &[u8]) -> Vec<u8> {
         let target = head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         let line_end = head.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
-        let credentials = self.authorization_line().unwrap_or_default();
+        let credentials = self.authorization_line();
         [
             &head[..target],
             origin.as_bytes(),
@@ -247,12 +251,10 @@ fn bracketed(host: &str) -> String {
 /// `user:password` of a URL as Basic credentials; a missing password is empty (W-34).
 fn basic(userinfo: &str) -> Secret {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let mut plain = percent_decoded(user);
+    let mut plain = Zeroizing::new(percent_decoded(user));
     plain.push(b':');
     plain.extend(percent_decoded(password));
-    let value = Secret::new(format!("Basic {}", STANDARD.encode(&plain)));
-    zeroize::Zeroize::zeroize(&mut plain);
-    value
+    Secret::new(format!("Basic {}", STANDARD.encode(&plain)))
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {
