@@ -366,3 +366,46 @@ fn health_says_why_a_daemon_is_not_well() {
     refused(&tunnel(&["health", "--url", "h:1"]), "http://");
     refused(&tunnel(&["health", "--port", "1", "--pid", "1", "--pid-file", "x"]), "exclude");
 }
+
+/// The codes that the exit status section of a manual page names.
+fn documented_codes(page: &str) -> Vec<i32> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(page);
+    let text = fs::read_to_string(file).unwrap();
+    let section = text.split(".Sh EXIT STATUS").nth(1).unwrap().split(".Sh ").next().unwrap();
+    section.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).collect()
+}
+
+#[test] // cfg 13
+fn exit_codes_are_those_of_the_manual() {
+    assert_eq!(documented_codes("mcp-tunnel.1"), [0, 1, 2]);
+    for (args, code) in [
+        (&["help"][..], 0),
+        (&["run", "--nonsense"], 1),
+        (&["run"], 1),
+        (&["config", "check"], 1),
+        (&["health", "--port", "x"], 1),
+        (&["health", "--port", "1"], 2),
+        (&["doctor"], 2),
+    ] {
+        assert_eq!(tunnel(args).code, code, "{args:?}");
+    }
+    assert_eq!(documented_codes("mcp-tunnel-relay.1"), [0, 1, 2]);
+    let in_use = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = in_use.local_addr().unwrap().to_string();
+    for (args, code) in [
+        (&["--help"][..], 0),
+        (&["serve", "--dev", "--listen", &taken], 1),
+        (&["serve", "--nonsense"], 2),
+        (&["serve"], 2),
+    ] {
+        let relay = env!("CARGO_BIN_EXE_mcp-tunnel-relay");
+        let output = Command::new(relay).args(args).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn doctor_is_without_colours_where_nobody_looks() {
+    let ran = tunnel(&["doctor", "--explain"]);
+    assert!(!ran.out.contains('\x1b'), "{}", ran.out);
+}

@@ -106,6 +106,32 @@ fn a_wrong_key_and_an_unknown_tunnel_are_told_apart_from_no_connection() {
 }
 
 #[test]
+fn one_certificate_or_key_for_both_hops_is_a_warning() {
+    let (relay, server) = (Relay::start(), McpServer::start());
+    let scratch = support::Scratch::new();
+    let file = |name: &str| scratch.path(name).to_str().unwrap().to_owned();
+    let pem = |kind| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    for (name, kind) in
+        [("ours.pem", "CERTIFICATE"), ("theirs.pem", "CERTIFICATE"), ("ours.key", "PRIVATE KEY")]
+    {
+        std::fs::write(file(name), pem(kind)).unwrap();
+    }
+    std::os::unix::fs::symlink(file("ours.key"), file("theirs.key")).unwrap();
+    let (report, _) = doctor(
+        &relay,
+        &[
+            ("MCP_SERVER_URL", &server.url()),
+            ("CONTROL_PLANE_CLIENT_CERT", &file("ours.pem")),
+            ("CONTROL_PLANE_CLIENT_KEY", &file("ours.key")),
+            ("MCP_CLIENT_CERT", &file("theirs.pem")),
+            ("MCP_CLIENT_KEY", &file("theirs.key")),
+        ],
+    );
+    is(&report, "client_certificates", "WARN");
+    assert!(report.to_string().contains("theirs.key"), "{report:#}");
+}
+
+#[test]
 fn a_server_that_is_not_there_or_dies_fails_and_the_rest_is_still_checked() {
     let relay = Relay::start();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

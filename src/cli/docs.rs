@@ -6,6 +6,7 @@
 
 mod completion;
 mod man;
+mod relay_completion;
 mod sample;
 
 use crate::settings::TABLE;
@@ -26,6 +27,9 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("packaging/completions/mcp-tunnel.bash", completion::bash()),
         ("packaging/completions/_mcp-tunnel", completion::zsh()),
         ("packaging/completions/mcp-tunnel.fish", completion::fish()),
+        ("packaging/completions/mcp-tunnel-relay.bash", relay_completion::bash()),
+        ("packaging/completions/_mcp-tunnel-relay", relay_completion::zsh()),
+        ("packaging/completions/mcp-tunnel-relay.fish", relay_completion::fish()),
     ]
 }
 

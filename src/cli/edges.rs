@@ -2,14 +2,20 @@
 //! proxy it goes. `run` and `doctor` build theirs here.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::mcp::HttpWay;
+use crate::net::certificate::{Facts, date};
 use crate::net::{IdentityFiles, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
+
+/// How long before its end a certificate is warned of.
+const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// How one hop is reached.
 #[derive(Debug, Clone)]
@@ -211,4 +217,42 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     let url = &url.0;
     let tls = url.https.then(tls).transpose()?;
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
+}
+
+/// The certificates of a hop: ours, and the first of the server's chain that expires.
+pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
+    let Some(tls) = &way.tls else { return Vec::new() };
+    let own = tls.own().map(|facts| ("client", facts));
+    let peer = tls.peer().into_iter().min_by_key(|facts| facts.not_after);
+    own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
+}
+
+/// A line if a certificate expires soon or has expired.
+pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
+    let left = facts.seconds_left(SystemTime::now());
+    let subject = &facts.subject;
+    let day = date(facts.not_after);
+    match left {
+        ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
+        _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {
+            Some(format!("the {whose} certificate `{subject}` expires on {day}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the control plane and an MCP server are shown the same certificate or key: whoever
+/// verifies one hop could then pass for this host on the other.
+pub fn is_identity_shared(config: &Config) -> bool {
+    let Some(ours) = &config.control_plane.identity else { return false };
+    let same = |one: &Path, other: &Path| {
+        one == other || fs::read(one).is_ok_and(|bytes| fs::read(other).is_ok_and(|b| b == bytes))
+    };
+    config.mcp.bindings.iter().any(|binding| match &binding.target {
+        Target::Http(http) => http
+            .identity
+            .as_ref()
+            .is_some_and(|other| same(&ours.cert, &other.cert) || same(&ours.key, &other.key)),
+        Target::Stdio { .. } => false,
+    })
 }

@@ -19,11 +19,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
-use super::edges::{Edges, Way};
+use super::edges::{Edges, Way, is_identity_shared};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -107,6 +108,7 @@ struct Parts {
 fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
+    no_core_dumps();
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -119,6 +121,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if is_identity_shared(config) {
+        log::warn!(
+            "both hops use the same client certificate or key: whoever verifies one hop could \
+             pass for this host on the other"
+        );
+    }
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
@@ -456,6 +464,15 @@ fn take_down(parts: Parts, closer: &Closer) {
         log::warn!("some threads have not ended in time");
     }
     closer.close();
+}
+
+/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
+/// again.
+fn no_core_dumps() {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // It can only be lowered, which is always allowed.
+    let _ = setrlimit(Resource::Core, limit);
 }
 
 /// Settings of the reference that this version does not act on must not pass for working.

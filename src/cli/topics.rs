@@ -77,8 +77,7 @@ Mend from top to bottom; later checks depend on earlier ones:
   tunnel_id, control_plane_api_key
   control_plane_reachable         name, route, proxy, TLS
   control_plane_auth              is the key right, and for this tunnel
-  control_plane_use               may it poll: asked of the running daemon, since
-                                  a poll of doctor's own could take a call away
+  control_plane_use               may it poll: the running daemon is asked
   tunnel_daemons                  does another daemon poll the same tunnel
   mcp_target ...                  does the server initialize and list its tools
   health_listener                 can the health port be used

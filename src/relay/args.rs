@@ -29,29 +29,39 @@ mcp-tunnel-relay: the control-plane side of mcp-tunnel, on your own host
 
   mcp-tunnel-relay serve [OPTIONS]
 
-MCP clients post to /v1/mcp/TUNNEL_ID; tunnel daemons (mcp-tunnel, or the reference client) poll
-for their messages. Queues, keys and tunnels live in memory and end with the process.
+MCP clients post to /v1/mcp/TUNNEL_ID; tunnel daemons (mcp-tunnel, or the
+reference client) poll for their messages. Queues, keys and tunnels live in
+memory and end with the process.
 
-Try it:
+Example:
   mcp-tunnel-relay serve --dev
 
 Listening:
-  --listen ADDR            IP:PORT, localhost:PORT or unix:PATH   [127.0.0.1:8765]
-  --behind-tls-proxy       a proxy in front speaks TLS: allow other addresses than loopback;
-                           needs --public-url, and a connector key on every tunnel
-  --public-url URL         how clients reach the relay, for instance https://relay.example
+  --listen ADDR            IP:PORT, localhost:PORT or unix:PATH
+                           [127.0.0.1:8765]
+  --behind-tls-proxy       a proxy in front speaks TLS: allow other addresses
+                           than loopback; needs --public-url, and a connector
+                           key on every tunnel
+  --public-url URL         how clients reach the relay, for instance
+                           https://relay.example
   --allowed-host HOST      one more value of `Host` that is served (repeatable)
-  --allowed-origin ORIGIN  a web page that may call, for instance https://app.example (repeatable)
+  --allowed-origin ORIGIN  a web page that may call, for instance
+                           https://app.example (repeatable)
   --url-file PATH          write the URL there while listening
 
-Tunnels and keys (a key is env:NAME or file:PATH, and at least 32 characters long):
-  --tunnel-id ID           a tunnel; the three options below belong to the last one named
+Tunnels and keys (a key is env:NAME or file:PATH, of at least 32 characters):
+  --tunnel-id ID           a tunnel; the three options below belong to the last
+                           one named
     --runtime-key KEY        what its daemon presents (repeatable)
-    --connector-key KEY      what its MCP clients present, as X-Tunnel-Connector-Key or as bearer
-                             token (repeatable); without one, every local process may call
+    --connector-key KEY      what its MCP clients present, in the header
+                             X-Tunnel-Connector-Key or as bearer token
+                             (repeatable); without one, every local process may
+                             call
     --name TEXT              a name for the daemon's log
-  --admin-key KEY          opens /v1/tunnels and /relay/v1/keys, on loopback only
-  --dev                    make a tunnel and a runtime key, and print how to use them
+  --admin-key KEY          opens /v1/tunnels and /relay/v1/keys, on loopback
+                           only
+  --dev                    make a tunnel and a runtime key, and print how to use
+                           them
 
 Times (digits and a unit: 500ms, 30s, 5m):
   --response-timeout D     what a daemon has for an answer        [30s]
@@ -69,8 +79,9 @@ Other:
 
 /healthz, /readyz and /metrics are served on the same listener.
 
-Not in this version: TLS in the process (use a proxy), OAuth discovery, a state directory, several
-relays for one tunnel, rate limits by time, resumption of event streams.
+Not in this version: TLS in the process (use a proxy), OAuth discovery, a state
+directory, several relays for one tunnel, rate limits by time, resumption of
+event streams.
 ";
 
 /// What to do.
@@ -455,6 +466,6 @@ mod tests {
         for option in OPTIONS.iter().chain(&["dev", "behind-tls-proxy"]) {
             assert!(HELP.contains(&format!("--{option}")), "{option}");
         }
-        assert!(HELP.lines().all(|line| line.len() <= 100));
+        assert!(HELP.lines().all(|line| line.len() <= 80));
     }
 }

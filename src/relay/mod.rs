@@ -24,7 +24,7 @@ mod ids;
 mod keys;
 mod ops;
 mod reply;
-mod serve;
+pub(crate) mod serve;
 mod stats;
 mod tunnel;
 

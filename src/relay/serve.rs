@@ -16,6 +16,15 @@ use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
 use super::ids::Ids;
 
+/// What the exit codes mean, for the manual.
+pub const EXIT_CODES: [(u8, &str); 3] = [
+    (0, "Success, help, or a stop by a signal."),
+    (1, "A failed start: an address that can not be bound, a file that can not be written."),
+    (USAGE, "An error on the command line."),
+];
+/// Exit code of an error on the command line.
+const USAGE: u8 = 2;
+
 /// How long threads have to write their last answers after the drain.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -33,7 +42,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Serve(config)) => *config,
         Err(message) => {
             eprintln!("mcp-tunnel-relay: {message}");
-            return ExitCode::from(2);
+            return ExitCode::from(USAGE);
         }
     };
     match serve(config) {

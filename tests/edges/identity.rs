@@ -138,3 +138,55 @@ fn a_certificate_that_expires_soon_is_warned_of_at_start() {
     );
     assert!(left < 0.0);
 }
+
+#[test] // W-27
+fn doctor_names_chains_dates_and_an_identity_that_serves_both_hops() {
+    let authority = Authority::new();
+    let pair = authority.server("server");
+    let ours = authority.client("Ours");
+    let copy = authority.scratch.path("copy.key");
+    std::fs::copy(&ours.key, &copy).unwrap();
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let outer = Nginx::start(&pair, &control_plane.url(), "");
+    let inner = Nginx::start(&pair, &server.url().replace("/mcp", ""), "");
+    let mut command = crate::support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+    command
+        .args(["doctor", "--json"])
+        .env("CONTROL_PLANE_BASE_URL", outer.url())
+        .env("CONTROL_PLANE_TUNNEL_ID", crate::support::control_plane::TUNNEL_ID)
+        .env("CONTROL_PLANE_API_KEY", crate::support::control_plane::API_KEY)
+        .env("MCP_SERVER_URL", format!("{}/mcp", inner.url()))
+        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
+        .env("CA_BUNDLE", authority.bundle())
+        .env("CONTROL_PLANE_CLIENT_CERT", ours.cert())
+        .env("CONTROL_PLANE_CLIENT_KEY", ours.key())
+        .env("MCP_CLIENT_CERT", ours.cert())
+        .env("MCP_CLIENT_KEY", &copy);
+    let output = command.output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = |id: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id} in {report}")).clone()
+    };
+    assert_eq!(row("client_certificates")["status"], "WARN");
+    for hop in ["control-plane", "main"] {
+        let certificate = row(&format!("server_certificate:{hop}"));
+        assert_eq!(certificate["status"], "PASS");
+        let chain = certificate["evidence"].to_string();
+        assert!(chain.contains("`server`, issued by `Test Intermediate`, valid until 2060"));
+        assert!(chain.contains("`Test Intermediate`, issued by `Test Root`"), "{chain}");
+        let own = row(&format!("client_certificate:{hop}"));
+        assert!(own["summary"].to_string().contains("`Ours`, issued by"), "{own}");
+    }
+    assert_eq!(row("control_plane_reachable")["status"], "PASS");
+}
+
+#[test]
+fn the_daemon_leaves_no_core_dump() {
+    let control_plane = ControlPlane::start();
+    let tunnel = towards(&control_plane.url()).start();
+    let path = format!("/proc/{}/limits", tunnel.program.pid());
+    let limits = std::fs::read_to_string(path).unwrap();
+    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}

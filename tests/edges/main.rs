@@ -2,7 +2,9 @@
 //! with TLS, squid and tinyproxy as proxies. The rules are W-24 to W-37 of `tests/rules.txt`.
 
 mod authority;
+mod cancel;
 mod identity;
+mod leak;
 mod peers;
 mod proxies;
 mod rotation;

@@ -68,7 +68,9 @@ impl Nginx {
                        proxy_set_header Connection ''; proxy_set_header Host $http_host;
                        proxy_set_header X-Seen-Protocol $ssl_protocol;
                        proxy_set_header X-Seen-Cipher $ssl_cipher;
+                       proxy_set_header X-Seen-Ciphers $ssl_ciphers;
                        proxy_set_header X-Seen-Client $ssl_client_s_dn;
+                       proxy_set_header X-Seen-Requests $connection_requests;
                      }}
                    }}
                  }}"

@@ -2,8 +2,8 @@
 
 use crate::authority::{Authority, CLIENT, names};
 use crate::peers::Nginx;
-use crate::support::{ControlPlane, McpServer, Tunnel};
-use crate::{one_call, poll_failure, towards};
+use crate::support::{ControlPlane, McpServer, Tunnel, eventually};
+use crate::{call, one_call, poll_failure, towards};
 
 const LONG: (&str, &str) = ("20250101000000Z", "20600101000000Z");
 
@@ -24,6 +24,17 @@ fn a_bundle_is_trusted_beside_the_system_on_both_hops_with_tls_1_2_and_1_3() {
         assert_eq!(poll.header("X-Seen-Protocol"), Some(protocol));
         assert_eq!(response.json()["resp_code"], 200, "{}", response.text());
         assert_eq!(server.next("tools/call").header("X-Seen-Protocol"), Some(protocol));
+        // Connections with TLS serve one request after the other as well.
+        eventually("a call on a connection that had served one", || {
+            control_plane.push(call("r2"));
+            control_plane.next_response_for("r2");
+            (server.next("tools/call").header("X-Seen-Requests") > Some("1")).then_some(())
+        });
+        eventually("a poll on a connection that had served one", || {
+            control_plane.push(call("r3"));
+            let poll = control_plane.next_poll();
+            (poll.header("X-Seen-Requests") > Some("1")).then_some(())
+        });
         let left = tunnel.metric(
             "mcp_tunnel_certificate_expiry_seconds{hop=\"control-plane\",certificate=\"server\"}",
         );
@@ -101,4 +112,25 @@ fn a_self_signed_ca_certificate_in_the_bundle_is_trusted_for_its_name_and_dates_
 
     let tunnel = towards(&nginx.url()).env("CA_BUNDLE", &authority.bundle()).start();
     poll_failure(&tunnel.program, "add it to `ca_bundle`");
+}
+
+#[test] // W-25
+fn versions_and_suites_are_those_of_the_manual_page() {
+    let authority = Authority::new();
+    let manual = include_str!("../../man/mcp-tunnel.1").replace('\n', " ");
+    let pair = authority.server("server");
+    let control_plane = ControlPlane::start();
+    let nginx = Nginx::start(&pair, &control_plane.url(), "");
+    let _tunnel = towards(&nginx.url()).env("CA_BUNDLE", &authority.bundle()).start();
+    let offered = control_plane.next_poll().header("X-Seen-Ciphers").unwrap().to_owned();
+    let named = |suite: &str| {
+        let suite = suite.replace("ECDHE-ECDSA-", "").replace("ECDHE-RSA-", "");
+        suite.replace("AES128", "AES_128").replace("AES256", "AES_256").replace('-', "_")
+    };
+    // The last one is no suite but the mark of RFC 5746.
+    let offered = offered.strip_suffix(":TLS_EMPTY_RENEGOTIATION_INFO_SCSV").unwrap();
+    assert_eq!(offered.split(':').count(), 9, "{offered}");
+    for suite in offered.split(':') {
+        assert!(manual.contains(&named(suite)), "{suite} of {offered}");
+    }
 }

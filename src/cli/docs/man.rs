@@ -5,6 +5,7 @@ use crate::cli::EXIT_CODES;
 use crate::cli::command::{Accepts, Command};
 use crate::cli::commands::ROOT;
 use crate::relay::args::HELP;
+use crate::relay::serve;
 use crate::settings::TABLE;
 use crate::settings::table::{Kind, Section, Setting};
 
@@ -28,6 +29,15 @@ impl Page {
     fn line(&mut self, line: &str) {
         self.0.push_str(line);
         self.0.push('\n');
+    }
+
+    fn exit_codes(&mut self, codes: &[(u8, &str)]) {
+        self.line(".Bl -tag -width Ds");
+        for (code, text) in codes {
+            self.line(&format!(".It {code}"));
+            self.text(text);
+        }
+        self.line(".El");
     }
 
     fn section(&mut self, title: &str) {
@@ -192,12 +202,7 @@ pub fn program() -> String {
     p.text("Profiles of a user; the second is used if the first does not exist.");
     p.line(".El");
     p.section("Exit status");
-    p.line(".Bl -tag -width Ds");
-    for (code, text) in EXIT_CODES {
-        p.line(&format!(".It {code}"));
-        p.text(text);
-    }
-    p.line(".El");
+    p.exit_codes(&EXIT_CODES);
     p.text(
         "A service manager should not restart the daemon after exit code 1 at start: with \
          systemd, `RestartPreventExitStatus=1`.",
@@ -209,11 +214,37 @@ pub fn program() -> String {
          export CONTROL_PLANE_API_KEY=...\n\
          mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
     );
+    p.section("Signals");
+    p.text(
+        "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
+         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
+         certificates and their keys again, and opens the log file anew; the same happens within a \
+         minute after one of these files has changed. What can not be used leaves the old in use, \
+         with a line in the log and a note at /readyz. Settings that need a restart are named in \
+         the log.",
+    );
+    p.section("Security");
+    p.text(TLS);
+    p.text(
+        "A client certificate goes to the hop that it is configured for, and to no proxy. User \
+         name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
+         proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
+         and NO_PROXY are matched as Go does, and a proxy that can not be used is an error, never \
+         a reason to go past it. The daemon writes no core dumps.",
+    );
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
     p.line(".Xr mcp-tunnel.conf 5");
     p.0
 }
+
+/// What TLS is like on every hop; `tests/edges/trust.rs` holds it to that.
+const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM_SHA384, \
+    TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
+    one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
+    name and purpose of a server's certificate are always checked, against the certificates of \
+    the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
+    name and dates, also if it is signed by itself. Revocation lists are not read.";
 
 /// Variables that are no settings.
 const OTHER_VARIABLES: [(&str, &str); 5] = [
@@ -359,7 +390,7 @@ pub fn relay() -> String {
         p.line(".El");
     }
     p.section("Exit status");
-    p.line(".Ex -std");
+    p.exit_codes(&serve::EXIT_CODES);
     p.section("Examples");
     p.text("A tunnel and keys for trying it out, made up at start:");
     p.literal("mcp-tunnel-relay serve --dev");
@@ -375,7 +406,7 @@ pub fn relay() -> String {
 }
 
 /// Groups of options with their texts; a deeper line belongs to the option above it.
-fn relay_options(help: &str) -> Vec<(&str, Vec<(String, String)>)> {
+pub fn relay_options(help: &str) -> Vec<(&str, Vec<(String, String)>)> {
     let mut groups: Vec<(&str, Vec<(String, String)>)> = Vec::new();
     for line in help.lines() {
         let text = line.trim_start();

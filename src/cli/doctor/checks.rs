@@ -2,16 +2,16 @@
 //! the listener.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way};
-use crate::cli::health;
+use crate::cli::edges::{Edges, Way, expiry_warning};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::net::{Cancel, NetErrorKind};
+use crate::net::{Cancel, NetErrorKind, Tls};
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
@@ -43,8 +43,9 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
-    rows.extend(client_certificates(config));
+    rows.extend(client_certificates(config, edges.as_ref()));
     rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
+    rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
     rows.extend(pages());
     for binding in &config.mcp.bindings {
         rows.extend(mcp::check(config, binding, edges.as_ref()));
@@ -204,22 +205,62 @@ fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
     }
 }
 
+/// The client certificates of all hops, and whether one serves two.
+fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for way in edges.into_iter().flat_map(Edges::ways) {
+        let Some(own) = way.tls.as_ref().and_then(Tls::own) else { continue };
+        let id = format!("client_certificate:{}", way.name);
+        rows.push(match expiry_warning("client", &own) {
+            None => Row::pass(id, own.to_string()),
+            Some(line) => Row::warn(id, line)
+                .why("A server refuses a certificate that has expired.")
+                .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
+        });
+    }
+    rows.extend(shared_identity(config));
+    rows
+}
+
 /// One identity on both hops tells the private network what the control plane sees.
-fn client_certificates(config: &Config) -> Option<Row> {
+fn shared_identity(config: &Config) -> Option<Row> {
     let ours = config.control_plane.identity.as_ref()?;
-    let shared = config.mcp.bindings.iter().any(|binding| match &binding.target {
+    // Two names of one file are one file.
+    let same = |a: &Path, b: &Path| {
+        a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+    };
+    let (file, channel) = config.mcp.bindings.iter().find_map(|binding| match &binding.target {
         Target::Http(http) => {
-            http.identity.as_ref().is_some_and(|i| i.key == ours.key || i.cert == ours.cert)
+            let theirs = http.identity.as_ref()?;
+            [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
+                .into_iter()
+                .find(|(theirs, ours)| same(theirs, ours))
+                .map(|(theirs, _)| (theirs, &binding.channel))
         }
-        Target::Stdio { .. } => false,
-    });
-    Some(if shared {
-        Row::warn("client_certificates", "both hops use the same certificate or key file")
+        Target::Stdio { .. } => None,
+    })?;
+    let both = format!("both hops use {} (channel {channel})", file.display());
+    Some(
+        Row::warn("client_certificates", both)
             .why("Whoever verifies one hop could pass for this host on the other.")
-            .next("Give the MCP side a certificate of its own.")
-    } else {
-        Row::pass("client_certificates", format!("control plane: {}", ours.cert.display()))
-    })
+            .next("Give the MCP side a certificate of its own."),
+    )
+}
+
+/// What the server of a hop showed, from its own certificate up; nothing without TLS.
+pub(super) fn server_certificate(way: &Way) -> Option<Row> {
+    let chain = way.tls.as_ref()?.peer();
+    let id = format!("server_certificate:{}", way.name);
+    let first = chain.first()?.to_string();
+    let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
+    let mut row = match soonest {
+        None => Row::pass(id, first),
+        Some(line) => Row::warn(id, line)
+            .why("Connections fail once a certificate of the chain has expired.")
+            .next("Tell whoever runs the server."),
+    };
+    row.evidence = chain.iter().map(ToString::to_string).collect();
+    Some(row)
 }
 
 /// Asks for the tunnel with the runtime key.
@@ -243,8 +284,7 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     };
     match metadata::fetch(&access, cancel) {
         Ok(tunnel) => {
-            let daemon =
-                listener::base_url(&config.health).and_then(|url| health::conditions(&url));
+            let daemon = listener::conditions(&config.health);
             let mut rows = vec![
                 Row::pass(REACHABLE, &origin),
                 Row::pass(AUTH, format!("the key may read the tunnel `{}`", tunnel.name)),

@@ -7,15 +7,20 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::Row;
-use crate::cli::health::{base_of_socket, is_live};
+use crate::cli::health::{self, base_of_socket, is_live};
 use crate::settings::config::{Health, HealthListener};
 use crate::settings::reference::text_of;
 use crate::settings::url::bracketed;
 
 const LISTENER: &str = "health_listener";
 
-/// Where a daemon of this configuration can be asked, if that is known before it starts.
-pub fn base_url(health: &Health) -> Option<String> {
+/// What a running daemon of this configuration says of its readiness.
+pub fn conditions(health: &Health) -> Option<String> {
+    health::conditions(&base_url(health)?)
+}
+
+/// Where it can be asked, if that is known before it starts.
+fn base_url(health: &Health) -> Option<String> {
     if let Some(path) = &health.url_file
         && let Ok(text) = std::fs::read_to_string(path)
     {

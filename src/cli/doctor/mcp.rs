@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Uri};
 
-use super::checks::NO_WAY;
+use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
 use crate::cli::edges::{Edges, Way};
 use crate::cli::preflight;
@@ -51,6 +51,7 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
             let reached = reach(http, way);
             let failed = reached.is_err();
             rows.push(reachable(id("mcp_server_reachable"), http, reached));
+            rows.extend(server_certificate(way));
             if failed {
                 for name in ["oauth_metadata", "mcp_initialize", "mcp_tools"] {
                     rows.push(Row::skip(id(name), "the server was not reached"));

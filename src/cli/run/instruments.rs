@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::reload::ReloadState;
-use super::timers::{self, ProxyHealth};
-use crate::cli::edges::Edges;
+use super::timers::ProxyHealth;
+use crate::cli::edges::{self, Edges};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, PollState};
@@ -92,23 +92,23 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     })
 }
 
-fn certificate_condition(edges: &Arc<Edges>) -> Condition {
-    let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
+fn certificate_condition(all: &Arc<Edges>) -> Condition {
+    let (seen, shown) = (Arc::clone(all), Arc::clone(all));
     Condition::new("certificates", move || {
         let warning = seen.ways().find_map(|way| {
-            timers::certificates(way)
+            edges::certificates(way)
                 .iter()
-                .find_map(|(whose, facts)| timers::expiry_warning(whose, facts))
+                .find_map(|(whose, facts)| edges::expiry_warning(whose, facts))
                 .map(|line| format!("{}: {line}", way.name))
         });
         warning.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
     .with_facts(move || {
         let now = SystemTime::now();
-        let left = |way| timers::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
-        let soonest = edges.ways().flat_map(left).min();
-        let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
-        vec![("soonest_expiry_seconds", shown)]
+        let left = |way| edges::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
+        let soonest = shown.ways().flat_map(left).min();
+        let seconds = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
+        vec![("soonest_expiry_seconds", seconds)]
     })
 }
 
@@ -279,7 +279,7 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
 fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
     let now = SystemTime::now();
     for way in edges.ways() {
-        for (whose, facts) in timers::certificates(way) {
+        for (whose, facts) in edges::certificates(way) {
             let help = "Seconds until a certificate of the hop expires.";
             let labels = [("hop", way.name.as_str()), ("certificate", whose)];
             let left = facts.seconds_left(now) as f64;

@@ -5,17 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::reload::Reloader;
-use crate::cli::edges::{Edges, Way};
+use crate::cli::edges::{Edges, certificates, expiry_warning};
 use crate::net::Cancel;
-use crate::net::certificate::{Facts, date};
 use crate::net::proxy::Check;
 
 /// How often the files of secrets and certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often a certificate that expires is told again.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long before its end a certificate is warned of.
-const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// What the checks of the proxies found, by the order of [`Edges::ways`].
 #[derive(Debug)]
@@ -130,27 +127,5 @@ impl Timers {
                 }
             }
         }
-    }
-}
-
-/// The certificates of a hop: ours, and the first of the server's chain that expires.
-pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
-    let Some(tls) = &way.tls else { return Vec::new() };
-    let own = tls.own().map(|facts| ("client", facts));
-    let peer = tls.peer().into_iter().min_by_key(|facts| facts.not_after);
-    own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
-}
-
-/// A line if a certificate expires soon or has expired.
-pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
-    let left = facts.seconds_left(SystemTime::now());
-    let subject = &facts.subject;
-    let day = date(facts.not_after);
-    match left {
-        ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
-        _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {
-            Some(format!("the {whose} certificate `{subject}` expires on {day}"))
-        }
-        _ => None,
     }
 }
