@@ -77,6 +77,14 @@ fn a_health_port_in_use_is_named() {
 }
 
 #[test] // F-66
+fn a_command_that_is_written_for_a_shell_is_told_that_there_is_none() {
+    refused(
+        settings().without_env("MCP_SERVER_URL").stdio("cd /tmp && exec my-server"),
+        &["`cd`", "without a shell", "sh -c"],
+    );
+}
+
+#[test] // F-66
 fn a_command_that_is_not_there_is_named() {
     refused(
         settings().without_env("MCP_SERVER_URL").stdio("/no/such/server --stdio"),

@@ -128,7 +128,6 @@ fn one_certificate_or_key_for_both_hops_is_a_warning() {
         ],
     );
     is(&report, "client_certificates", "WARN");
-    assert!(report.to_string().contains("theirs.key"), "{report:#}");
 }
 
 #[test]
@@ -147,6 +146,11 @@ fn a_server_that_is_not_there_or_dies_fails_and_the_rest_is_still_checked() {
     let (report, _) = doctor(&relay, &[("MCP_COMMAND", "no-such-command")]);
     is(&report, "mcp_command_executable", "FAIL");
     is(&report, "mcp_initialize", "SKIP");
+    // A server that answers and speaks no MCP there.
+    let (report, code) = doctor(&relay, &[("MCP_SERVER_URL", &format!("{}/x", relay.url))]);
+    assert_eq!(code, 2);
+    is(&report, "mcp_server_reachable", "PASS");
+    assert!(report.to_string().contains("no MCP server at this path"), "{report:#}");
 }
 
 #[test]
@@ -353,4 +357,24 @@ fn a_session_of_another_daemon_is_named_once_where_the_control_plane_says_nothin
     let log = tunnel.program.stderr();
     assert_eq!(log.lines().filter(|line| stray(line)).count(), 1, "{log}");
     assert!(!log.contains("theirs-secret"), "{log}");
+}
+
+#[test]
+fn what_is_to_be_typed_next_tells_of_flags_and_fits_on_a_terminal() {
+    let relay = Relay::start();
+    let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+        .args(["doctor", "--mcp.command", &stub()])
+        .env("CONTROL_PLANE_BASE_URL", &relay.url)
+        .env("CONTROL_PLANE_TUNNEL_ID", TUNNEL_ID)
+        .env("CONTROL_PLANE_API_KEY", API_KEY)
+        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("NEXT   mcp-tunnel run (with the same flags)\n"), "{text}");
+    // What a check found may be a long path; what is said about a good start is not long.
+    for id in ["control_plane_use", "tunnel_daemons", "control_plane_auth", "mcp_tools"] {
+        let line = text.lines().find(|line| line.contains(id)).unwrap();
+        assert!(line.chars().count() <= 80, "{line}");
+    }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::command::Invocation;
 use super::{NEGATIVE, load, say};
-use crate::settings::Loaded;
+use crate::settings::{Id, Loaded, Source};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -140,10 +140,15 @@ fn report(checks: Vec<Row>, loaded: &Loaded) -> Report {
 
 /// The command that runs the same configuration.
 fn run_command(loaded: &Loaded) -> String {
-    match &loaded.selected {
+    let with_flags = loaded.effective.iter().any(|setting| {
+        let chooses = [Id::ConfigFile, Id::Profile, Id::ProfileFile, Id::ProfileDir];
+        matches!(setting.source, Source::Flag(_)) && !chooses.contains(&setting.id)
+    });
+    let run = match &loaded.selected {
         None => "mcp-tunnel run".to_owned(),
         Some(selected) => format!("mcp-tunnel run -c {}", selected.path.display()),
-    }
+    };
+    if with_flags { format!("{run} (with the same flags)") } else { run }
 }
 
 /// Only a person at a terminal sees colours, and only one who has not refused them.

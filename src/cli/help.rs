@@ -24,6 +24,7 @@ Three commands to a running tunnel:
 
 For a server on standard streams: --mcp.command 'my-server --stdio'
 Without a server at hand:         --mcp.command 'mcp-tunnel mcp-stub'
+Without a control plane at hand:  mcp-tunnel-relay serve --dev prints id and key
 
 `mcp-tunnel -h` lists the commands, `mcp-tunnel run -h` the settings.
 ";
@@ -79,7 +80,7 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
     if !command.children.is_empty() {
         out.push_str("\nCommands:\n");
         for child in command.children {
-            row(&mut out, child.name, child.short, 14);
+            row(&mut out, child.name, child.short, 18);
         }
     }
     let some = |s: &&Setting| matches!(command.settings, Accepts::Some(ids) if ids.contains(&s.id));

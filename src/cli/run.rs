@@ -24,7 +24,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
-use super::edges::{Edges, Way, is_identity_shared};
+use super::edges::{Edges, Way, shared_identity};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -121,10 +121,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
-    if is_identity_shared(config) {
+    if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
-            "both hops use the same client certificate or key: whoever verifies one hop could \
-             pass for this host on the other"
+            channel = channel.as_str();
+            "both hops use {}: whoever verifies one could pass for this host on the other",
+            file.display()
         );
     }
     let access = access(config, instance_id, edges.control_plane())?;
@@ -286,7 +287,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let timers = Timers {
         reloader: Arc::clone(&reloader),
-        edges,
+        edges: Arc::clone(&edges),
         health: proxy_health,
         check_interval: config.proxy_check_interval,
     };
@@ -300,6 +301,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         workers = config.mcp.max_concurrent_requests;
         "mcp-tunnel started"
     );
+    for way in edges.ways() {
+        if let Some((proxy, source)) = &way.proxy {
+            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+        }
+    }
     let grace = config.process.shutdown_grace;
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon {

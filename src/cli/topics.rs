@@ -18,7 +18,7 @@ You need two things from the control plane, and one of your own:
 
   1. a tunnel id     tunnel_ and 32 characters
      OpenAI: https://platform.openai.com/settings/organization/tunnels
-     your own relay: mcp-tunnel-relay, see its manual
+     your own relay: `mcp-tunnel-relay serve --dev` prints id, key and address
   2. a runtime key   its owner may Read and Use tunnels (`mcp-tunnel help keys`)
      OpenAI: https://platform.openai.com/settings/organization/api-keys
   3. an MCP server   a URL, or a command to start

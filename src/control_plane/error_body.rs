@@ -47,11 +47,14 @@ impl StatusError {
 
     /// What an operator can do about it.
     pub fn mitigation(&self) -> Option<&'static str> {
+        const NOT_ACCEPTED: &str = "the key is not accepted: check the API key and the tunnel id; \
+            its principal needs the Tunnels Read and Use permissions, in the workspace of the tunnel";
+        // With this status the code says no more than that.
+        if self.status == 401 && self.code.as_deref() == Some("tunnel_use_forbidden") {
+            return Some(NOT_ACCEPTED);
+        }
         self.code.as_deref().and_then(hint).or(match self.status {
-            401 => Some(
-                "the key is not accepted: check the API key; its principal needs the Tunnels \
-                 Read and Use permissions",
-            ),
+            401 => Some(NOT_ACCEPTED),
             403 => Some(
                 "the key is known but may not use this tunnel: its principal needs the Tunnels \
                  Read and Use permissions, in the workspace of the tunnel",

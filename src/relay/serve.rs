@@ -88,6 +88,7 @@ fn serve(mut config: Config) -> Result<(), String> {
              export CONTROL_PLANE_BASE_URL={url}\n\
              export CONTROL_PLANE_TUNNEL_ID={tunnel}\n\
              export CONTROL_PLANE_API_KEY={key}\n\
+             mcp-tunnel run --mcp.command 'mcp-tunnel mcp-stub'\n\
              \n# for the MCP client:\n{url}/v1/mcp/{tunnel}\n"
         ));
     }

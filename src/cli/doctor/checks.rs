@@ -2,11 +2,10 @@
 //! the listener.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way, expiry_warning};
+use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -43,6 +42,10 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
+    rows.extend(edges.iter().flat_map(Edges::ways).filter_map(|way| {
+        let (proxy, source) = way.proxy.as_ref()?;
+        Some(Row::pass(format!("proxy:{}", way.name), format!("{} ({source})", proxy.url())))
+    }));
     rows.extend(client_certificates(config, edges.as_ref()));
     rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
@@ -218,33 +221,15 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
                 .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
         });
     }
-    rows.extend(shared_identity(config));
+    if let Some((file, channel)) = shared_identity(config) {
+        let both = format!("both hops use {} (channel {channel})", file.display());
+        rows.push(
+            Row::warn("client_certificates", both)
+                .why("Whoever verifies one hop could pass for this host on the other.")
+                .next("Give the MCP side a certificate of its own."),
+        );
+    }
     rows
-}
-
-/// One identity on both hops tells the private network what the control plane sees.
-fn shared_identity(config: &Config) -> Option<Row> {
-    let ours = config.control_plane.identity.as_ref()?;
-    // Two names of one file are one file.
-    let same = |a: &Path, b: &Path| {
-        a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
-    };
-    let (file, channel) = config.mcp.bindings.iter().find_map(|binding| match &binding.target {
-        Target::Http(http) => {
-            let theirs = http.identity.as_ref()?;
-            [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
-                .into_iter()
-                .find(|(theirs, ours)| same(theirs, ours))
-                .map(|(theirs, _)| (theirs, &binding.channel))
-        }
-        Target::Stdio { .. } => None,
-    })?;
-    let both = format!("both hops use {} (channel {channel})", file.display());
-    Some(
-        Row::warn("client_certificates", both)
-            .why("Whoever verifies one hop could pass for this host on the other.")
-            .next("Give the MCP side a certificate of its own."),
-    )
 }
 
 /// What the server of a hop showed, from its own certificate up; nothing without TLS.

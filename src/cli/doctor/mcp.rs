@@ -27,7 +27,7 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// Most lines of the log that are shown as evidence.
 const LOG_LINES: usize = 8;
 /// Most tools that are named.
-const TOOLS_SHOWN: usize = 5;
+const TOOLS_SHOWN: usize = 4;
 /// The revision that is offered to servers with sessions.
 const LEGACY: &str = "2025-06-18";
 /// The revision that is offered to stateless servers.
@@ -251,6 +251,9 @@ fn failure(error: &CallError) -> String {
         CallError::Failed(failure, _) => {
             let what = format!("{} ({})", failure.source.as_str(), failure.kind.as_str());
             match failure.upstream_status {
+                Some(status @ (404 | 405)) => {
+                    format!("HTTP {status}: there is no MCP server at this path")
+                }
                 Some(status) => format!("HTTP {status}: {what}"),
                 None => what,
             }
@@ -291,6 +294,7 @@ fn converse(
             .next("Nothing to do if the server is protected: clients bring their token."),
         Err(wrong) => evident(Row::fail(id("mcp_initialize"), wrong))
             .why("Every call of a client begins with this.")
+            .next("Check the path of the URL, often `/mcp`, or the command's arguments.")
             .next("Try the server by itself, without the tunnel."),
     }];
     rows.push(if begun {

@@ -92,8 +92,8 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     })
 }
 
-fn certificate_condition(all: &Arc<Edges>) -> Condition {
-    let (seen, shown) = (Arc::clone(all), Arc::clone(all));
+fn certificate_condition(edges: &Arc<Edges>) -> Condition {
+    let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
     Condition::new("certificates", move || {
         let warning = seen.ways().find_map(|way| {
             edges::certificates(way)
@@ -106,9 +106,9 @@ fn certificate_condition(all: &Arc<Edges>) -> Condition {
     .with_facts(move || {
         let now = SystemTime::now();
         let left = |way| edges::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
-        let soonest = shown.ways().flat_map(left).min();
-        let seconds = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
-        vec![("soonest_expiry_seconds", seconds)]
+        let soonest = edges.ways().flat_map(left).min();
+        let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
+        vec![("soonest_expiry_seconds", shown)]
     })
 }
 
@@ -116,8 +116,8 @@ fn certificate_condition(all: &Arc<Edges>) -> Condition {
 fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
     let (edges, health) = (Arc::clone(edges), Arc::clone(health));
     Condition::new("proxy", move || {
-        let failed = edges.ways().zip(health.all()).find_map(|(way, health)| {
-            let (_, check) = health.last?;
+        let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
+            let (_, check) = route.health().last?;
             let (phase, reason) = check.failure?;
             way.proxy.as_ref()?;
             Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
@@ -286,26 +286,20 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
             out.gauge("mcp_tunnel_certificate_expiry_seconds", help, &labels, left);
         }
     }
-    let mut shown = Vec::new();
-    for (way, health) in edges.ways().zip(health.all()) {
-        let Some((proxy, _)) = &way.proxy else { continue };
-        // One proxy may serve several hops; each has its own label.
-        let (id, hop) = (proxy.id(), way.name.clone());
-        shown.push((id, hop, health));
-    }
     let seconds = |at: Option<SystemTime>| {
         at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
     };
-    for (id, hop, health) in &shown {
-        let labels = [("proxy_id", id.as_str()), ("route", hop.as_str())];
-        let (at, check) = match &health.last {
-            None => (None, None),
-            Some((at, check)) => (Some(*at), Some(check)),
-        };
-        let healthy = check.is_some_and(|check| check.failure.is_none());
+    for (way, route) in edges.ways().zip(health.routes()) {
+        let Some((proxy, _)) = &way.proxy else { continue };
+        let health = route.health();
+        // One proxy may serve several hops, so the id alone is no name for a sample.
+        let (id, hop) = (proxy.id(), way.name.as_str());
+        let labels = [("proxy_id", id.as_str()), ("route", hop)];
+        let healthy = health.last.as_ref().is_some_and(|(_, check)| check.failure.is_none());
+        let last = health.last.as_ref().map(|(at, _)| *at);
         for (name, help, value) in [
             ("proxy_health_state", "1 if the last check succeeded.", f64::from(u8::from(healthy))),
-            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(at)),
+            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(last)),
             (
                 "proxy_last_success_timestamp",
                 "When a check succeeded last.",
@@ -314,24 +308,15 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
         ] {
             out.gauge(name, help, &labels, value);
         }
-        for (phase, took) in [
-            ("tcp", check.and_then(|check| check.tcp)),
-            ("connect", check.and_then(|check| check.connect)),
-        ] {
-            let help = "How long a phase of the last check took.";
-            let labels = [("proxy_id", id.as_str()), ("route", hop.as_str()), ("phase", phase)];
-            if let Some(took) = took {
-                let name = "proxy_check_phase_duration_seconds";
-                out.gauge(name, help, &labels, took.as_secs_f64());
-            }
+        for (phase, times) in [("tcp", &route.tcp), ("connect", &route.connect)] {
+            let help = "How long the phases of checks took.";
+            let labels = [("proxy_id", id.as_str()), ("route", hop), ("phase", phase)];
+            let name = "proxy_check_phase_duration_seconds";
+            out.histogram(name, help, &labels, Unit::Seconds, times);
         }
         for ((phase, reason), count) in &health.failures {
-            let labels = [
-                ("proxy_id", id.as_str()),
-                ("route", hop.as_str()),
-                ("phase", *phase),
-                ("reason", *reason),
-            ];
+            let labels =
+                [("proxy_id", id.as_str()), ("route", hop), ("phase", *phase), ("reason", *reason)];
             out.counter("proxy_check_failures_total", "Checks that failed.", &labels, *count);
         }
     }

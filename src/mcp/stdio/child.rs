@@ -37,27 +37,37 @@ const STDERR_PER_MINUTE: u32 = 300;
 /// Stack of the threads of a channel, in bytes. They neither recurse nor keep buffers on it.
 const STACK: usize = 256 * 1024;
 
+/// Words that only a shell understands.
+const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ";", ">", "<", "cd", "export", "source"];
+
 /// Why the command could not be started.
 #[derive(Debug)]
 pub struct StartError {
     program: String,
+    /// Whether it was written for a shell.
+    for_a_shell: bool,
     error: io::Error,
 }
 
 impl StartError {
     pub(super) fn of(config: &StdioConfig, error: io::Error) -> Self {
-        Self { program: config.argv.first().cloned().unwrap_or_default(), error }
+        let program = config.argv.first().cloned().unwrap_or_default();
+        let for_a_shell = config.argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
+        Self { program, for_a_shell, error }
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, error } = self;
+        let Self { program, for_a_shell, error } = self;
         write!(f, "cannot start the MCP command `{program}`: ")?;
         match error.kind() {
             io::ErrorKind::NotFound if program.contains('/') => f.write_str(
                 "there is no such file, or the interpreter in its first line is missing",
             ),
+            io::ErrorKind::NotFound if *for_a_shell => {
+                f.write_str("commands run without a shell: if this one needs it, write sh -c '...'")
+            }
             io::ErrorKind::NotFound => {
                 f.write_str("there is no such program on PATH (install it, or give its whole path)")
             }
@@ -286,7 +296,8 @@ mod tests {
     use super::*;
 
     fn message(program: &str, kind: io::ErrorKind) -> String {
-        StartError { program: program.to_owned(), error: kind.into() }.to_string()
+        StartError { program: program.to_owned(), for_a_shell: false, error: kind.into() }
+            .to_string()
     }
 
     #[test]
