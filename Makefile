@@ -84,3 +84,11 @@ uninstall:
 packages: deb rpm
 	lintian --allow-root --fail-on error target/package/*.deb
 	tests/packages/run
+
+# Licences, sources and doubled versions of the crates; `make deny CHECK=advisories` needs the
+# network.
+CHECK = licenses bans sources
+.PHONY: deny
+deny:
+	packaging/tools cargo-deny
+	PATH="$$PWD/target/tools/bin:$$PATH" cargo deny --locked check $(CHECK)
