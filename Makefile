@@ -81,7 +81,7 @@ uninstall:
 # Installs, runs, upgrades, removes and purges the packages in a bare root; as root, with
 # debootstrap, lintian, rpm and curl.
 .PHONY: packages
-packages: deb rpm
+packages: deb rpm tarball
 	lintian --allow-root --fail-on error target/package/*.deb
 	tests/packages/run
 
