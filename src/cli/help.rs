@@ -26,6 +26,9 @@ For a server on standard streams: --mcp.command 'my-server --stdio'
 Without a server at hand:         --mcp.command 'mcp-tunnel mcp-stub'
 Without a control plane at hand:  mcp-tunnel-relay serve --dev prints id and key
 
+Is it well?  mcp-tunnel health
+If not:      mcp-tunnel doctor --explain, with the same flags
+
 `mcp-tunnel -h` lists the commands, `mcp-tunnel run -h` the settings.
 ";
 

@@ -357,6 +357,8 @@ impl Daemon {
                     readiness.drain();
                     manager.stopping();
                     let Some(parts) = parts.take() else { continue };
+                    // Before the line that says so.
+                    parts.stop.cancel();
                     log::info!(
                         grace_ms = parts.grace.as_millis() as u64;
                         "stopping: no more polls; calls in flight may finish"
@@ -442,11 +444,10 @@ fn observer(audit: Option<Arc<Audit>>, recent: Arc<Recent>) -> Observer {
     })
 }
 
-/// The way down: no more polls, then what is in hand finishes or is answered with a failure,
+/// The way down, once polls have stopped: what is in hand finishes or is answered with a failure,
 /// then the threads end.
 fn take_down(parts: Parts, closer: &Closer) {
-    let Parts { stop, abandon, end, pool, threads, children, grace } = parts;
-    stop.cancel();
+    let Parts { stop: _, abandon, end, pool, threads, children, grace } = parts;
     if !pool.wait_until(Instant::now() + grace) {
         log::warn!("the grace period is over: calls in flight are answered with a failure");
         abandon.cancel();

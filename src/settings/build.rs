@@ -475,8 +475,9 @@ fn one_per_channel(
             |by: &Source| format!("not used: {by} sets another server for the channel `{channel}`");
         match earlier.rank().cmp(&source.rank()) {
             Ordering::Equal => {
-                let message =
-                    format!("the channel `{channel}` has two servers (the other: {earlier})");
+                let message = format!(
+                    "the channel `{channel}` has two servers (the other: {earlier}): leave one out"
+                );
                 r.wrong(*id, source, message);
             }
             Ordering::Greater => r.warn(*id, source, overridden(earlier)),

@@ -375,6 +375,13 @@ pub fn relay() -> String {
          the answers. Queues, keys and tunnels live in memory and end with the process. \
          `/healthz`, `/readyz` and `/metrics` are served on the same listener.",
     );
+    p.line(".Pp");
+    p.text(
+        "Several daemons may poll one tunnel; its commands are shared out among them. That suits \
+         daemons in front of one MCP server. Where each has a server process of its own, sessions \
+         break: the relay logs it, sets the metric `relay_affinity_conflicts`, and says in the \
+         header `X-Tunnel-Daemons` of its answers how many daemons there are.",
+    );
     p.section("Options");
     for (group, options) in relay_options(HELP) {
         p.line(&format!(".Ss {group}"));

@@ -318,8 +318,11 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
 fn may_use(daemon: Option<&str>) -> Row {
     const USE: &str = "control_plane_use";
     let Some(conditions) = daemon else {
-        return Row::skip(USE, "only a poll proves the Use permission, and no daemon runs here")
-            .why("A poll of this command could be handed a call that nobody would answer.")
+        return Row::skip(USE, "not proven: no daemon runs here")
+            .why(
+                "Only a poll proves the Use permission, and a poll of doctor's own could be handed \
+                 a call that nobody would answer.",
+            )
             .next("Start the daemon; its log and `mcp-tunnel health` say whether polls succeed.");
     };
     let said = |word: &str| {
@@ -344,19 +347,16 @@ fn alone(config: &Config, count: usize, runs_here: bool) -> Row {
     match (others, stdio) {
         (0, _) if count > 0 => Row::pass(DAEMONS, "the running daemon is the only one"),
         (0, _) => Row::pass(DAEMONS, "no daemon polls this tunnel now"),
-        (others, true) => {
-            Row::warn(DAEMONS, format!("{others} more than the one of this configuration poll it"))
-                .why(
-                    "Commands are shared out among all daemons of a tunnel, and each has a stdio \
+        (others, true) => Row::warn(DAEMONS, format!("{others} other daemon(s) poll this tunnel"))
+            .why(
+                "Commands are shared out among all daemons of a tunnel, and each has a stdio \
                      server of its own: a session's calls reach servers that do not know it.",
-                )
-                .next("Stop the others, or give each daemon a tunnel id of its own.")
-                .next("One that was stopped a moment ago is still counted: try again in 30 s.")
+            )
+            .next("Stop the others, or give each daemon a tunnel id of its own.")
+            .next("One that was stopped a moment ago is still counted: try again in 30 s."),
+        (others, false) => {
+            Row::pass(DAEMONS, format!("{others} other(s) poll it: fine for one MCP server"))
         }
-        (others, false) => Row::pass(
-            DAEMONS,
-            format!("{others} more poll it: fine if all reach the same MCP server"),
-        ),
     }
 }
 
@@ -369,7 +369,7 @@ fn refusal(status: u16, code: Option<&str>) -> String {
                 | "tunnel_active_organization_required"
                 | "tunnel_active_organization_context_required",
             ),
-        ) => "the key belongs to another organization or workspace than the tunnel".to_owned(),
+        ) => "key of another organization or workspace".to_owned(),
         _ => refused(status),
     }
 }
@@ -377,8 +377,7 @@ fn refusal(status: u16, code: Option<&str>) -> String {
 fn refused(status: u16) -> String {
     match status {
         401 => "the key is not accepted: wrong, revoked, or not a runtime key".to_owned(),
-        403 => "the key is known, but not for this tunnel: permission missing, or other workspace"
-            .to_owned(),
+        403 => "the key is not one for this tunnel".to_owned(),
         404 => "the control plane does not know this tunnel id".to_owned(),
         status => format!("the control plane answered HTTP {status}"),
     }
