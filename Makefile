@@ -77,3 +77,10 @@ install:
 	packaging/install "$(DESTDIR)" "$(PREFIX)"
 uninstall:
 	packaging/uninstall "$(DESTDIR)" "$(PREFIX)"
+
+# Installs, runs, upgrades, removes and purges the packages in a bare root; as root, with
+# debootstrap, lintian, rpm and curl.
+.PHONY: packages
+packages: deb rpm
+	lintian --allow-root --fail-on error target/package/*.deb
+	tests/packages/run

@@ -12,6 +12,7 @@ _mcp_tunnel() {
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
             'mcp-tunnel doctor') path='mcp-tunnel doctor' ;;
             'mcp-tunnel health') path='mcp-tunnel health' ;;
+            'mcp-tunnel top') path='mcp-tunnel top' ;;
             'mcp-tunnel init') path='mcp-tunnel init' ;;
             'mcp-tunnel profiles') path='mcp-tunnel profiles' ;;
             'mcp-tunnel profiles list') path='mcp-tunnel profiles list' ;;
@@ -84,6 +85,7 @@ _mcp_tunnel() {
         --harpoon.hosts-include-regex | \
         --health.listen-addr | \
         --shutdown-grace | \
+        --admin-ui.token | \
         --admin-ui.log-buffer-events | \
         --proxy.check-interval | \
         --url | \
@@ -119,6 +121,7 @@ _mcp_tunnel() {
         --mcp.client-cert | \
         --mcp.client-key | \
         --log.file | \
+        --log.audit-file | \
         --health.unix-socket | \
         --health.url-file | \
         --pid.file | \
@@ -191,6 +194,7 @@ _mcp_tunnel() {
         --log.level
         --log.format
         --log.file
+        --log.audit-file
         --log.http-raw-unsafe
         --health.listen-addr
         --health.unix-socket
@@ -198,17 +202,19 @@ _mcp_tunnel() {
         --pid.file
         --shutdown-grace
         --allow-remote-ui
+        --admin-ui.token
         --open-web-ui
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health init profiles admin runtimes admin-profiles help mcp-stub dev --help" ;;
+        'mcp-tunnel') words="run config doctor health top init profiles admin runtimes admin-profiles help mcp-stub dev --help" ;;
         'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
         'mcp-tunnel doctor') words="--help --explain --json $settings" ;;
         'mcp-tunnel health') words="--help --url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json $settings" ;;
+        'mcp-tunnel top') words="--help --url --url-file --port --unix-socket --once $settings" ;;
         'mcp-tunnel init') words="--help --tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json" ;;
         'mcp-tunnel profiles') words="list add edit show validate rm samples --help" ;;
         'mcp-tunnel profiles list') words="--help --profile-dir --json" ;;

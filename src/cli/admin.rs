@@ -215,7 +215,7 @@ fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
 /// Only the standard variables are asked (W-82).
 fn proxy(url: &HttpUrl, bundle: Option<&Path>, env: &Env) -> Result<Option<Proxy>, String> {
     let ambient = ambient::of(env);
-    let chosen = edges::proxy_for(url, None, "", &ambient)?;
+    let chosen = edges::proxy_for(url, None, &ambient)?;
     chosen.map(|(url, _)| edges::built(&url, || tls(bundle))).transpose()
 }
 

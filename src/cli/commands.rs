@@ -7,6 +7,7 @@ use super::command::{Accepts, Command, Flag, Invocation};
 use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
+use super::top::top;
 use super::{admin, admin_profiles, config, help_command, profiles, run_command, runtimes};
 use crate::settings::Id;
 
@@ -70,7 +71,9 @@ pub const ROOT: Command = Command {
         Command {
             name: RUN,
             short: "Run the tunnel",
-            long: "Runs the tunnel until SIGTERM or SIGINT. Settings come from flags, the \
+            long: "Runs the tunnel until SIGTERM or SIGINT. SIGHUP opens its log files anew, \
+                   SIGUSR1 says in the log how it is, SIGUSR2 switches the log to debug and \
+                   back; the operator page is at /ui. Settings come from flags, the \
                    environment and a configuration file, in this order.",
             words: &[],
             flags: &[
@@ -182,6 +185,25 @@ pub const ROOT: Command = Command {
             example: "mcp-tunnel health --port 8080 --max-poll-age 2m",
             children: &[],
             run: health,
+        },
+        Command {
+            name: "top",
+            short: "Watch a running tunnel on one screen",
+            long: "Shows whether a running daemon serves, which condition fails, its load and its \
+                   last commands, again and again until Ctrl-C. Finds it as `health` does. In a \
+                   pipe it prints one screen. Exit code 2 if the daemon does not answer.",
+            words: &[],
+            flags: &[
+                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
+                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
+                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
+                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                Flag { name: "once", metavar: "", short: "Print one screen" },
+            ],
+            settings: Accepts::All,
+            example: "mcp-tunnel top --port 8080",
+            children: &[],
+            run: top,
         },
         Command {
             name: "init",

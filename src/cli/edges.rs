@@ -77,7 +77,6 @@ struct Wanted<'a> {
     target: &'a HttpUrl,
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxyUrl>,
-    source: &'static str,
     unix_socket: Option<&'a PathBuf>,
 }
 
@@ -95,7 +94,6 @@ impl Edges {
             target: &control_plane.base_url,
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
-            source: "control_plane.http_proxy",
             unix_socket: control_plane.unix_socket.as_ref(),
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
@@ -107,7 +105,6 @@ impl Edges {
                     target: &http.url,
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
-                    source: "mcp.http_proxy",
                     unix_socket: http.unix_socket.as_ref(),
                 };
                 channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
@@ -176,7 +173,7 @@ impl Reader {
 
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
     let tls = wanted.target.https.then(|| trust.hop(wanted.identity)).transpose()?;
-    let chosen = proxy_for(wanted.target, wanted.explicit, wanted.source, ambient)
+    let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
@@ -199,14 +196,18 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
 pub fn proxy_for(
     target: &HttpUrl,
     explicit: Option<&ProxyUrl>,
-    source: &'static str,
     ambient: &AmbientProxy,
 ) -> Result<Option<(ProxyUrl, &'static str)>, String> {
     if let Some(explicit) = explicit {
-        return Ok(Some((explicit.clone(), source)));
+        return Ok(Some((explicit.clone(), "http_proxy setting")));
     }
     match ambient::choose(ambient, target) {
         Choice::Direct => Ok(None),
+        Choice::Unreadable(variable) => {
+            let host = &target.host;
+            log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
+            Ok(None)
+        }
         Choice::Proxy(url, variable) => Ok(Some((url, variable))),
         Choice::Refused(line) => Err(line),
     }
@@ -241,18 +242,19 @@ pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     }
 }
 
-/// Whether the control plane and an MCP server are shown the same certificate or key: whoever
-/// verifies one hop could then pass for this host on the other.
-pub fn is_identity_shared(config: &Config) -> bool {
-    let Some(ours) = &config.control_plane.identity else { return false };
+/// The certificate or key, and the channel, that the control plane is shown as well: whoever
+/// verifies one hop could then pass for this host on the other. A copy is the same.
+pub fn shared_identity(config: &Config) -> Option<(&Path, &ChannelName)> {
+    let ours = config.control_plane.identity.as_ref()?;
     let same = |one: &Path, other: &Path| {
         one == other || fs::read(one).is_ok_and(|bytes| fs::read(other).is_ok_and(|b| b == bytes))
     };
-    config.mcp.bindings.iter().any(|binding| match &binding.target {
-        Target::Http(http) => http
-            .identity
-            .as_ref()
-            .is_some_and(|other| same(&ours.cert, &other.cert) || same(&ours.key, &other.key)),
-        Target::Stdio { .. } => false,
+    config.mcp.bindings.iter().find_map(|binding| {
+        let Target::Http(http) = &binding.target else { return None };
+        let theirs = http.identity.as_ref()?;
+        [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
+            .into_iter()
+            .find(|(theirs, ours)| same(theirs, ours))
+            .map(|(theirs, _)| (theirs.as_path(), &binding.channel))
     })
 }

@@ -51,7 +51,7 @@ struct Report {
 
 /// How the daemon was found.
 #[derive(Debug, Default, Serialize)]
-struct Locator {
+pub(super) struct Locator {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -60,9 +60,9 @@ struct Locator {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resolved_base_url: Option<String>,
+    pub(super) resolved_base_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -141,7 +141,7 @@ pub fn health(invocation: &Invocation) -> ExitCode {
 }
 
 /// Finds the daemon: by a flag, or by its configuration.
-fn locator(invocation: &Invocation) -> Result<Locator, String> {
+pub(super) fn locator(invocation: &Invocation) -> Result<Locator, String> {
     const FLAGS: [&str; 4] = ["url", "url-file", "port", "unix-socket"];
     let given: Vec<(&str, &str)> = FLAGS
         .into_iter()
@@ -327,7 +327,12 @@ fn running(pid: Pid) -> ProcessReport {
 }
 
 /// One GET to the listener.
-fn get(base: &str, path: &str, limit: Duration, max: usize) -> Result<(u16, String), String> {
+pub(super) fn get(
+    base: &str,
+    path: &str,
+    limit: Duration,
+    max: usize,
+) -> Result<(u16, String), String> {
     let (unix_socket, uri) = match base.strip_prefix(UNIX_SCHEME) {
         None => (None, format!("{base}{path}")),
         Some(encoded) => {

@@ -22,6 +22,7 @@ mod runtimes;
 mod samples;
 mod state;
 pub mod stub;
+mod top;
 mod topics;
 
 use std::ffi::OsString;
@@ -45,7 +46,10 @@ const NEGATIVE: u8 = 2;
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `doctor`, `health`, `runtimes`."),
+    (
+        NEGATIVE,
+        "A check was completed and its result is negative: `doctor`, `health`, `runtimes`, `top`.",
+    ),
 ];
 
 /// Runs the command that the arguments, without the program's name, ask for.

@@ -7,31 +7,39 @@
 mod instruments;
 mod reload;
 mod timers;
+mod views;
+mod watch;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
+use log::LevelFilter;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
-use super::edges::{Edges, Way, is_identity_shared};
+use super::edges::{Edges, Way, shared_identity};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
-use crate::dispatch::{DispatchStats, Pool, PoolConfig, queue};
+use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::Cancel;
 use crate::net::client::header_value;
+use crate::ops::api::Admin;
+use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
-use crate::ops::listener::{Bound, Listen, Listener};
+use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::readiness::Readiness;
+use crate::ops::recent::Recent;
+use crate::ops::service_manager::{self, Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
@@ -48,7 +56,8 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 const CHILD_GRACE: Duration = Duration::from_secs(5);
 /// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
 /// belongs to them too.
-const SECRET_VARIABLES: [&str; 6] = [
+const SECRET_VARIABLES: [&str; 7] = [
+    "ADMIN_UI_TOKEN",
     "CONTROL_PLANE_API_KEY",
     "CONTROL_PLANE_EXTRA_HEADERS",
     "MCP_EXTRA_HEADERS",
@@ -74,8 +83,11 @@ pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode
 /// The running daemon.
 struct Daemon {
     signals: Signals,
+    configured_level: LevelFilter,
     reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
+    manager: Arc<ServiceManager>,
+    seen: Arc<instruments::Seen>,
     parts: Parts,
     // Dropped last, in this order: whoever sees the files gone may start the next daemon.
     _listener: Listener,
@@ -94,6 +106,7 @@ struct Parts {
 }
 
 fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
+    let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     no_core_dumps();
     // Before any thread, so that no signal finds its default action.
@@ -103,11 +116,16 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    let manager = ServiceManager::of_environment()
+        .map(Arc::new)
+        .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
+    let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
-    if is_identity_shared(config) {
+    if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
-            "both hops use the same client certificate or key: whoever verifies one hop could \
-             pass for this host on the other"
+            channel = channel.as_str();
+            "both hops use {}: whoever verifies one could pass for this host on the other",
+            file.display()
         );
     }
     let access = access(config, instance_id, edges.control_plane())?;
@@ -139,8 +157,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         &access,
         &bindings,
         &reload_state,
+        (&edges, &proxy_health),
     )));
-    let sources = instruments::sources(instruments::Seen {
+    let seen = Arc::new(instruments::Seen {
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -149,12 +168,54 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         workers: config.mcp.max_concurrent_requests,
         bindings: bindings.clone(),
         logger,
+        audit: audit.clone(),
         edges: Arc::clone(&edges),
         proxy_health: Arc::clone(&proxy_health),
         reload: reload_state,
     });
-    let listener =
-        bound.serve(Arc::clone(&readiness), sources).map_err(line("the health listener"))?;
+    let since = Arc::new(watch::Since::new());
+    let metadata = Arc::new(views::Metadata::default());
+    let recent = Arc::new(Recent::default());
+    let standstill =
+        || standstill(&seen, &readiness, access.attempt_limit, config.mcp.connection_max_ttl);
+    let has_polled = || {
+        let poll = Arc::clone(&poll_state);
+        move || poll.cycles.get() > 0
+    };
+    let status = views::Status {
+        config: config.clone(),
+        access: Arc::clone(&access),
+        seen: Arc::clone(&seen),
+        readiness: Arc::clone(&readiness),
+        since: Arc::clone(&since),
+        standstill: standstill(),
+        metadata: Arc::clone(&metadata),
+        health_url: bound.url().to_owned(),
+        started: began,
+    };
+    let (system, settings) = (views::system(config), views::settings(config, started));
+    let listener = bound
+        .serve(Views {
+            readiness: Arc::clone(&readiness),
+            standstill: standstill(),
+            started: Box::new(has_polled()),
+            sources: instruments::sources(&seen),
+            admin: Some(Admin {
+                logger,
+                recent: Arc::clone(&recent),
+                status: Box::new(move || status.json()),
+                system: Box::new(move || system.clone()),
+                settings: Box::new(move || settings.clone()),
+                allow_remote: config.admin_ui.allow_remote,
+                token: config.admin_ui.token.clone(),
+            }),
+        })
+        .map_err(line("the health listener"))?;
+    if config.admin_ui.allow_remote {
+        log::warn!(
+            "the operator page answers other hosts: there is no login (admin_ui.allow_remote)"
+        );
+    }
     let pid_file = config
         .process
         .pid_file
@@ -169,6 +230,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         access: Arc::clone(&access),
         bindings: bindings.clone(),
         stats,
+        observer: observer(audit.clone(), recent),
         respond_stats,
     };
     let pool = Pool::start(&pool_config, &outlet, &abandon, &end)
@@ -210,12 +272,22 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let vouched = Arc::clone(&poll_state);
     let metadata_access = Arc::clone(&access);
     let metadata_stop = stop.clone();
-    threads
-        .push(spawn("metadata", move || show_metadata(&metadata_access, &vouched, metadata_stop))?);
+    threads.push(spawn("metadata", move || {
+        show_metadata(&metadata_access, &vouched, &metadata, metadata_stop);
+    })?);
+    let watch = watch::Watch {
+        readiness: Arc::clone(&readiness),
+        standstill: standstill(),
+        started: Box::new(has_polled()),
+        manager: Arc::clone(&manager),
+        since,
+        end: end.clone(),
+    };
+    threads.push(spawn("watch", move || watch.run())?);
 
     let timers = Timers {
         reloader: Arc::clone(&reloader),
-        edges,
+        edges: Arc::clone(&edges),
         health: proxy_health,
         check_interval: config.proxy_check_interval,
     };
@@ -229,23 +301,61 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         workers = config.mcp.max_concurrent_requests;
         "mcp-tunnel started"
     );
+    for way in edges.ways() {
+        if let Some((proxy, source)) = &way.proxy {
+            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+        }
+    }
     let grace = config.process.shutdown_grace;
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
-    Ok(Daemon { signals, reloader, readiness, parts, _listener: listener, _pid_file: pid_file })
+    Ok(Daemon {
+        signals,
+        configured_level: config.log.level,
+        reloader,
+        readiness,
+        manager,
+        seen,
+        parts,
+        _listener: listener,
+        _pid_file: pid_file,
+    })
 }
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self { mut signals, reloader, readiness, parts, _listener, _pid_file } = self;
+        let Self {
+            mut signals,
+            configured_level,
+            reloader,
+            readiness,
+            manager,
+            seen,
+            parts,
+            _listener,
+            _pid_file,
+        } = self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
             match signals.wait() {
                 Event::Reload => {
+                    manager.reloading();
                     reloader.lock().unwrap_or_else(|e| e.into_inner()).reload("SIGHUP");
+                    if let Some(Err(error)) = seen.audit.as_ref().map(|audit| audit.reopen()) {
+                        log::error!("the audit trail can not be opened anew: {error}");
+                    }
+                    manager.ready(&readiness.report().line);
+                }
+                Event::Dump => dump(&seen, &readiness),
+                Event::SwitchLevel => {
+                    let debug = log::max_level() == LevelFilter::Debug;
+                    let usual = configured_level.min(LevelFilter::Info);
+                    let level = if debug { usual } else { LevelFilter::Debug };
+                    seen.logger.set_level(level, "SIGUSR2");
                 }
                 Event::Stop => {
                     readiness.drain();
+                    manager.stopping();
                     let Some(parts) = parts.take() else { continue };
                     // Before the line that says so.
                     parts.stop.cancel();
@@ -274,6 +384,64 @@ impl Daemon {
             }
         }
     }
+}
+
+/// SIGUSR1: how the daemon is, in a few lines of the log.
+fn dump(seen: &instruments::Seen, readiness: &Readiness) {
+    let report = readiness.report();
+    log::info!("state: {}", report.line);
+    for line in report.verbose().lines().take(report.conditions.len()) {
+        log::info!("state: {line}");
+    }
+    let (in_hand, oldest) = seen.dispatch.in_hand();
+    log::info!(
+        in_hand,
+        oldest_in_hand_ms = oldest.as_millis() as u64,
+        waiting = seen.outlet.len(),
+        oldest_waiting_ms = seen.outlet.oldest_wait().as_millis() as u64,
+        polls = seen.poll.cycles.get(),
+        commands = seen.poll.polled.get(),
+        answered = seen.dispatch.answered.get();
+        "state: commands"
+    );
+}
+
+/// What decides whether anything moves.
+fn standstill(
+    seen: &Arc<instruments::Seen>,
+    readiness: &Arc<Readiness>,
+    poll_limit: Duration,
+    call_limit: Duration,
+) -> Standstill {
+    let (seen, readiness) = (Arc::clone(seen), Arc::clone(readiness));
+    Box::new(move || {
+        let full = seen.poll.is_waiting_for_room() || seen.outlet.len() >= seen.queue_capacity;
+        let progress = Progress {
+            since_poll_step: seen.poll.since_step(),
+            poll_limit,
+            polls_due: !full && !readiness.is_draining(),
+            oldest_in_hand: seen.dispatch.in_hand().1,
+            call_limit,
+        };
+        progress.standstill()
+    })
+}
+
+fn open_audit(config: &Config) -> Result<Option<Arc<Audit>>, String> {
+    let Some(path) = &config.log.audit_file else { return Ok(None) };
+    let wrong = |e| format!("the audit trail {} can not be opened: {e}", path.display());
+    Audit::open(path).map(Arc::new).map(Some).map_err(wrong)
+}
+
+/// Who is told of commands that are over: the page and the audit trail.
+fn observer(audit: Option<Arc<Audit>>, recent: Arc<Recent>) -> Observer {
+    Arc::new(move |record| {
+        let line = views::record(&record);
+        if let Some(audit) = &audit {
+            audit.write(&line);
+        }
+        recent.add(line);
+    })
 }
 
 /// The way down, once polls have stopped: what is in hand finishes or is answered with a failure,
@@ -336,8 +504,11 @@ fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, Stri
         format,
         file: config.log.file.clone(),
         level: config.log.level,
-        client_instance_id: instance_id.to_owned(),
-        tunnel_id: Some(config.control_plane.tunnel_id.to_string()),
+        always: vec![
+            ("client_instance_id", instance_id.to_owned()),
+            ("tunnel_id", config.control_plane.tunnel_id.to_string()),
+        ],
+        ring: config.admin_ui.log_buffer_events,
     })
     .map_err(|e| match &config.log.file {
         Some(path) => format!("the log file {} can not be opened: {e}", path.display()),
@@ -410,7 +581,7 @@ pub(super) fn binding(
             StdioChannel::start(StdioConfig {
                 channel,
                 argv: argv.clone(),
-                remove_env: secret_variables(config),
+                remove_env: withheld_variables(config),
                 limits: Limits::default(),
             })
             .map_err(|e| e.to_string())?,
@@ -418,12 +589,17 @@ pub(super) fn binding(
     })
 }
 
-/// Variables of our own environment that hold our secrets: no business of a child (B-18).
-fn secret_variables(config: &Config) -> Vec<String> {
+/// Variables of our own environment that are no business of a child: our secrets (B-18), and how
+/// the service manager speaks with us.
+fn withheld_variables(config: &Config) -> Vec<String> {
     let key = config.control_plane.api_key.expose();
+    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
+    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
     std::env::vars_os()
         .filter(|(name, value)| {
-            SECRET_VARIABLES.iter().any(|secret| name == secret) || value == key
+            SECRET_VARIABLES.iter().any(|secret| name == secret)
+                || service_manager::VARIABLES.iter().any(|variable| name == variable)
+                || holds(value)
         })
         .filter_map(|(name, _)| name.into_string().ok())
         .collect()
@@ -454,14 +630,18 @@ fn listen(listener: &HealthListener) -> Listen {
     }
 }
 
-fn show_metadata(access: &Access, poll: &PollState, stop: Cancel) {
+fn show_metadata(access: &Access, poll: &PollState, known: &views::Metadata, stop: Cancel) {
     match metadata::fetch(access, stop.clone()) {
         Ok(tunnel) => {
             poll.vouch();
             log::info!(name = tunnel.name, description = tunnel.description; "tunnel metadata fetched");
+            let _ = known.0.set(Ok((tunnel.id, tunnel.name, tunnel.description)));
         }
         Err(_) if stop.is_cancelled() => {}
-        Err(line) => log::warn!("tunnel metadata fetch failed: {line}"),
+        Err(line) => {
+            log::warn!("tunnel metadata fetch failed: {line}");
+            let _ = known.0.set(Err(line.to_string()));
+        }
     }
 }
 

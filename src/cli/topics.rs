@@ -126,7 +126,8 @@ const TROUBLESHOOTING: &str = "\
 control plane holds a poll and the MCP server has answered; otherwise 503 with
 the reason in one line:
 
-  curl -s http://127.0.0.1:8080/readyz
+  curl -s http://127.0.0.1:8080/readyz?verbose
+  mcp-tunnel top --port 8080       or the page, http://127.0.0.1:8080/ui
   mcp-tunnel health -c /etc/mcp-tunnel.conf
 
 Never ready, 401         the runtime key is wrong, revoked or an admin key
@@ -142,6 +143,10 @@ Never ready, `lacks the Tunnels Use permission`
 The stdio server dies    its standard error is in the log
 Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`
+
+SIGUSR1 says in the log how the daemon is; SIGUSR2 switches the log to debug and
+back; SIGHUP opens log and audit trail anew. For a report, take the support
+archive from the page: it holds no key and no payload.
 
 Log: stderr by default. `--log.format json --log.file PATH` for a file;
 `journalctl -u mcp-tunnel` under systemd.

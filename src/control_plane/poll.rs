@@ -65,6 +65,7 @@ pub struct PollState {
     loops: Gauge,
     waiting_for_room: Gauge,
     vouched: AtomicBool,
+    classes: [Counter; ERROR_CLASSES.len()],
     daemons: AtomicUsize,
     /// Polls sent.
     pub cycles: Counter,
@@ -95,6 +96,9 @@ struct Inner {
     last_success: Option<(Instant, SystemTime)>,
     failing: Option<Failing>,
     began: Option<Instant>,
+    /// When a loop last began or ended a poll.
+    stepped: Option<Instant>,
+    last_error: Option<LastError>,
     logged: Option<Logged>,
 }
 
@@ -104,6 +108,30 @@ struct Logged {
     line: String,
     at: Instant,
     repeated: u64,
+}
+
+/// What a failed poll can be, in stable words.
+pub const ERROR_CLASSES: [&str; 9] = [
+    "timeout",
+    "unreachable",
+    "tls",
+    "connection",
+    "key_refused",
+    "rate_limited",
+    "server_error",
+    "unexpected_status",
+    "bad_answer",
+];
+
+/// The latest failed poll. It is kept when polls succeed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When it failed.
+    pub at: SystemTime,
+    /// One of [`ERROR_CLASSES`].
+    pub class: &'static str,
+    /// In one line, without secrets.
+    pub line: String,
 }
 
 /// Polls that fail, from the first one after a success.
@@ -126,6 +154,22 @@ impl PollState {
     /// What is wrong, if the last poll failed.
     pub fn failing(&self) -> Option<Failing> {
         self.lock().failing.clone()
+    }
+
+    /// The latest failed poll.
+    pub fn last_error(&self) -> Option<LastError> {
+        self.lock().last_error.clone()
+    }
+
+    /// How many polls failed, for each of [`ERROR_CLASSES`].
+    pub fn errors_by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ERROR_CLASSES.into_iter().zip(self.classes.each_ref().map(Counter::get))
+    }
+
+    /// How long ago a loop last began or ended a poll; `None` before the first. A loop that waits
+    /// for room makes no steps.
+    pub fn since_step(&self) -> Option<Duration> {
+        self.lock().stepped.map(|at| at.elapsed())
     }
 
     /// The service has answered another request for this tunnel with this key.
@@ -163,7 +207,9 @@ impl PollState {
 
     fn begins(&self) {
         self.cycles.inc();
-        self.lock().began = Some(Instant::now());
+        let mut inner = self.lock();
+        inner.began = Some(Instant::now());
+        inner.stepped = inner.began;
     }
 
     /// Whether no poll is made because all room for commands is taken.
@@ -178,11 +224,17 @@ impl PollState {
     fn succeeded(&self) {
         let mut inner = self.lock();
         inner.last_success = Some((Instant::now(), SystemTime::now()));
+        inner.stepped = Some(Instant::now());
         inner.failing = None;
     }
 
-    fn failed(&self, line: &str, refused: bool) {
+    fn failed(&self, line: &str, refused: bool, class: &'static str) {
+        if let Some(index) = ERROR_CLASSES.iter().position(|known| *known == class) {
+            self.classes[index].inc();
+        }
         let mut inner = self.lock();
+        inner.stepped = Some(Instant::now());
+        inner.last_error = Some(LastError { at: SystemTime::now(), class, line: line.to_owned() });
         let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
         inner.failing = Some(Failing { since, line: line.to_owned(), refused });
     }
@@ -224,6 +276,31 @@ enum PollError {
     Net(NetError),
     Status(StatusError, Option<Duration>),
     Body(String),
+}
+
+impl PollError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Net(error) => match error.kind {
+                NetErrorKind::TimedOut => "timeout",
+                NetErrorKind::Dns
+                | NetErrorKind::Refused
+                | NetErrorKind::NetworkUnreachable
+                | NetErrorKind::HostUnreachable
+                | NetErrorKind::Dial => "unreachable",
+                NetErrorKind::Tls => "tls",
+                NetErrorKind::NotHttp => "bad_answer",
+                _ => "connection",
+            },
+            Self::Status(error, _) if error.is_refusal() => "key_refused",
+            Self::Status(error, _) => match error.status {
+                429 => "rate_limited",
+                500.. => "server_error",
+                _ => "unexpected_status",
+            },
+            Self::Body(_) => "bad_answer",
+        }
+    }
 }
 
 impl<S: Sink> Poller<S> {
@@ -386,7 +463,7 @@ impl<S: Sink> Poller<S> {
                 line.push_str(READ_BUT_NOT_USE);
             }
         }
-        self.state.failed(&line, refused);
+        self.state.failed(&line, refused, error.class());
         let wait = self.backoff.next(asked);
         let request_id = match &error {
             PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),

@@ -6,9 +6,11 @@
 
 pub mod pool;
 pub mod queue;
+pub mod record;
 pub mod stats;
 mod worker;
 
 pub use pool::{Pool, PoolConfig};
 pub use queue::{Intake, queue};
+pub use record::{CommandRecord, Observer};
 pub use stats::DispatchStats;

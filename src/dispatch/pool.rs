@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::queue::Outlet;
+use super::record::{Notes, Observer};
 use super::stats::DispatchStats;
 use super::worker::{Hop, Worker};
 use crate::control_plane::respond::RespondStats;
@@ -37,6 +38,8 @@ pub struct PoolConfig {
     pub bindings: Vec<(ChannelName, Binding)>,
     /// Counts of the workers.
     pub stats: Arc<DispatchStats>,
+    /// Told of every command that is over.
+    pub observer: Observer,
     /// Counts of their answers.
     pub respond_stats: Arc<RespondStats>,
 }
@@ -79,6 +82,8 @@ impl Pool {
                     end.clone(),
                 ),
                 stats: Arc::clone(&config.stats),
+                observer: Arc::clone(&config.observer),
+                notes: Notes::default(),
                 ttl: config.connection_max_ttl,
                 abandon: abandon.clone(),
             };

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
@@ -200,6 +200,18 @@ impl Outlet {
     /// Commands waiting in both lanes.
     pub fn len(&self) -> usize {
         waiting(self.calls.len(), self.express.len(), &self.idle.look)
+    }
+
+    /// How long the oldest call that no worker has taken waits; zero if none does.
+    pub fn oldest_wait(&self) -> Duration {
+        let Some(entrance) = self.again.upgrade() else { return Duration::ZERO };
+        let places: Vec<Place> =
+            entrance.lock().open.iter().filter_map(|open| open.place.upgrade()).collect();
+        let since = |place: Place| {
+            let place = place.lock().unwrap_or_else(|e| e.into_inner());
+            place.as_ref().map(|queued| queued.queued_at.elapsed())
+        };
+        places.into_iter().filter_map(since).max().unwrap_or_default()
     }
 
     /// Whether no command waits.

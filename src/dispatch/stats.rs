@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::stats::{Counter, Gauge, TimeHistogram};
 
@@ -108,6 +108,7 @@ impl Dropped {
 pub struct DispatchStats {
     /// Workers with a command in hand.
     pub busy: Gauge,
+    in_hand: Mutex<Vec<Instant>>,
     /// From the receipt to the moment a worker took the command.
     pub queued: TimeHistogram,
     /// At the MCP server.
@@ -124,7 +125,38 @@ pub struct DispatchStats {
     latency: Mutex<BTreeMap<LatencyLabels, Arc<TimeHistogram>>>,
 }
 
+/// A command in a worker's hand, given back on drop.
+#[derive(Debug)]
+pub struct InHand<'a> {
+    stats: &'a DispatchStats,
+    since: Instant,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        let mut in_hand = lock(&self.stats.in_hand);
+        // Two of the same moment are as good as each other.
+        if let Some(at) = in_hand.iter().position(|since| *since == self.since) {
+            in_hand.swap_remove(at);
+        }
+    }
+}
+
 impl DispatchStats {
+    /// A worker has taken a command, until the returned guard is dropped.
+    pub fn take_in_hand(&self) -> InHand<'_> {
+        let since = Instant::now();
+        lock(&self.in_hand).push(since);
+        InHand { stats: self, since }
+    }
+
+    /// Commands in the hands of workers, and how long the oldest has been there.
+    pub fn in_hand(&self) -> (usize, Duration) {
+        let in_hand = lock(&self.in_hand);
+        let oldest = in_hand.iter().min().map(Instant::elapsed);
+        (in_hand.len(), oldest.unwrap_or_default())
+    }
+
     /// Counts a command without a final answer.
     pub fn drop_for(&self, reason: Dropped) {
         self.dropped[reason as usize].inc();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Errand, Outlet, Queued};
+use super::record::{Notes, Observer};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
@@ -51,6 +52,8 @@ pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
     pub(super) responder: Responder,
     pub(super) stats: Arc<DispatchStats>,
+    pub(super) observer: Observer,
+    pub(super) notes: Notes,
     pub(super) ttl: Duration,
     pub(super) abandon: Cancel,
 }
@@ -61,19 +64,26 @@ impl Worker {
         let next = || if express_only { outlet.next_express() } else { outlet.next() };
         while let Some(queued) = next() {
             let _busy: Option<Held<'_>> = (!express_only).then(|| self.stats.busy.hold());
+            let _in_hand = self.stats.take_in_hand();
+            let waited = queued.command.received_at.elapsed();
+            self.stats.queued.observe(waited);
+            self.notes.begin(waited);
             self.process(&queued);
+            (self.observer)(self.notes.record(&queued.command));
         }
     }
 
     fn process(&self, queued: &Queued) {
         let command = &queued.command;
-        self.stats.queued.observe(command.received_at.elapsed());
         if passed(command.deadline) {
             return self.dropped(command, Dropped::DeadlineQueued);
         }
         let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
         let response = match (self.hops.get(&command.channel), &command.kind) {
-            _ if queued.errand != Errand::Forward => withdrawn(command),
+            _ if queued.errand != Errand::Forward => {
+                self.notes.outcome("withdrawn");
+                withdrawn(command)
+            }
             (None, _) => Some(self.unsupported_channel(command)),
             (Some(hop), CommandKind::JsonRpc(message)) => {
                 self.json_rpc(hop, queued, message, &bounds)
@@ -150,6 +160,7 @@ impl Worker {
         let began = Instant::now();
         let outcome = exchange();
         self.stats.server.observe(began.elapsed());
+        self.notes.at_server(began.elapsed());
         outcome
     }
 
@@ -263,6 +274,7 @@ impl Worker {
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
         self.stats.fail(failure.source.as_str(), failure.kind.as_str());
+        self.notes.outcome("failed");
         let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
             request_id:% = command.request_id,
@@ -288,6 +300,7 @@ impl Worker {
             CommandKind::OauthDiscovery => 2,
         };
         self.stats.unsupported_channel[index].inc();
+        self.notes.outcome("unsupported_channel");
         let text = format!("Bad Request: unsupported channel {shown}");
         match &command.kind {
             CommandKind::JsonRpc(message) if message.method().is_some() => Response {
@@ -329,6 +342,7 @@ impl Worker {
             resp_headers,
             resp_json: Some(answer.json),
         };
+        self.notes.posting(&response);
         let delivery = self.responder.post(command, &response);
         if let Delivery::Failed(line) = &delivery {
             log::info!(request_id:% = command.request_id;
@@ -338,6 +352,7 @@ impl Worker {
     }
 
     fn post_final(&self, command: &Command, response: &Response) {
+        self.notes.posting(response);
         match self.responder.post(command, response) {
             Delivery::Delivered => {
                 self.stats.answered.inc();
@@ -354,6 +369,7 @@ impl Worker {
             Delivery::Gone => self.dropped(command, Dropped::Gone),
             Delivery::Failed(line) => {
                 self.stats.drop_for(Dropped::PostFailed);
+                self.notes.dropped(Dropped::PostFailed.as_str());
                 log::warn!(request_id:% = command.request_id;
                     "an answer could not be delivered: {line}");
             }
@@ -364,6 +380,7 @@ impl Worker {
 
     fn dropped(&self, command: &Command, reason: Dropped) {
         self.stats.drop_for(reason);
+        self.notes.dropped(reason.as_str());
         let (level, line) = match reason {
             // Another client may have answered it, which is worth a look (W-64).
             Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),

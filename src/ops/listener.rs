@@ -1,4 +1,5 @@
-//! The health listener: `/healthz`, `/readyz` and `/metrics` for probes, scrapers and people.
+//! The health listener: `/healthz`, `/livez`, `/startupz`, `/readyz` and `/metrics` for probes and
+//! scrapers, the operator page and its routes (see [`super::api`]) for people.
 //!
 //! It answers from state that others own and never waits for them. Its few threads and the limits
 //! of [`crate::httpd`] bound what a scanner or a slow client can take.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::api::{Admin, Desk};
 use super::files::UrlFile;
 use super::metrics::{Exposition, Source};
 use super::process::Process;
@@ -28,6 +30,7 @@ const CONNECTIONS: usize = 32;
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where the listener is (settings `health.listen_addr` and `health.unix_socket`).
@@ -44,13 +47,30 @@ pub struct Listener {
     url: String,
     // Fields drop in this order: whoever finds the file finds a listener.
     _url_file: Option<UrlFile>,
+    desk: Option<Arc<Desk>>,
     running: Option<Running>,
 }
 
+/// Whether something stands still, and since when; `None` if all moves.
+pub type Standstill = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What the routes answer from.
+pub struct Views {
+    /// `/readyz`.
+    pub readiness: Arc<Readiness>,
+    /// `/livez`: what only a restart can mend.
+    pub standstill: Standstill,
+    /// `/startupz`: whether the start is complete.
+    pub started: Box<dyn Fn() -> bool + Send + Sync>,
+    /// `/metrics`.
+    pub sources: Vec<Source>,
+    /// The operator page, if there is one.
+    pub admin: Option<Admin>,
+}
+
 struct Pages {
-    readiness: Arc<Readiness>,
-    sources: Vec<Source>,
+    views: Views,
+    desk: Option<Arc<Desk>>,
     process: Process,
     hosts: Hosts,
 }
@@ -99,16 +119,26 @@ impl Bound {
         Ok(Self { server, listen: listen.clone(), url, url_file })
     }
 
+    /// The base URL that it will serve.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Serves. When it returns, probes are answered.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn serve(self, readiness: Arc<Readiness>, sources: Vec<Source>) -> io::Result<Listener> {
+    pub fn serve(self, mut views: Views) -> io::Result<Listener> {
         let Self { server, listen, url, url_file } = self;
         let hosts = Hosts::of(&listen, server.local());
-        let pages = Pages { readiness, sources, process: Process::new(), hosts };
+        let configured = match &listen {
+            Listen::Tcp(address) => host_of(address).unwrap_or_default().to_ascii_lowercase(),
+            Listen::Unix(_) => String::new(),
+        };
+        let desk = views.admin.take().map(|admin| Arc::new(Desk::new(admin, configured)));
+        let pages = Pages { views, desk: desk.clone(), process: Process::new(), hosts };
         let running = server.serve("health", move |exchange| pages.answer(exchange))?;
-        Ok(Listener { url, _url_file: url_file, running: Some(running) })
+        Ok(Listener { url, _url_file: url_file, desk, running: Some(running) })
     }
 }
 
@@ -122,6 +152,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         drop(self._url_file.take());
+        if let Some(desk) = &self.desk {
+            desk.close();
+        }
         if let Some(running) = self.running.take() {
             running.stop(STOP_GRACE);
         }
@@ -136,31 +169,54 @@ impl Pages {
         }
         match exchange.head().path.as_str() {
             "/healthz" => respond(exchange, 200, PLAIN, "live"),
-            "/readyz" => {
-                let report = self.readiness.report();
-                let verbose = exchange.query().iter().any(|(name, _)| name == "verbose");
-                let body = if verbose { report.verbose() } else { report.line.clone() };
-                respond(exchange, if report.ready { 200 } else { 503 }, PLAIN, &body);
-            }
+            "/livez" => match (self.views.standstill)() {
+                None => respond(exchange, 200, PLAIN, "live"),
+                Some(why) => respond(exchange, 503, PLAIN, &why),
+            },
+            "/startupz" => match (self.views.started)() {
+                true => respond(exchange, 200, PLAIN, "started"),
+                false => respond(exchange, 503, PLAIN, "no poll has been sent yet"),
+            },
+            "/readyz" => self.readyz(exchange),
             "/metrics" => respond(exchange, 200, PROMETHEUS, &self.metrics()),
-            _ => respond(exchange, 404, PLAIN, "404 page not found\n"),
+            _ => match &self.desk {
+                Some(desk) => desk.answer(exchange, &|| self.metrics()),
+                None => respond(exchange, 404, PLAIN, "404 page not found\n"),
+            },
         }
+    }
+
+    fn readyz(&self, exchange: Exchange<'_>) {
+        let report = self.views.readiness.report();
+        let status = if report.ready { 200 } else { 503 };
+        let query = exchange.query();
+        let is = |name: &str, value: &str| query.iter().any(|(n, v)| n == name && v == value);
+        let accepts = exchange.head().headers.get("Accept").unwrap_or_default();
+        if is("format", "json") || accepts.starts_with("application/json") {
+            return respond(exchange, status, JSON, &format!("{}\n", report.json()));
+        }
+        let verbose = query.iter().any(|(name, _)| name == "verbose");
+        let body = if verbose { report.verbose() } else { report.line };
+        respond(exchange, status, PLAIN, &body);
     }
 
     fn metrics(&self) -> String {
         let mut page = Exposition::default();
-        let report = self.readiness.report();
+        let report = self.views.readiness.report();
         page.gauge("liveness", "1 while the process serves.", &[], 1.0);
         let help = "1 if commands are served now, as /readyz says.";
         page.gauge("readiness", help, &[], f64::from(u8::from(report.ready)));
-        for (name, verdict) in &report.conditions {
-            let holds = !matches!(verdict, Verdict::NotReady(_));
+        for finding in &report.conditions {
+            let holds = !matches!(finding.verdict, Verdict::NotReady(_));
             let help = "1 if this condition of readiness holds.";
-            let labels = [("condition", name.as_str())];
+            let labels = [("condition", finding.name.as_str())];
             page.gauge("mcp_tunnel_condition", help, &labels, f64::from(u8::from(holds)));
         }
+        let help = "1 while polls and workers make progress, as /livez says.";
+        let moves = (self.views.standstill)().is_none();
+        page.gauge("mcp_tunnel_progress", help, &[], f64::from(u8::from(moves)));
         self.process.write(&mut page);
-        for source in &self.sources {
+        for source in &self.views.sources {
             source(&mut page);
         }
         page.finish()
@@ -204,7 +260,7 @@ impl Hosts {
 }
 
 /// The host of `host:port`, without brackets; nothing if there is no port.
-fn host_of(address: &str) -> Option<&str> {
+pub(super) fn host_of(address: &str) -> Option<&str> {
     if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         return (rest.is_empty() || rest.starts_with(':')).then_some(host);
@@ -312,7 +368,13 @@ mod tests {
             }
         })]);
         let source: Source = Box::new(|page| page.counter("polls_total", "Polls.", &[], 3));
-        let listener = Bound::take(listen, url_file)?.serve(Arc::new(readiness), vec![source])?;
+        let listener = Bound::take(listen, url_file)?.serve(Views {
+            readiness: Arc::new(readiness),
+            standstill: Box::new(|| None),
+            started: Box::new(|| true),
+            sources: vec![source],
+            admin: None,
+        })?;
         Ok((listener, up))
     }
 

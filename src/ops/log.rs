@@ -8,6 +8,7 @@
 //! lines that it did not take, which are counted and reported when it takes lines again.
 
 mod line;
+mod ring;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,6 +24,7 @@ use simple_logger::SimpleLogger;
 
 use self::line::Line;
 pub use self::line::printable;
+pub use self::ring::{Batch, LogEvent, LogRing};
 use super::metrics::Exposition;
 use crate::stats::Counter;
 
@@ -53,10 +55,10 @@ pub struct LogSettings {
     pub file: Option<PathBuf>,
     /// `log.level` at start; [`log::set_max_level`] changes it while the process runs.
     pub level: LevelFilter,
-    /// On every record of the structured forms.
-    pub client_instance_id: String,
-    /// On every record of the structured forms, when configured.
-    pub tunnel_id: Option<String>,
+    /// Members that stand on every record of the structured forms.
+    pub always: Vec<(&'static str, String)>,
+    /// How many records the ring keeps (setting `admin_ui.log_buffer_events`); 0 for no ring.
+    pub ring: usize,
 }
 
 /// The process's log, once [`init`] has made it.
@@ -65,6 +67,7 @@ pub struct Logger {
     /// Members that stand on every structured record.
     always: Vec<(&'static str, String)>,
     simple: SimpleLogger,
+    ring: LogRing,
     sink: Mutex<Sink>,
     records: [Counter; 4],
     lost: Counter,
@@ -81,6 +84,8 @@ struct Sink {
 enum Target {
     /// Stderr that is a terminal, a pipe or a socket, which can be asked before a write.
     Reader,
+    /// Stderr that the service manager has connected to the journal.
+    Journal,
     /// Any other stderr, for instance a file on a disk that may be full.
     Stderr,
     Stdout,
@@ -111,15 +116,15 @@ impl Logger {
         };
         let target = match settings.file {
             Some(path) => Target::File { file: open(&path)?, path },
+            None if format == Format::Plain && is_the_journal(io::stderr()) => Target::Journal,
             None if format == Format::Plain && has_reader(io::stderr()) => Target::Reader,
             None if format == Format::Plain => Target::Stderr,
             None => Target::Stdout,
         };
-        let mut always = vec![("client_instance_id", settings.client_instance_id)];
-        always.extend(settings.tunnel_id.map(|id| ("tunnel_id", id)));
         Ok(Self {
             format,
-            always,
+            always: settings.always,
+            ring: LogRing::new(settings.ring),
             simple: SimpleLogger::new().with_utc_timestamps(),
             sink: Mutex::new(Sink { target, stalled: false, lost: 0 }),
             records: Default::default(),
@@ -137,6 +142,24 @@ impl Logger {
             *file = open(path)?;
         }
         Ok(())
+    }
+
+    /// The newest records.
+    pub fn ring(&self) -> &LogRing {
+        &self.ring
+    }
+
+    /// Changes the level while the process runs, and says so at the new level (G-9).
+    pub fn set_level(&self, level: LevelFilter, by: &str) {
+        let previous = log::max_level();
+        log::set_max_level(level);
+        let at = level.to_level().unwrap_or(Level::Error);
+        let word = |level: LevelFilter| level.as_str().to_ascii_lowercase();
+        log::log!(
+            at,
+            previous_level = word(previous).as_str(), new_level = word(level).as_str(), by = by;
+            "runtime log level updated"
+        );
     }
 
     /// How many records were logged, by level, and how many lines no reader took.
@@ -166,6 +189,7 @@ impl Logger {
                 self.simple.log(&record.args(format_args!("{text}")).build());
                 Ok(())
             }
+            Target::Journal => write_all(io::stderr().as_fd(), line.journal().as_bytes()),
             Target::Stderr => write_all(io::stderr().as_fd(), self.text(line).as_bytes()),
             Target::Stdout => write_all(io::stdout().as_fd(), self.text(line).as_bytes()),
             Target::File { file, .. } => write_all(file.as_fd(), self.text(line).as_bytes()),
@@ -192,7 +216,9 @@ impl Log for Logger {
         }
         // Level counts from 1, `Error`; we write no trace records.
         self.records[(record.level() as usize - 1).min(self.records.len() - 1)].inc();
-        let line = Line::of(record, SystemTime::now());
+        let now = SystemTime::now();
+        let line = Line::of(record, now);
+        self.ring.add(&line, now);
         let mut sink = self.sink();
         let patience = if sink.stalled { Duration::ZERO } else { READER_STALL };
         let mut taken = sink.target.takes_a_line(patience);
@@ -216,7 +242,7 @@ impl Target {
     /// Whether a line can be written now, or within `patience`.
     fn takes_a_line(&self, patience: Duration) -> bool {
         match self {
-            Self::Reader => writable(io::stderr(), patience),
+            Self::Reader | Self::Journal => writable(io::stderr(), patience),
             Self::Stdout => writable(io::stdout(), patience),
             Self::Stderr | Self::File { .. } => true,
         }
@@ -235,6 +261,13 @@ fn has_reader(fd: impl AsFd) -> bool {
     use rustix::fs::FileType;
     let kind = rustix::fs::fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
     matches!(kind, Ok(FileType::Fifo | FileType::Socket)) || rustix::termios::isatty(fd)
+}
+
+/// Whether this is the stream that the service manager has named in `JOURNAL_STREAM`.
+fn is_the_journal(fd: impl AsFd) -> bool {
+    let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    named == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
@@ -267,8 +300,11 @@ mod tests {
             format,
             file: Some(path.clone()),
             level: LevelFilter::Info,
-            client_instance_id: "0a1b".to_owned(),
-            tunnel_id: Some("tunnel_x".to_owned()),
+            always: vec![
+                ("client_instance_id", "0a1b".to_owned()),
+                ("tunnel_id", "tunnel_x".to_owned()),
+            ],
+            ring: 10,
         });
         (logger.unwrap(), path)
     }

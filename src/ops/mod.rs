@@ -3,10 +3,15 @@
 //! `cli` sets it up. It learns of the other rooms through conditions and sources that `cli` hands
 //! it; nobody waits for it, and nothing here can stop the tunnel.
 
+pub mod api;
+pub mod archive;
+pub mod audit;
 pub mod files;
 pub mod listener;
 pub mod log;
 pub mod metrics;
 mod process;
 pub mod readiness;
+pub mod recent;
+pub mod service_manager;
 pub mod signals;

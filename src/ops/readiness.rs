@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::wire::json;
+
 /// What a condition finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -16,12 +18,36 @@ pub enum Verdict {
     NotReady(String),
 }
 
+impl Verdict {
+    /// The stable word for scripts: `ok`, `attention` or `failed`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ready => "ok",
+            Self::ReadyBut(_) => "attention",
+            Self::NotReady(_) => "failed",
+        }
+    }
+
+    /// What an operator should know, if there is anything.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Ready => None,
+            Self::ReadyBut(text) | Self::NotReady(text) => Some(text),
+        }
+    }
+}
+
+/// What is known beside the verdict: a stable name, and a value as JSON text.
+pub type Fact = (&'static str, String);
+
 type Check = Box<dyn Fn() -> Verdict + Send + Sync>;
+type Facts = Box<dyn Fn() -> Vec<Fact> + Send + Sync>;
 
 /// One thing that must hold.
 pub struct Condition {
     name: String,
     check: Check,
+    facts: Facts,
 }
 
 impl Condition {
@@ -30,7 +56,13 @@ impl Condition {
         name: impl Into<String>,
         check: impl Fn() -> Verdict + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), check: Box::new(check) }
+        Self { name: name.into(), check: Box::new(check), facts: Box::new(Vec::new) }
+    }
+
+    /// The same, with what is known beside the verdict. `facts` must answer at once.
+    pub fn with_facts(mut self, facts: impl Fn() -> Vec<Fact> + Send + Sync + 'static) -> Self {
+        self.facts = Box::new(facts);
+        self
     }
 }
 
@@ -48,7 +80,18 @@ pub struct Report {
     /// `ready`, `ready (reason)` or the first reason why not (operations.md, section 3).
     pub line: String,
     /// Each condition and what it found, in order.
-    pub conditions: Vec<(String, Verdict)>,
+    pub conditions: Vec<Finding>,
+}
+
+/// What one condition found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The condition.
+    pub name: String,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// What is known beside.
+    pub facts: Vec<Fact>,
 }
 
 impl Readiness {
@@ -62,15 +105,25 @@ impl Readiness {
         self.draining.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the daemon takes no new commands because it ends.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// Asks every condition.
     pub fn report(&self) -> Report {
         let mut conditions = Vec::with_capacity(self.conditions.len() + 1);
-        if self.draining.load(Ordering::SeqCst) {
-            conditions.push(("shutdown".to_owned(), Verdict::NotReady("draining".to_owned())));
+        if self.is_draining() {
+            let verdict = Verdict::NotReady("draining".to_owned());
+            conditions.push(Finding { name: "shutdown".to_owned(), verdict, facts: Vec::new() });
         }
-        conditions.extend(self.conditions.iter().map(|c| (c.name.clone(), one_line((c.check)()))));
+        conditions.extend(self.conditions.iter().map(|c| Finding {
+            name: c.name.clone(),
+            verdict: one_line((c.check)()),
+            facts: (c.facts)(),
+        }));
         let reason = |wanted: fn(&Verdict) -> Option<&String>| {
-            conditions.iter().find_map(|(_, verdict)| wanted(verdict)).cloned()
+            conditions.iter().find_map(|finding| wanted(&finding.verdict)).cloned()
         };
         let not_ready = reason(|v| if let Verdict::NotReady(why) = v { Some(why) } else { None });
         let but = reason(|v| if let Verdict::ReadyBut(why) = v { Some(why) } else { None });
@@ -85,18 +138,56 @@ impl Readiness {
 }
 
 impl Report {
-    /// One line for each condition: `ok NAME` or `not ok NAME: reason`, then the verdict.
+    /// One line for each condition: `ok NAME` or `not ok NAME: reason`, with what is known of it
+    /// in brackets, then the verdict.
     pub fn verbose(&self) -> String {
         let mut text = String::new();
-        for (name, verdict) in &self.conditions {
-            text.push_str(&match verdict {
-                Verdict::Ready => format!("ok {name}\n"),
-                Verdict::ReadyBut(but) => format!("ok {name}: {but}\n"),
-                Verdict::NotReady(why) => format!("not ok {name}: {why}\n"),
+        for Finding { name, verdict, facts } in &self.conditions {
+            text.push_str(match verdict {
+                Verdict::NotReady(_) => "not ok ",
+                Verdict::Ready | Verdict::ReadyBut(_) => "ok ",
             });
+            text.push_str(name);
+            if let Some(reason) = verdict.reason() {
+                text.push_str(": ");
+                text.push_str(reason);
+            }
+            if !facts.is_empty() {
+                let facts: Vec<String> =
+                    facts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                text.push_str(&format!(" [{}]", facts.join(" ")));
+            }
+            text.push('\n');
         }
         text.push_str(if self.ready { "ready\n" } else { "not ready\n" });
         text
+    }
+
+    /// The same as one JSON object.
+    pub fn json(&self) -> String {
+        let conditions: Vec<String> = self
+            .conditions
+            .iter()
+            .map(|Finding { name, verdict, facts }| {
+                let mut text = format!(
+                    "{{\"name\":{},\"state\":\"{}\",\"reason\":{}",
+                    json::quote(name),
+                    verdict.word(),
+                    verdict.reason().map_or_else(|| "null".to_owned(), json::quote)
+                );
+                for (name, value) in facts {
+                    text.push_str(&format!(",\"{name}\":{value}"));
+                }
+                text.push('}');
+                text
+            })
+            .collect();
+        format!(
+            "{{\"ready\":{},\"line\":{},\"conditions\":[{}]}}",
+            self.ready,
+            json::quote(&self.line),
+            conditions.join(",")
+        )
     }
 }
 

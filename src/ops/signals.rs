@@ -4,7 +4,7 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as SignalSet};
 
 /// Something that the main thread has to act on.
@@ -16,6 +16,10 @@ pub enum Event {
     StopNow(u8),
     /// SIGHUP: open the log file anew.
     Reload,
+    /// SIGUSR1: say in the log how the daemon is.
+    Dump,
+    /// SIGUSR2: log in more detail, or as before.
+    SwitchLevel,
     /// A [`Closer`] was used: the work has ended by itself.
     Closed,
 }
@@ -31,12 +35,15 @@ pub struct Signals {
 pub struct Closer(Handle);
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    /// Takes over SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2.
     ///
     /// # Errors
     /// If the system refuses the handlers or a pipe.
     pub fn install() -> io::Result<Self> {
-        Ok(Self { set: SignalSet::new([SIGTERM, SIGINT, SIGHUP])?, stopping: false })
+        Ok(Self {
+            set: SignalSet::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?,
+            stopping: false,
+        })
     }
 
     /// A handle for the thread that finishes the work.
@@ -49,6 +56,8 @@ impl Signals {
         match self.set.forever().next() {
             None => Event::Closed,
             Some(SIGHUP) => Event::Reload,
+            Some(SIGUSR1) => Event::Dump,
+            Some(SIGUSR2) => Event::SwitchLevel,
             Some(number) if self.stopping => {
                 Event::StopNow(u8::try_from(128 + number).unwrap_or(u8::MAX))
             }

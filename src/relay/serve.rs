@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::httpd::Bind;
+use crate::ops::log::{self as ops_log, LogSettings};
 
 use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
@@ -60,11 +61,14 @@ fn say(text: &str) {
 }
 
 fn serve(mut config: Config) -> Result<(), String> {
-    // It fails only if a logger is set already, and then that one logs.
-    let _ = simple_logger::SimpleLogger::new()
-        .with_level(config.log_level)
-        .with_utc_timestamps()
-        .init();
+    ops_log::init(LogSettings {
+        format: None,
+        file: None,
+        level: config.log_level,
+        always: Vec::new(),
+        ring: 0,
+    })
+    .map_err(|e| format!("the log can not be started: {e}"))?;
     // Before the listener, so that no signal is missed once clients can connect.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
     let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };

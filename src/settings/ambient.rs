@@ -17,6 +17,8 @@ pub enum Choice {
     Direct,
     /// This one; the text names the variable.
     Proxy(ProxyUrl, &'static str),
+    /// No proxy, because this variable holds nothing that could be one.
+    Unreadable(&'static str),
     /// The variable can not be used: the target must neither be reached through it nor past it.
     Refused(String),
 }
@@ -57,7 +59,7 @@ pub fn choose(ambient: &AmbientProxy, target: &HttpUrl) -> Choice {
     match scheme.as_deref() {
         Some("http" | "https") => match HttpUrl::parse(text) {
             Ok(url) => Choice::Proxy(ProxyUrl(url), name),
-            Err(_) => Choice::Direct,
+            Err(_) => Choice::Unreadable(name),
         },
         Some("socks5" | "socks5h") => Choice::Refused(format!(
             "{name} names a SOCKS proxy, and only `http://` and `https://` proxies can be used: \
@@ -69,7 +71,7 @@ pub fn choose(ambient: &AmbientProxy, target: &HttpUrl) -> Choice {
         )),
         None => match HttpUrl::parse(&format!("http://{text}")) {
             Ok(url) => Choice::Proxy(ProxyUrl(url), name),
-            Err(_) => Choice::Direct,
+            Err(_) => Choice::Unreadable(name),
         },
     }
 }
@@ -211,6 +213,7 @@ mod tests {
         let chosen = |ambient: &AmbientProxy, target: &str| match choose(ambient, &url(target)) {
             Choice::Proxy(proxy, name) => format!("{name} {proxy}"),
             Choice::Direct => "direct".to_owned(),
+            Choice::Unreadable(name) => format!("{name} is unreadable"),
             Choice::Refused(why) => why,
         };
         assert_eq!(chosen(&both, "http://h"), "HTTP_PROXY http://plain:1");
@@ -221,7 +224,7 @@ mod tests {
             chosen(&ambient("p.example:8", "", ""), "http://h"),
             "HTTP_PROXY http://p.example:8"
         );
-        assert_eq!(chosen(&ambient("http://", "", ""), "http://h"), "direct");
+        assert_eq!(chosen(&ambient("http://", "", ""), "http://h"), "HTTP_PROXY is unreadable");
         assert!(chosen(&ambient("socks5://p", "", ""), "http://h").contains("SOCKS"));
         assert!(chosen(&ambient("ftp://p", "", ""), "http://h").contains("scheme"));
         let cgi = AmbientProxy { is_cgi: true, ..both };

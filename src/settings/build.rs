@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
-    Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener, HttpTarget,
-    Identity, Log, LogFormat, Mcp, Process, Target,
+    AdminUi, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
+    HttpTarget, Identity, Log, LogFormat, Mcp, Process, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -58,7 +58,7 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
     check_coverage(r, &bindings, poll_channels.as_deref(), harpoon.as_ref());
     let health = health(r);
     let process = process(r);
-    let allow_remote_ui = r.boolean(Id::AllowRemoteUi);
+    let admin_ui = admin_ui(r);
     let proxy_check_interval = r.duration(Id::ProxyCheckInterval);
     compatibility(r);
     if r.env.non_blank("OPENAI_ADMIN_KEY").is_some() {
@@ -79,7 +79,7 @@ pub(super) fn config(r: &mut Resolver<'_>) -> Option<Config> {
         health: health?,
         process: process?,
         proxy_check_interval: proxy_check_interval?.0,
-        allow_remote_ui: allow_remote_ui?.0,
+        admin_ui: admin_ui?,
         ambient_proxy: super::ambient::of(r.env),
         secret_files: Vec::new(),
         warnings: Vec::new(),
@@ -359,35 +359,52 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
         r.problems.push(problem);
         return None;
     };
-    let text = r.text_of(id, &raw, &source)?;
+    secret(r, id, &raw, &source)
+}
+
+/// A secret: a reference in a flag, itself in a variable, either in the file (P-4).
+fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> Option<Secret> {
+    let text = r.text_of(id, raw, source)?;
     let mut described = "[redacted]";
-    let key = match &source {
+    let key = match source {
         Source::Flag(_) => {
             described = text;
-            r.referenced(id, &source, text, |refs, text| refs.key_of_flag(text))
+            r.referenced(id, source, text, |refs, text| refs.key_of_flag(text))
         }
         Source::File { .. } => {
             r.note_literal_secret(text);
             if is_reference(text) {
                 described = text;
             }
-            r.referenced(id, &source, text, |refs, text| refs.key_of_file(text))
+            r.referenced(id, source, text, |refs, text| refs.key_of_file(text))
         }
         _ if is_reference(text) => {
             let wrong = "the variable holds the key itself; references work in the flag and in \
                          the file";
-            r.wrong(id, &source, wrong);
+            r.wrong(id, source, wrong);
             None
         }
         _ => Some(text.to_owned()),
     };
     let key = key.and_then(|key| {
         let checked = grammar::api_key(&key).map(|()| Secret::new(key));
-        r.checked(id, &source, checked)
+        r.checked(id, source, checked)
     })?;
     let described = Some(described.to_owned());
-    r.record(id, described, &source);
+    r.record(id, described, source);
     Some(key)
+}
+
+/// The operator page's token: flag, variable, file.
+fn admin_token(r: &mut Resolver<'_>) -> Option<Secret> {
+    let id = Id::AdminToken;
+    let names = Setting::of(id).env;
+    let found = r.in_flags(id).or_else(|| r.in_env(names[0])).or_else(|| r.in_file(id));
+    let Some((raw, source)) = found else {
+        r.record(id, None, &Source::Default);
+        return None;
+    };
+    secret(r, id, &raw, &source)
 }
 
 fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
@@ -728,6 +745,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     };
     let format = r.parsed(Id::LogFormat, parse, LogFormat::to_string);
     let file = r.path(Id::LogFile);
+    let audit_file = r.path(Id::AuditFile);
     let http_raw_unsafe = r.boolean(Id::HttpRawUnsafe);
     if let Some((true, source)) = &http_raw_unsafe {
         let source = source.clone();
@@ -739,6 +757,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
         level: level?.0,
         format: format.map_or(unset, |(format, _)| format),
         file,
+        audit_file,
         http_raw_unsafe: http_raw_unsafe?.0,
     })
 }
@@ -835,6 +854,14 @@ fn health(r: &mut Resolver<'_>) -> Option<Health> {
     Some(Health { listener, url_file })
 }
 
+fn admin_ui(r: &mut Resolver<'_>) -> Option<AdminUi> {
+    let allow_remote = r.boolean(Id::AllowRemoteUi);
+    let token = admin_token(r);
+    let events = r.int(Id::LogBufferEvents);
+    let log_buffer_events = usize::try_from(events?.0).unwrap_or_default();
+    Some(AdminUi { allow_remote: allow_remote?.0, token, log_buffer_events })
+}
+
 fn process(r: &mut Resolver<'_>) -> Option<Process> {
     let pid_file = r.path(Id::PidFile);
     let shutdown_grace = r.duration(Id::ShutdownGrace);
@@ -847,11 +874,5 @@ fn compatibility(r: &mut Resolver<'_>) {
         if let Some((true, source)) = r.boolean(id) {
             r.warn(id, &source, "not supported, and ignored");
         }
-    }
-    if let Some((n, source)) = r.int(Id::LogBufferEvents)
-        && source != Source::Default
-        && n.to_string() != Setting::of(Id::LogBufferEvents).default
-    {
-        r.warn(Id::LogBufferEvents, &source, "not supported, and ignored");
     }
 }

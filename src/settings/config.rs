@@ -30,8 +30,8 @@ pub struct Config {
     pub process: Process,
     /// How often configured proxies are checked.
     pub proxy_check_interval: Duration,
-    /// Whether the operator page answers peers that are not on this host.
-    pub allow_remote_ui: bool,
+    /// The operator page.
+    pub admin_ui: AdminUi,
     /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for targets without a proxy of their own.
     pub ambient_proxy: AmbientProxy,
     /// Files that secrets were read from; who changes one wants it to be read again.
@@ -184,8 +184,21 @@ pub struct Log {
     pub format: LogFormat,
     /// Appended to instead of a standard stream.
     pub file: Option<PathBuf>,
+    /// Gets a line for each command.
+    pub audit_file: Option<PathBuf>,
     /// Whether whole HTTP messages are written, secrets included.
     pub http_raw_unsafe: bool,
+}
+
+/// The operator page.
+#[derive(Debug, Clone)]
+pub struct AdminUi {
+    /// Whether it answers peers that are not on this host.
+    pub allow_remote: bool,
+    /// What a request that changes something must carry.
+    pub token: Option<Secret>,
+    /// How many log records it keeps, 1 to 100000.
+    pub log_buffer_events: usize,
 }
 
 /// How a log record looks, and with that where it goes without a file.

@@ -51,6 +51,7 @@ pub enum Id {
     LogLevel,
     LogFormat,
     LogFile,
+    AuditFile,
     HttpRawUnsafe,
     HealthListenAddr,
     HealthUnixSocket,
@@ -58,6 +59,7 @@ pub enum Id {
     PidFile,
     ShutdownGrace,
     AllowRemoteUi,
+    AdminToken,
     OpenWebUi,
     LogBufferEvents,
     ProxyCheckInterval,
@@ -929,6 +931,21 @@ pub const TABLE: &[Setting] = &[
         example: "/var/log/mcp-tunnel/mcp-tunnel.log",
     },
     Setting {
+        id: Id::AuditFile,
+        section: Section::Log,
+        key: "log.audit_file",
+        flag: "log.audit-file",
+        dashed: false,
+        env: &["LOG_AUDIT_FILE"],
+        kind: Kind::Path,
+        default: "",
+        short: "Append one JSON line for each command to this file",
+        long: "The audit trail: time, request id, channel, method, tool name, outcome, bytes and \
+               times of each command that is over; never a payload. Created with mode 0600; its \
+               directory must exist. SIGHUP opens it anew after a rotation.",
+        example: "/var/log/mcp-tunnel/audit.log",
+    },
+    Setting {
         id: Id::HttpRawUnsafe,
         section: Section::Log,
         key: "log.http_raw_unsafe",
@@ -1025,8 +1042,26 @@ pub const TABLE: &[Setting] = &[
         default: "false",
         short: "Show the operator page to other hosts",
         long: "Whether the operator page of the health listener, and Harpoon's local transport, \
-               answer peers that are not on this host. There is no login.",
+               answer peers that are not on this host. There is no login: whoever reaches the \
+               port sees state and log. What changes something stays refused to other hosts \
+               unless there is an `admin_ui.token`.",
         example: "false",
+    },
+    Setting {
+        id: Id::AdminToken,
+        section: Section::Health,
+        key: "admin_ui.token",
+        flag: "admin-ui.token",
+        dashed: false,
+        env: &["ADMIN_UI_TOKEN"],
+        kind: Kind::ApiKey,
+        default: "",
+        short: "Token for changes over the page, as a reference",
+        long: "With it, every request to the health listener that changes something (the log \
+               level) must carry `Authorization: Bearer` and the token, also from this host. The \
+               flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
+               file takes all three forms.",
+        example: "file:/etc/mcp-tunnel.d/admin-token",
     },
     Setting {
         id: Id::OpenWebUi,
@@ -1043,15 +1078,16 @@ pub const TABLE: &[Setting] = &[
     },
     Setting {
         id: Id::LogBufferEvents,
-        section: Section::Compatibility,
+        section: Section::Health,
         key: "admin_ui.log_buffer_events",
         flag: "admin-ui.log-buffer-events",
         dashed: false,
         env: &["ADMIN_UI_LOG_BUFFER_EVENTS"],
         kind: Kind::Int(1, 100_000),
         default: "2000",
-        short: "Not used: the operator page keeps no log",
-        long: "Accepted and checked so that existing files load; it has no effect.",
+        short: "Log records that the operator page keeps",
+        long: "How many of the newest log records the operator page, its log stream and the \
+               support archive can show. They take 4 MiB at most, whatever their number.",
         example: "2000",
     },
     Setting {

@@ -75,7 +75,7 @@ fn the_defaults_are_those_of_the_surface() {
     assert_eq!(c.health.listener, HealthListener::Tcp { host: "127.0.0.1".to_owned(), port: 8080 });
     assert_eq!(c.process.shutdown_grace, Duration::from_secs(20));
     assert_eq!(c.proxy_check_interval, Duration::from_secs(60));
-    assert!(!c.allow_remote_ui && !c.log.http_raw_unsafe);
+    assert!(!c.admin_ui.allow_remote && !c.log.http_raw_unsafe);
 }
 
 #[test] // cfg section 3
@@ -378,7 +378,9 @@ fn types_of_the_file_are_strict() {
         only(&bad_base(&[], &[], yaml), what);
     }
     assert!(
-        good_base(&[], &[], "config_version: 1\nadmin_ui: {allow_remote: True}").allow_remote_ui
+        good_base(&[], &[], "config_version: 1\nadmin_ui: {allow_remote: True}")
+            .admin_ui
+            .allow_remote
     );
 }
 

@@ -120,3 +120,19 @@ fn settings_that_need_a_restart_are_named() {
     let line = tunnel.program.stderr_line("a line", |line| line.contains("need a restart"));
     assert!(line.contains("mcp.max_concurrent_requests"), "{line}");
 }
+
+#[test] // W-27
+fn a_file_that_changes_is_read_again_without_a_signal() {
+    let scratch = crate::support::Scratch::new();
+    let key = scratch.file("key", "first-key\n");
+    let control_plane = ControlPlane::start();
+    let tunnel = towards(&control_plane.url())
+        .without_env("CONTROL_PLANE_API_KEY")
+        .arg(&format!("--control-plane.api-key=file:{}", key.display()))
+        .start();
+    poll_with(&control_plane, "Authorization", "Bearer first-key");
+    // As secrets are replaced by those who take care: a new file in the place of the old.
+    fs::rename(scratch.file("new", "second-key\n"), &key).unwrap();
+    tunnel.program.stderr_line("the reload", |line| line.contains("has changed"));
+    poll_with(&control_plane, "Authorization", "Bearer second-key");
+}

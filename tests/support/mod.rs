@@ -8,6 +8,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unused_imports, missing_docs)]
 
+pub mod browser;
 pub mod child;
 pub mod control_plane;
 pub mod http;

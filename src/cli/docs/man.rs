@@ -218,8 +218,8 @@ pub fn program() -> String {
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
          stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
-         certificates and their keys again, and opens the log file anew; the same happens within a \
-         minute after one of these files has changed. What can not be used leaves the old in use, \
+         certificates and their keys again, and opens the log file anew; the same happens \
+         seconds after one of these files has changed. What can not be used leaves the old in use, \
          with a line in the log and a note at /readyz. Settings that need a restart are named in \
          the log.",
     );
@@ -229,8 +229,7 @@ pub fn program() -> String {
         "A client certificate goes to the hop that it is configured for, and to no proxy. User \
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does, and a proxy that can not be used is an error, never \
-         a reason to go past it. The daemon writes no core dumps.",
+         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon writes no core dumps.",
     );
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way, expiry_warning, is_identity_shared};
+use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
@@ -42,6 +42,10 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
+    rows.extend(edges.iter().flat_map(Edges::ways).filter_map(|way| {
+        let (proxy, source) = way.proxy.as_ref()?;
+        Some(Row::pass(format!("proxy:{}", way.name), format!("{} ({source})", proxy.url())))
+    }));
     rows.extend(client_certificates(config, edges.as_ref()));
     rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
@@ -217,9 +221,10 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
                 .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
         });
     }
-    if is_identity_shared(config) {
+    if let Some((file, channel)) = shared_identity(config) {
+        let both = format!("both hops use {} (channel {channel})", file.display());
         rows.push(
-            Row::warn("client_certificates", "both hops use the same certificate or key")
+            Row::warn("client_certificates", both)
                 .why("Whoever verifies one hop could pass for this host on the other.")
                 .next("Give the MCP side a certificate of its own."),
         );

@@ -12,11 +12,15 @@ use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
+use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
-use crate::ops::log::Logger;
+use crate::ops::audit::Audit;
+use crate::ops::log::{Logger, printable};
 use crate::ops::metrics::{Exposition, Source, Unit};
-use crate::ops::readiness::{Condition, Verdict};
+use crate::ops::readiness::{Condition, Fact, Verdict};
 use crate::wire::ChannelName;
+use crate::wire::json::quote;
+use crate::wire::time::rfc3339;
 
 /// How long polls may fail before the daemon says that it is not ready: one dropped connection
 /// is no outage.
@@ -30,10 +34,13 @@ pub(super) fn conditions(
     access: &Access,
     bindings: &[(ChannelName, Binding)],
     reload: &Arc<ReloadState>,
+    (edges, proxy_health): (&Arc<Edges>, &Arc<ProxyHealth>),
 ) -> Vec<Condition> {
-    let (attempt_limit, seen) = (access.attempt_limit, Arc::clone(poll));
-    let mut conditions =
-        vec![Condition::new("control_plane", move || control_plane(&seen, attempt_limit))];
+    let (attempt_limit, seen, facts) = (access.attempt_limit, Arc::clone(poll), Arc::clone(poll));
+    let mut conditions = vec![
+        Condition::new("control_plane", move || control_plane(&seen, attempt_limit))
+            .with_facts(move || poll_facts(&facts)),
+    ];
     if access.has_proc_affinity() {
         let poll = Arc::clone(poll);
         conditions.push(Condition::new("daemons", move || match poll.daemons() {
@@ -41,21 +48,100 @@ pub(super) fn conditions(
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
-    let bindings = bindings.to_vec();
-    conditions.push(Condition::new("mcp", move || {
-        let down = bindings.iter().find_map(|(name, binding)| Some((name, binding.complaint()?)));
-        match down {
-            None => Verdict::Ready,
-            Some((name, reason)) => {
-                Verdict::NotReady(format!("MCP server of channel {name}: {reason}"))
-            }
-        }
-    }));
+    conditions.extend(bindings.iter().map(|(name, binding)| server_condition(name, binding)));
+    if edges.ways().any(|way| way.tls.is_some()) {
+        conditions.push(certificate_condition(edges));
+    }
+    if edges.ways().any(|way| way.proxy.is_some()) {
+        conditions.push(proxy_condition(edges, proxy_health));
+    }
     let reload = Arc::clone(reload);
     conditions.push(Condition::new("reload", move || {
         reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
     }));
     conditions
+}
+
+fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
+    let (asked, channel) = (binding.clone(), name.clone());
+    let check = move || match asked.complaint() {
+        None => Verdict::Ready,
+        Some(reason) => Verdict::NotReady(format!("MCP server of channel {channel}: {reason}")),
+    };
+    let binding = binding.clone();
+    Condition::new(format!("mcp/{name}"), check).with_facts(move || match &binding {
+        Binding::Http(http) => {
+            let age = http.state().seen_at().map(|at| at.elapsed());
+            vec![("transport", quote("http-streamable")), ("last_answer_age_seconds", seconds(age))]
+        }
+        Binding::Stdio(channel) => {
+            let status = channel.status();
+            let state = match status.state {
+                StdioState::Starting { .. } => "starting",
+                StdioState::Up { .. } => "up",
+                StdioState::Silent { .. } => "silent",
+                StdioState::Down { .. } => "down",
+            };
+            vec![
+                ("transport", quote("stdio")),
+                ("child_state", quote(state)),
+                ("restarts", status.restarts.to_string()),
+                ("pid", status.pid.map_or_else(|| "null".to_owned(), |pid| pid.to_string())),
+            ]
+        }
+    })
+}
+
+fn certificate_condition(edges: &Arc<Edges>) -> Condition {
+    let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
+    Condition::new("certificates", move || {
+        let warning = seen.ways().find_map(|way| {
+            edges::certificates(way)
+                .iter()
+                .find_map(|(whose, facts)| edges::expiry_warning(whose, facts))
+                .map(|line| format!("{}: {line}", way.name))
+        });
+        warning.map_or(Verdict::Ready, Verdict::ReadyBut)
+    })
+    .with_facts(move || {
+        let now = SystemTime::now();
+        let left = |way| edges::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
+        let soonest = edges.ways().flat_map(left).min();
+        let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
+        vec![("soonest_expiry_seconds", shown)]
+    })
+}
+
+/// A proxy that fails its check is told; whether commands are served the polls know better.
+fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
+    let (edges, health) = (Arc::clone(edges), Arc::clone(health));
+    Condition::new("proxy", move || {
+        let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
+            let (_, check) = route.health().last?;
+            let (phase, reason) = check.failure?;
+            way.proxy.as_ref()?;
+            Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
+        });
+        failed.map_or(Verdict::Ready, Verdict::ReadyBut)
+    })
+}
+
+fn poll_facts(poll: &PollState) -> Vec<Fact> {
+    let null = || "null".to_owned();
+    let last_good = poll.last_success();
+    let error = poll.last_error();
+    let error = error.as_ref();
+    vec![
+        ("last_good_poll", last_good.map_or_else(null, |(_, at)| quote(&rfc3339(at)))),
+        ("last_good_poll_age_seconds", seconds(last_good.map(|(at, _)| at.elapsed()))),
+        ("last_error_class", error.map_or_else(null, |e| quote(e.class))),
+        ("last_error_at", error.map_or_else(null, |e| quote(&rfc3339(e.at)))),
+        ("last_error", error.map_or_else(null, |e| quote(&printable(&e.line)))),
+    ]
+}
+
+fn seconds(age: Option<Duration>) -> String {
+    age.map_or_else(|| "null".to_owned(), |age| format!("{:.1}", age.as_secs_f64()))
 }
 
 fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
@@ -88,14 +174,15 @@ pub(super) struct Seen {
     pub(super) workers: usize,
     pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) logger: &'static Logger,
+    pub(super) audit: Option<Arc<Audit>>,
     pub(super) edges: Arc<Edges>,
     pub(super) proxy_health: Arc<ProxyHealth>,
     pub(super) reload: Arc<ReloadState>,
 }
 
 /// What goes onto the metrics page (operations.md, section 4).
-pub(super) fn sources(seen: Seen) -> Vec<Source> {
-    let logger = seen.logger;
+pub(super) fn sources(seen: &Arc<Seen>) -> Vec<Source> {
+    let seen = Arc::clone(seen);
     let stdio: Vec<_> = seen.bindings.iter().filter_map(stdio_channel).collect();
     vec![
         Box::new(move |out| {
@@ -107,6 +194,10 @@ pub(super) fn sources(seen: Seen) -> Vec<Source> {
             poll_metrics(&seen.poll, out);
             queue_metrics(&seen, out);
             dispatch_metrics(&seen.dispatch, &seen.respond, out);
+            seen.logger.write_metrics(out);
+            if let Some(audit) = &seen.audit {
+                audit.write_metrics(out);
+            }
             edge_metrics(&seen.edges, &seen.proxy_health, out);
             for (outcome, counter) in [("ok", &seen.reload.done), ("failed", &seen.reload.failed)] {
                 let help = "Reloads of secrets and certificates.";
@@ -114,7 +205,6 @@ pub(super) fn sources(seen: Seen) -> Vec<Source> {
                 out.counter("mcp_tunnel_reloads_total", help, &labels, counter.get());
             }
         }),
-        Box::new(move |out| logger.write_metrics(out)),
     ]
 }
 
@@ -196,26 +286,20 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
             out.gauge("mcp_tunnel_certificate_expiry_seconds", help, &labels, left);
         }
     }
-    let mut shown = Vec::new();
-    for (way, health) in edges.ways().zip(health.all()) {
-        let Some((proxy, _)) = &way.proxy else { continue };
-        // One proxy may serve several hops; each has its own label.
-        let (id, hop) = (proxy.id(), way.name.clone());
-        shown.push((id, hop, health));
-    }
     let seconds = |at: Option<SystemTime>| {
         at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
     };
-    for (id, hop, health) in &shown {
-        let labels = [("proxy_id", id.as_str()), ("route", hop.as_str())];
-        let (at, check) = match &health.last {
-            None => (None, None),
-            Some((at, check)) => (Some(*at), Some(check)),
-        };
-        let healthy = check.is_some_and(|check| check.failure.is_none());
+    for (way, route) in edges.ways().zip(health.routes()) {
+        let Some((proxy, _)) = &way.proxy else { continue };
+        let health = route.health();
+        // One proxy may serve several hops, so the id alone is no name for a sample.
+        let (id, hop) = (proxy.id(), way.name.as_str());
+        let labels = [("proxy_id", id.as_str()), ("route", hop)];
+        let healthy = health.last.as_ref().is_some_and(|(_, check)| check.failure.is_none());
+        let last = health.last.as_ref().map(|(at, _)| *at);
         for (name, help, value) in [
             ("proxy_health_state", "1 if the last check succeeded.", f64::from(u8::from(healthy))),
-            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(at)),
+            ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(last)),
             (
                 "proxy_last_success_timestamp",
                 "When a check succeeded last.",
@@ -224,24 +308,15 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
         ] {
             out.gauge(name, help, &labels, value);
         }
-        for (phase, took) in [
-            ("tcp", check.and_then(|check| check.tcp)),
-            ("connect", check.and_then(|check| check.connect)),
-        ] {
-            let help = "How long a phase of the last check took.";
-            let labels = [("proxy_id", id.as_str()), ("route", hop.as_str()), ("phase", phase)];
-            if let Some(took) = took {
-                let name = "proxy_check_phase_duration_seconds";
-                out.gauge(name, help, &labels, took.as_secs_f64());
-            }
+        for (phase, times) in [("tcp", &route.tcp), ("connect", &route.connect)] {
+            let help = "How long the phases of checks took.";
+            let labels = [("proxy_id", id.as_str()), ("route", hop), ("phase", phase)];
+            let name = "proxy_check_phase_duration_seconds";
+            out.histogram(name, help, &labels, Unit::Seconds, times);
         }
         for ((phase, reason), count) in &health.failures {
-            let labels = [
-                ("proxy_id", id.as_str()),
-                ("route", hop.as_str()),
-                ("phase", *phase),
-                ("reason", *reason),
-            ];
+            let labels =
+                [("proxy_id", id.as_str()), ("route", hop), ("phase", *phase), ("reason", *reason)];
             out.counter("proxy_check_failures_total", "Checks that failed.", &labels, *count);
         }
     }
@@ -266,6 +341,14 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
         .last_success()
         .and_then(|(_, at)| at.duration_since(UNIX_EPOCH).ok())
         .map_or(0.0, |at| at.as_secs_f64());
+    for (class, count) in poll.errors_by_class() {
+        let help = "Polls that failed, by class.";
+        out.counter("mcp_tunnel_poll_failures_total", help, &[("class", class)], count);
+    }
+    if let Some((at, _)) = poll.last_success() {
+        let help = "Age of the last good poll.";
+        out.gauge("mcp_tunnel_poll_age_seconds", help, &[], at.elapsed().as_secs_f64());
+    }
     let help = "When the last good poll ended; 0 before the first.";
     out.gauge("commands_poll_last_successful_timestamp_seconds", help, &[], last);
     out.counter("commands_polled_total", "Commands in poll answers.", &[], poll.polled.get());
@@ -284,7 +367,19 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 }
 
 fn queue_metrics(seen: &Seen, out: &mut Exposition) {
+    let (in_hand, oldest) = seen.dispatch.in_hand();
     let gauges = [
+        ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
+        (
+            "mcp_tunnel_oldest_in_flight_seconds",
+            "How long the oldest command in hand has been there.",
+            oldest.as_secs_f64(),
+        ),
+        (
+            "mcp_tunnel_oldest_waiting_seconds",
+            "How long the oldest call that waits for a worker has waited.",
+            seen.outlet.oldest_wait().as_secs_f64(),
+        ),
         ("commands_queue_capacity", "Commands that may wait.", seen.queue_capacity as f64),
         ("commands_queue_length", "Commands that wait for a worker.", seen.outlet.len() as f64),
         ("dispatcher_worker_pool_capacity", "Workers.", seen.workers as f64),

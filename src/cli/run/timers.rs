@@ -8,15 +8,53 @@ use super::reload::Reloader;
 use crate::cli::edges::{Edges, certificates, expiry_warning};
 use crate::net::Cancel;
 use crate::net::proxy::Check;
+use crate::stats::TimeHistogram;
 
-/// How often the files of secrets and certificates are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often the files of secrets and certificates are looked at; it costs a `stat` of each.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A phase that is over sooner is not counted (operations.md, section 4).
+const PHASE_MIN: Duration = Duration::from_millis(1);
 /// How often a certificate that expires is told again.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the checks of the proxies found, by the order of [`Edges::ways`].
 #[derive(Debug)]
-pub struct ProxyHealth(Vec<Mutex<Health>>);
+pub struct ProxyHealth(Vec<Route>);
+
+/// The checks of one way.
+#[derive(Debug, Default)]
+pub struct Route {
+    health: Mutex<Health>,
+    /// How long dials took that came about.
+    pub tcp: TimeHistogram,
+    /// How long the rest took.
+    pub connect: TimeHistogram,
+}
+
+impl Route {
+    /// What is known now.
+    pub fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    fn record(&self, check: Check) {
+        for (histogram, took) in [(&self.tcp, check.tcp), (&self.connect, check.connect)] {
+            if let Some(took) = took.filter(|took| *took >= PHASE_MIN) {
+                histogram.observe(took);
+            }
+        }
+        let mut health = lock(&self.health);
+        let now = SystemTime::now();
+        match check.failure {
+            None => health.last_success = Some(now),
+            Some(failure) => match health.failures.iter_mut().find(|(f, _)| *f == failure) {
+                Some((_, count)) => *count += 1,
+                None => health.failures.push((failure, 1)),
+            },
+        }
+        health.last = Some((now, check));
+    }
+}
 
 /// One proxied route (W-36).
 #[derive(Debug, Clone, Default)]
@@ -32,25 +70,12 @@ pub struct Health {
 impl ProxyHealth {
     /// Nothing is known yet.
     pub fn new(edges: &Edges) -> Self {
-        Self(edges.ways().map(|_| Mutex::default()).collect())
+        Self(edges.ways().map(|_| Route::default()).collect())
     }
 
-    /// What is known of each way.
-    pub fn all(&self) -> Vec<Health> {
-        self.0.iter().map(|health| lock(health).clone()).collect()
-    }
-
-    fn record(&self, index: usize, check: Check) {
-        let mut health = lock(&self.0[index]);
-        let now = SystemTime::now();
-        match check.failure {
-            None => health.last_success = Some(now),
-            Some(failure) => match health.failures.iter_mut().find(|(f, _)| *f == failure) {
-                Some((_, count)) => *count += 1,
-                None => health.failures.push((failure, 1)),
-            },
-        }
-        health.last = Some((now, check));
+    /// Those of all ways, in the order of [`Edges::ways`].
+    pub fn routes(&self) -> &[Route] {
+        &self.0
     }
 }
 
@@ -94,9 +119,9 @@ impl Timers {
     }
 
     fn check_proxies(&self, stop: &Cancel) {
-        for (index, way) in self.edges.ways().enumerate() {
+        for (way, route) in self.edges.ways().zip(self.health.routes()) {
             let Some((proxy, _)) = &way.proxy else { continue };
-            let before = self.health.all()[index].last.as_ref().map(|(_, c)| c.failure.is_some());
+            let before = route.health().last.map(|(_, check)| check.failure.is_some());
             let check = proxy.check(&way.target.host, way.target.port, stop);
             if stop.is_cancelled() {
                 return;
@@ -111,7 +136,7 @@ impl Timers {
                 }
                 _ => {}
             }
-            self.health.record(index, check);
+            route.record(check);
         }
     }
 

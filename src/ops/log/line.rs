@@ -54,6 +54,35 @@ impl Line {
         Self { time, level, component: "log", message, fields: Vec::new() }
     }
 
+    /// The form for the journal, which knows the time: its priority, then as the plain line.
+    pub fn journal(&self) -> String {
+        let priority = match self.level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        };
+        format!("<{priority}>[{}] {}\n", self.component, self.message_and_fields())
+    }
+
+    /// The object of `/api/logs` (B-1).
+    pub fn event(&self, seq: u64) -> String {
+        let mut out = format!(
+            "{{\"seq\":{seq},\"time\":\"{}\",\"level\":\"{}\",\"message\":{},\
+             \"attrs\":{{\"component\":\"{}\"",
+            self.date(9),
+            self.level,
+            json::quote(&self.message),
+            self.component
+        );
+        for field in &self.fields {
+            let value = if field.bare { field.text.clone() } else { json::quote(&field.text) };
+            let _ = write!(out, ",{}:{value}", json::quote(&field.name));
+        }
+        out.push_str("}}");
+        out
+    }
+
     /// The line that `simple_logger` writes, with its line end.
     pub fn plain(&self) -> String {
         let (date, level, component) = (self.date(3), self.level, self.component);
@@ -243,6 +272,13 @@ mod tests {
     fn each_form_has_its_time_level_message_and_fields() {
         let line = line("posted", &[("request_id", "cmd 1".into()), ("ms", 7_u64.into())]);
         let always = [("client_instance_id", "0a".to_owned())];
+        assert_eq!(line.journal(), "<6>[dispatcher] posted request_id=\"cmd 1\" ms=7\n");
+        assert_eq!(
+            line.event(9),
+            "{\"seq\":9,\"time\":\"1970-01-01T00:00:01.500000123Z\",\"level\":\"INFO\",\
+             \"message\":\"posted\",\"attrs\":{\"component\":\"dispatcher\",\
+             \"request_id\":\"cmd 1\",\"ms\":7}}"
+        );
         assert_eq!(
             line.plain(),
             "1970-01-01T00:00:01.500Z INFO  [dispatcher] posted request_id=\"cmd 1\" ms=7\n"

@@ -1,0 +1,258 @@
+//! What the operator page shows, as JSON: `/api/status`, `/api/system`, `/api/settings`, and the
+//! record of a command (operations.md, section 2).
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::super::config::source_json;
+use super::instruments::Seen;
+use super::watch::Since;
+use crate::control_plane::Access;
+use crate::dispatch::CommandRecord;
+use crate::mcp::Binding;
+use crate::ops::listener::Standstill;
+use crate::ops::readiness::Readiness;
+use crate::settings::config::{Config, Target};
+use crate::settings::url::bracketed;
+use crate::settings::{Effective, Id, Setting};
+use crate::wire::CLIENT_VERSION;
+use crate::wire::time::rfc3339;
+
+/// The tunnel's name and description, once the control plane has told them.
+#[derive(Debug, Default)]
+pub(super) struct Metadata(pub(super) OnceLock<Result<(String, String, String), String>>);
+
+pub(super) struct Status {
+    pub(super) config: Config,
+    pub(super) access: Arc<Access>,
+    pub(super) seen: Arc<Seen>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) since: Arc<Since>,
+    pub(super) standstill: Standstill,
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) health_url: String,
+    pub(super) started: (Instant, SystemTime),
+}
+
+impl Status {
+    pub(super) fn json(&self) -> String {
+        let config = &self.config;
+        let control_plane = &config.control_plane;
+        let (state_for, state_since) = self.since.get();
+        let (in_hand, oldest) = self.seen.dispatch.in_hand();
+        let mut status = json!({
+            "version": CLIENT_VERSION,
+            "client_instance_id": self.access.instance_id(),
+            "started_at": rfc3339(self.started.1),
+            "uptime_seconds": self.started.0.elapsed().as_secs(),
+            "health_listen_addr": self.health_url.trim_start_matches("http://"),
+            "control_plane_base_url": self.access.origin(),
+            "control_plane_tunnel_id": self.access.tunnel_id().as_str(),
+            "control_plane_max_inflight": control_plane.max_inflight,
+            "control_plane_poll_timeout": go_duration(control_plane.poll_timeout),
+            "control_plane_poll_deadline_guardrail":
+                go_duration(control_plane.poll_deadline_guardrail),
+            "channels": self.channels(),
+            "raw_http_logging_enabled": config.log.http_raw_unsafe,
+            "warnings": config.warnings,
+            "state_since": rfc3339(state_since),
+            "state_seconds": state_for.as_secs(),
+            "standstill": (self.standstill)(),
+            "live": {
+                "workers": self.seen.workers,
+                "busy": in_hand,
+                "oldest_in_hand_seconds": oldest.as_secs_f64(),
+                "queued": self.seen.outlet.len(),
+                "queue_capacity": self.seen.queue_capacity,
+                "oldest_waiting_seconds": self.seen.outlet.oldest_wait().as_secs_f64(),
+                "answered_total": self.seen.dispatch.answered.get(),
+                "poll_cycles_total": self.seen.poll.cycles.get(),
+            },
+        });
+        let (first, servers) = self.routes();
+        status["control_plane_route"] = first;
+        status["mcp_routes"] = servers;
+        let main = config.mcp.bindings.iter().find(|binding| binding.channel.is_main());
+        if let Some(Target::Http(http)) = main.map(|binding| &binding.target) {
+            status["mcp_server_url"] = http.url.origin().into();
+        }
+        match self.metadata.0.get() {
+            Some(Ok((id, name, description))) => {
+                status["tunnel_metadata"] =
+                    json!({"id": id, "name": name, "description": description});
+            }
+            Some(Err(line)) => status["tunnel_metadata_error"] = line.as_str().into(),
+            None => {}
+        }
+        // The report is JSON text already.
+        let text = status.to_string();
+        format!("{},\"readiness\":{}}}", &text[..text.len() - 1], self.readiness.report().json())
+    }
+
+    /// The control plane's route, and those of the HTTP servers.
+    fn routes(&self) -> (Value, Value) {
+        let mut routes = self.seen.edges.ways().enumerate().map(|(number, way)| {
+            let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
+            let mut route = json!({
+                "kind": kind,
+                "name": way.name,
+                "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
+                "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
+                "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source),
+            });
+            if let Some((proxy, _)) = &way.proxy {
+                route["proxy_url"] = proxy.url().into();
+                route["proxy_id"] = proxy.id().into();
+            }
+            route
+        });
+        let first = routes.next().unwrap_or_default();
+        (first, routes.collect())
+    }
+
+    fn channels(&self) -> Vec<Value> {
+        let channel = |configured: &crate::settings::config::Binding| {
+            let name = configured.channel.as_str();
+            let found = self.seen.bindings.iter().find(|(channel, _)| channel.as_str() == name);
+            let complaint = found.and_then(|(_, binding)| binding.complaint());
+            let mut shown = json!({
+                "name": name,
+                "enabled": complaint.is_none(),
+                "server_kind": "external",
+            });
+            if let Some(reason) = complaint {
+                shown["reason"] = reason.into();
+            }
+            match (&configured.target, found.map(|(_, binding)| binding)) {
+                (Target::Stdio { argv }, Some(Binding::Stdio(stdio))) => {
+                    let status = stdio.status();
+                    let pid = status.pid.map_or_else(|| "—".to_owned(), |pid| pid.to_string());
+                    shown["transport_kind"] = "stdio".into();
+                    shown["restarts"] = status.restarts.into();
+                    // Arguments may be secrets: the program alone is shown.
+                    let program = argv.first().cloned().unwrap_or_default();
+                    shown["details"] = json!([
+                        {"key": "pid", "value": pid},
+                        {"key": "command", "value": program},
+                    ]);
+                }
+                (Target::Http(http), _) => {
+                    shown["transport_kind"] = "http-streamable".into();
+                    shown["details"] = json!([{"key": "address", "value": http.url.origin()}]);
+                }
+                _ => {}
+            }
+            shown
+        };
+        self.config.mcp.bindings.iter().map(channel).collect()
+    }
+}
+
+/// `/api/system`: where trust comes from, and the process.
+pub(super) fn system(config: &Config) -> String {
+    let mut tls = json!({
+        "system_trust": {"enabled": true, "source": "system cert pool"},
+    });
+    if let Some(path) = &config.ca_bundle {
+        tls["extra_bundle"] = json!({"path": path.display().to_string()});
+    }
+    json!({
+        "tls": tls,
+        "process": {
+            "pid": std::process::id(),
+            "pid_file": config.process.pid_file.as_ref().map(|p| p.display().to_string()),
+            "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
+            "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
+            "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
+        },
+    })
+    .to_string()
+}
+
+/// `/api/settings`: each setting with its source. Secrets are redacted where they are read; of
+/// what may hold one unmarked (arguments of a command, a path or query) only the head is shown.
+pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
+    let heads = |wanted: Id| {
+        let heads: Vec<String> = config
+            .mcp
+            .bindings
+            .iter()
+            .filter_map(|binding| match (&binding.target, wanted) {
+                (Target::Http(http), Id::ServerUrls) => {
+                    Some(format!("{}: {}", binding.channel, http.url.origin()))
+                }
+                (Target::Stdio { argv }, Id::Commands) => {
+                    Some(format!("{}: {}", binding.channel, argv.first()?))
+                }
+                _ => None,
+            })
+            .collect();
+        heads.join(", ")
+    };
+    let shown = |e: &Effective| {
+        let value = match (e.id, &e.value) {
+            (Id::ServerUrls | Id::Commands, Some(_)) => Some(heads(e.id)),
+            (_, value) => value.clone(),
+        };
+        json!({
+            "key": Setting::of(e.id).key,
+            "value": value,
+            "source": source_json(&e.source),
+        })
+    };
+    let settings: Vec<Value> = effective.iter().map(shown).collect();
+    json!({"settings": settings}).to_string()
+}
+
+/// A command that is over, as the audit trail and the page have it.
+pub(super) fn record(record: &CommandRecord) -> String {
+    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    let mut line = Map::new();
+    let mut put = |name: &str, value: Value| line.insert(name.to_owned(), value);
+    put("time", rfc3339(record.at).into());
+    put("request_id", record.request_id.as_str().into());
+    put("channel", record.channel.as_str().into());
+    put("kind", record.kind.into());
+    put("method", record.method.as_deref().into());
+    put("tool", record.tool.as_deref().into());
+    put("outcome", record.outcome.into());
+    put("status", record.status.into());
+    put("bytes_in", record.bytes_in.into());
+    put("bytes_out", record.bytes_out.into());
+    put("queued_ms", ms(record.queued).into());
+    put("mcp_ms", ms(record.server).into());
+    put("duration_ms", ms(record.took).into());
+    Value::Object(line).to_string()
+}
+
+/// A duration as Go writes it, to whole milliseconds: `30s`, `1m0s`, `1.5s`.
+fn go_duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let millis = time.subsec_millis();
+    let tail = if millis == 0 {
+        format!("{}s", seconds % 60)
+    } else {
+        format!("{}.{}s", seconds % 60, format!("{millis:03}").trim_end_matches('0'))
+    };
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => tail,
+        (0, minutes) => format!("{minutes}m{tail}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{tail}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // operations.md 2.1
+    fn durations_are_written_as_go_writes_them() {
+        for (ms, text) in
+            [(30_000, "30s"), (60_000, "1m0s"), (1_500, "1.5s"), (3_600_000, "1h0m0s")]
+        {
+            assert_eq!(go_duration(Duration::from_millis(ms)), text);
+        }
+    }
+}

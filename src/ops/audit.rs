@@ -1,0 +1,87 @@
+//! The audit trail: one JSON line for each command that is over (setting `log.audit_file`).
+//!
+//! A line says who asked for what and how it went, never what was said. A disk that is full costs
+//! lines, which are counted, never commands.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use super::metrics::Exposition;
+use crate::stats::Counter;
+
+/// The open file.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+    written: Counter,
+    lost: Counter,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    /// The last line could not be written, and the log says so already.
+    failing: bool,
+}
+
+impl Audit {
+    /// Opens the file for appending, made with mode 0600.
+    ///
+    /// # Errors
+    /// If it can not be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let inner = Mutex::new(Inner { file: open(path)?, failing: false });
+        Ok(Self { path: path.to_owned(), inner, written: Counter::new(), lost: Counter::new() })
+    }
+
+    /// Appends one line in one write.
+    pub fn write(&self, json: &str) {
+        let mut inner = self.lock();
+        match inner.file.write_all(format!("{json}\n").as_bytes()) {
+            Ok(()) => {
+                self.written.inc();
+                if inner.failing {
+                    log::info!("the audit trail can be written again");
+                }
+                inner.failing = false;
+            }
+            Err(error) => {
+                self.lost.inc();
+                if !inner.failing {
+                    let path = self.path.display();
+                    log::error!("the audit trail {path} can not be written: {error}");
+                }
+                inner.failing = true;
+            }
+        }
+    }
+
+    /// Opens the file anew, by its name, so that the old one can be moved away (SIGHUP).
+    ///
+    /// # Errors
+    /// If it can not be opened; the old one stays in use.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.lock().file = open(&self.path)?;
+        Ok(())
+    }
+
+    /// Lines written and lost.
+    pub fn write_metrics(&self, out: &mut Exposition) {
+        let help = "Lines of the audit trail.";
+        out.counter("mcp_tunnel_audit_records_total", help, &[], self.written.get());
+        let help = "Lines of the audit trail that could not be written.";
+        out.counter("mcp_tunnel_audit_lost_total", help, &[], self.lost.get());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}

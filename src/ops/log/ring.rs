@@ -1,0 +1,143 @@
+//! The newest records, for `/api/logs`, its stream and the support archive.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use super::line::Line;
+
+/// Most bytes of all records together (W-22): a flood of long lines costs old lines, not memory.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// One record, as the JSON object that `/api/logs` shows.
+#[derive(Debug, Clone)]
+pub struct LogEvent {
+    /// Counts from 1 and never repeats.
+    pub seq: u64,
+    /// When it was logged.
+    pub at: SystemTime,
+    /// The object.
+    pub json: String,
+}
+
+/// What a reader of the stream gets.
+#[derive(Debug)]
+pub struct Batch {
+    /// New records, the oldest first; none if the wait passed.
+    pub events: Vec<LogEvent>,
+    /// Records between the last one seen and these that are not kept any more.
+    pub missed: u64,
+    /// The process ends: there will be no more.
+    pub closed: bool,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub struct LogRing {
+    capacity: usize,
+    inner: Mutex<Inner>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_seq: u64,
+    bytes: usize,
+    events: VecDeque<LogEvent>,
+    closed: bool,
+}
+
+impl LogRing {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, inner: Mutex::default(), more: Condvar::new() }
+    }
+
+    pub(super) fn add(&self, line: &Line, at: SystemTime) {
+        if self.capacity == 0 {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.last_seq += 1;
+        let event = LogEvent { seq: inner.last_seq, at, json: line.event(inner.last_seq) };
+        inner.bytes += event.json.len();
+        inner.events.push_back(event);
+        while inner.events.len() > self.capacity || inner.bytes > BYTES_MAX {
+            let Some(oldest) = inner.events.pop_front() else { break };
+            inner.bytes -= oldest.json.len();
+        }
+        drop(inner);
+        self.more.notify_all();
+    }
+
+    /// How many records are kept at most.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The newest `limit` records, the oldest first.
+    pub fn newest(&self, limit: usize) -> Vec<LogEvent> {
+        let inner = self.lock();
+        let skip = inner.events.len().saturating_sub(limit);
+        inner.events.iter().skip(skip).cloned().collect()
+    }
+
+    /// The number of the newest record, 0 if there is none.
+    pub fn last_seq(&self) -> u64 {
+        self.lock().last_seq
+    }
+
+    /// Waits for records after number `seen`, at most `wait`; gives at most `limit` at once.
+    pub fn after(&self, seen: u64, wait: Duration, limit: usize) -> Batch {
+        let quiet = |inner: &mut Inner| inner.last_seq <= seen && !inner.closed;
+        let waited = self.more.wait_timeout_while(self.lock(), wait, quiet);
+        let inner = waited.unwrap_or_else(|e| e.into_inner()).0;
+        let events: Vec<LogEvent> =
+            inner.events.iter().filter(|event| event.seq > seen).take(limit).cloned().collect();
+        let missed = events.first().map_or(0, |first| first.seq - seen - 1);
+        Batch { events, missed, closed: inner.closed }
+    }
+
+    /// Ends every wait, now and later.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.more.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(ring: &LogRing, text: &str) {
+        ring.add(&Line::notice(text.to_owned()), SystemTime::now());
+    }
+
+    #[test] // B-1
+    fn a_full_ring_loses_the_oldest_and_says_so() {
+        let ring = LogRing::new(3);
+        for text in ["a", "b", "c", "d", "e"] {
+            add(&ring, text);
+        }
+        let kept = ring.newest(10);
+        assert_eq!(kept.iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 4, 5]);
+        let batch = ring.after(1, Duration::ZERO, 2);
+        assert_eq!((batch.missed, batch.events.len()), (1, 2));
+        assert_eq!(ring.after(5, Duration::ZERO, 2).events.len(), 0);
+        ring.close();
+        assert!(ring.after(5, Duration::from_secs(60), 2).closed);
+    }
+
+    #[test] // W-22
+    fn long_records_do_not_take_more_memory_than_their_share() {
+        let ring = LogRing::new(100_000);
+        for _ in 0..6_000 {
+            add(&ring, &"x".repeat(1_900));
+        }
+        assert!(ring.lock().bytes <= BYTES_MAX);
+        assert!(ring.newest(usize::MAX).len() > 1_000);
+    }
+}

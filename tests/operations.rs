@@ -1,0 +1,615 @@
+//! What the operator sees of a running daemon, through the real binary: probes, the service
+//! manager, signals, the audit trail, the operator page's routes and the support archive. Rule
+//! numbers are those of the specification of the operations surface.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use serde_json::Value;
+use support::browser::Browser;
+use support::control_plane::{API_KEY, TUNNEL_ID};
+use support::{
+    Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
+};
+
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+/// What no page, log or file may ever hold.
+const PAYLOAD: &str = "planted-payload-7f3a";
+
+fn call(request_id: &str) -> Command {
+    let params = format!(r#"{{"name":"x","arguments":{{"a":"{PAYLOAD}"}}}}"#);
+    Command::call(request_id, "1", "tools/call", &params)
+}
+
+/// One request as a client of the listener makes it: status, head, body.
+fn ask(tunnel: &Tunnel, request: &str, headers: &[&str], body: &str) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = format!("{request} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|header| header.starts_with("Host:")) {
+        text.push_str("Host: localhost\r\n");
+    }
+    for header in headers {
+        text.push_str(&format!("{header}\r\n"));
+    }
+    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head, answer[end + 4..].to_vec())
+}
+
+fn json(tunnel: &Tunnel, path: &str) -> Value {
+    let (status, body) = tunnel.page(path);
+    serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {status} {e}: {body}"))
+}
+
+fn condition<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let conditions = report["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("{name}: {report}"))
+}
+
+#[test] // Y-10, Y-17, W-1, W-2
+fn readiness_names_every_condition_in_stable_words() {
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    let report = json(&tunnel, "/readyz?format=json");
+    assert_eq!((&report["ready"], &report["line"]), (&Value::Bool(true), &"ready".into()));
+    assert_eq!(condition(&report, "control_plane")["state"], "ok");
+    assert_eq!(condition(&report, "mcp/main")["state"], "ok");
+    assert_eq!(condition(&report, "mcp/main")["transport"], "http-streamable");
+    let (_, head, _) = ask(&tunnel, "GET /readyz", &["Accept: application/json"], "");
+    assert!(head.contains("application/json"), "{head}");
+    let (_, verbose) = tunnel.page("/readyz?verbose");
+    assert!(verbose.starts_with("ok control_plane [last_good_poll="), "{verbose}");
+    assert!(verbose.ends_with("\nready\n"), "{verbose}");
+    assert_eq!(tunnel.page("/livez"), (200, "live".to_owned()));
+    assert_eq!(tunnel.page("/startupz"), (200, "started".to_owned()));
+
+    control_plane.every_poll(Some(Answer::json(401, "{}")));
+    tunnel.wait_not_ready(|_| true);
+    let report = json(&tunnel, "/readyz?format=json");
+    let failed = condition(&report, "control_plane");
+    assert_eq!(
+        (&failed["state"], &failed["last_error_class"]),
+        (&"failed".into(), &"key_refused".into())
+    );
+    assert_eq!(tunnel.metric("mcp_tunnel_condition{condition=\"control_plane\"}"), 0.0);
+    assert!(tunnel.metric("mcp_tunnel_poll_failures_total{class=\"key_refused\"}") >= 1.0);
+    assert_eq!(tunnel.page("/livez").0, 200, "a refused key is not mended by a restart");
+    control_plane.every_poll(None);
+    tunnel.wait_ready();
+    // What went wrong is still to be seen.
+    let report = json(&tunnel, "/readyz?format=json");
+    assert_eq!(condition(&report, "control_plane")["last_error_class"], "key_refused");
+    drop(server);
+}
+
+/// The service manager's end of `NOTIFY_SOCKET`.
+struct Manager {
+    socket: UnixDatagram,
+    heard: String,
+}
+
+impl Manager {
+    fn at(path: &Path) -> Manager {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Manager { socket, heard: String::new() }
+    }
+
+    /// Reads notices until one says this.
+    fn wait_for(&mut self, text: &str) {
+        let mut buffer = [0; 4096];
+        while !self.heard.contains(text) {
+            let count = self.socket.recv(&mut buffer).unwrap_or_else(|e| {
+                panic!("in vain for {text:?}: {e}; heard {:?}", self.heard);
+            });
+            self.heard.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+    }
+}
+
+#[test] // W-4, W-5
+fn the_service_manager_hears_of_start_state_reload_and_stop() {
+    let scratch = Scratch::new();
+    // Short, because a socket's path has at most 107 bytes.
+    let path = std::env::temp_dir().join(format!("mt-notify-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let mut manager = Manager::at(&path);
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let audit = scratch.path("audit.log");
+    let mut tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .env("WATCHDOG_USEC", "300000")
+        .env("LOG_AUDIT_FILE", audit.to_str().unwrap())
+        .start();
+    manager.wait_for("READY=1\nSTATUS=");
+    manager.wait_for("STATUS=ready\n");
+    manager.wait_for("WATCHDOG=1\n");
+    manager.heard.clear();
+
+    let old = audit.with_extension("1");
+    std::fs::rename(&audit, &old).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    manager.wait_for("RELOADING=1\nMONOTONIC_USEC=");
+    manager.wait_for("READY=1\nSTATUS=ready\n");
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1"));
+    control_plane.next_response();
+    eventually("the new audit file", || {
+        std::fs::read_to_string(&audit).ok().filter(|text| text.ends_with('\n'))
+    });
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "");
+    assert_eq!(tunnel.metric("mcp_tunnel_reloads_total{outcome=\"ok\"}"), 1.0);
+
+    tunnel.program.signal(Signal::TERM);
+    manager.wait_for("STOPPING=1\n");
+    assert_eq!(tunnel.program.exit_code(), 0);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn signals_dump_the_state_and_switch_the_log_level() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel =
+        Tunnel::to(&control_plane.url()).http(&server.url()).without_env("LOG_LEVEL").start_ready();
+    tunnel.program.signal(Signal::USR1);
+    tunnel.program.stderr_line("the dump", |line| line.contains("state: commands in_hand=0"));
+    tunnel.program.stderr_line("a condition", |line| line.contains("state: ok mcp/main"));
+    for level in ["debug", "info"] {
+        tunnel.program.signal(Signal::USR2);
+        eventually(level, || (json(&tunnel, "/api/log-level")["level"] == level).then_some(()));
+    }
+    tunnel.stop();
+}
+
+#[test]
+fn the_audit_trail_has_a_line_for_each_command_and_no_payload() {
+    let scratch = Scratch::new();
+    let audit = scratch.path("audit.log");
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .env("LOG_AUDIT_FILE", audit.to_str().unwrap())
+        .start_ready();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1"));
+    control_plane.next_response();
+    server.on("tools/call", Answer::reset_at_once());
+    control_plane.push(call("r2"));
+    control_plane.next_response();
+    control_plane.push(call("r3").channel("nobody"));
+    control_plane.next_response();
+    let text = eventually("three lines", || {
+        std::fs::read_to_string(&audit).ok().filter(|text| text.lines().count() == 3)
+    });
+    let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let line = |id: &str| lines.iter().find(|line| line["request_id"] == id).unwrap();
+    for (id, outcome, status) in
+        [("r1", "answered", 200), ("r2", "failed", 502), ("r3", "unsupported_channel", 400)]
+    {
+        let line = line(id);
+        assert_eq!(
+            (&line["outcome"], &line["status"]),
+            (&outcome.into(), &status.into()),
+            "{line}"
+        );
+        assert_eq!((&line["method"], &line["tool"]), (&"tools/call".into(), &"x".into()));
+        assert!(line["bytes_in"].as_u64().unwrap() > 0 && line["duration_ms"].as_f64().is_some());
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    }
+    assert!(!text.contains(PAYLOAD));
+    let mode = std::fs::metadata(&audit).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    // The page has the same, the newest first.
+    let recent = json(&tunnel, "/api/commands?limit=2");
+    assert_eq!(recent["total"], 3);
+    assert_eq!(recent["commands"].as_array().unwrap().len(), 2);
+    assert!(!recent.to_string().contains(PAYLOAD));
+    tunnel.stop();
+}
+
+#[test] // R-4, R-7, R-8, R-10, W-17, W-18, W-24
+fn the_routes_of_the_page_have_the_fields_of_the_reference() {
+    let (_control_plane, _server, tunnel) = support::between();
+    tunnel.wait_ready();
+    let status = json(&tunnel, "/api/status");
+    for field in [
+        "version",
+        "client_instance_id",
+        "started_at",
+        "uptime_seconds",
+        "health_listen_addr",
+        "control_plane_base_url",
+        "control_plane_tunnel_id",
+        "control_plane_max_inflight",
+        "control_plane_poll_timeout",
+        "control_plane_poll_deadline_guardrail",
+        "mcp_server_url",
+        "channels",
+        "control_plane_route",
+        "mcp_routes",
+        "raw_http_logging_enabled",
+        "readiness",
+        "live",
+    ] {
+        assert!(status.get(field).is_some(), "{field}: {status}");
+    }
+    assert_eq!(status["control_plane_tunnel_id"], TUNNEL_ID);
+    assert_eq!(status["channels"][0]["transport_kind"], "http-streamable");
+    assert_eq!(json(&tunnel, "/api/system")["tls"]["system_trust"]["enabled"], true);
+    let events = json(&tunnel, "/api/logs?limit=1");
+    assert_eq!(events["events"].as_array().unwrap().len(), 1);
+    for field in ["seq", "time", "level", "message", "attrs"] {
+        assert!(events["events"][0].get(field).is_some(), "{field}: {events}");
+    }
+    let settings = json(&tunnel, "/api/settings").to_string();
+    assert!(settings.contains("CONTROL_PLANE_TUNNEL_ID") && !settings.contains(API_KEY));
+
+    let (code, head, body) = ask(&tunnel, "GET /ui", &[], "");
+    assert_eq!(code, 200);
+    for header in ["content-security-policy: default-src 'none'", "nosniff", "etag: "] {
+        assert!(head.to_lowercase().contains(header), "{header}: {head}");
+    }
+    assert!(body.len() < 60 * 1024);
+    let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
+    assert_eq!(ask(&tunnel, "GET /ui", &[&format!("If-None-Match: {etag}")], "").0, 304);
+    assert_eq!(ask(&tunnel, "GET /favicon.ico", &[], "").0, 204);
+    assert_eq!(ask(&tunnel, "GET /api/none", &[], "").0, 404);
+    assert_eq!(ask(&tunnel, "DELETE /api/status", &[], "").0, 405);
+}
+
+#[test] // L-12, L-15, L-16, W-12
+fn another_site_and_another_name_are_turned_away() {
+    let (_control_plane, _server, tunnel) = support::between();
+    let level = r#"{"level":"warn"}"#;
+    for headers in [
+        &["Host: evil.example"][..],
+        &["Origin: http://evil.example"],
+        &["Sec-Fetch-Site: cross-site"],
+        &["Sec-Fetch-Site: same-site"],
+        &["Origin: null"],
+    ] {
+        for request in ["PUT /api/log-level", "GET /api/status", "GET /api/logs"] {
+            assert_eq!(ask(&tunnel, request, headers, level).0, 403, "{request} {headers:?}");
+        }
+    }
+    assert_eq!(json(&tunnel, "/api/log-level")["level"], "debug");
+    for headers in
+        [&[][..], &["Origin: http://localhost"], &["Sec-Fetch-Site: same-origin"], &["Host: [::1]"]]
+    {
+        assert_eq!(ask(&tunnel, "PUT /api/log-level", headers, level).0, 200, "{headers:?}");
+    }
+    assert_eq!(json(&tunnel, "/api/log-level")["level"], "warn");
+}
+
+#[test] // G-8, G-9
+fn the_level_is_changed_only_by_a_whole_and_known_wish() {
+    let (_control_plane, _server, tunnel) = support::between();
+    let put = |body: &str| ask(&tunnel, "PUT /api/log-level", &[], body);
+    for body in ["", "x", r#"{"level":"error"}"#, r#"{"level":"info","more":1}"#, r#"{"level":1}"#]
+    {
+        assert_eq!(put(body).0, 400, "{body}");
+    }
+    assert_eq!(put(&format!(r#"{{"level":"{}"}}"#, "x".repeat(10_000))).0, 413);
+    let (code, head, _) = ask(&tunnel, "POST /api/log-level", &[], "");
+    assert!(code == 405 && head.contains("Allow: GET, PUT"), "{head}");
+    let (code, _, body) = put(r#"{"level":" INFO "}"#);
+    assert_eq!(code, 200);
+    let shown: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(shown["level"], "info");
+    assert_eq!(shown["supported_levels"], serde_json::json!(["debug", "info", "warn"]));
+}
+
+#[test]
+fn with_a_token_a_change_must_carry_it() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let token = "page-token-4711";
+    let tunnel =
+        Tunnel::to(&control_plane.url()).http(&server.url()).env("ADMIN_UI_TOKEN", token).start();
+    let body = r#"{"level":"warn"}"#;
+    let put = |headers: &[&str]| ask(&tunnel, "PUT /api/log-level", headers, body).0;
+    assert_eq!(put(&[]), 401);
+    assert_eq!(put(&["Authorization: Bearer page-token-4712"]), 401);
+    assert_eq!(put(&[&format!("Authorization: Bearer {token}")]), 200);
+    assert_eq!(tunnel.page("/api/status").0, 200, "reading needs none");
+    assert!(!json(&tunnel, "/api/settings").to_string().contains(token));
+}
+
+#[test] // R-21, W-20
+fn the_log_stream_opens_at_once_and_goes_on_where_the_client_was() {
+    let (_control_plane, _server, mut tunnel) = support::between();
+    tunnel.wait_ready();
+    let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /api/logs/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains("event: log\nid: 2\ndata: {\"seq\":2,") {
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    assert!(text.contains("text/event-stream"), "{text}");
+    // An open stream does not hold up the end.
+    tunnel.program.signal(Signal::TERM);
+    assert_eq!(tunnel.program.exit_code(), 0);
+}
+
+#[test] // B-6, B-7, B-8, W-15
+fn the_support_archive_holds_no_secret_wherever_one_was_put() {
+    let scratch = Scratch::new();
+    let secret = |place: &str| format!("planted-secret-{place}");
+    let child = format!(
+        "sh -c 'echo {} >&2; exec {} mcp-stub' {}",
+        secret("stderr"),
+        env!("CARGO_BIN_EXE_mcp-tunnel"),
+        secret("argument")
+    );
+    let control_plane = ControlPlane::start();
+    let tunnel = Tunnel::to(&control_plane.url())
+        .stdio(&child)
+        .env("CONTROL_PLANE_API_KEY", &secret("key"))
+        .env("CONTROL_PLANE_EXTRA_HEADERS", &format!("X-Team: {}", secret("header")))
+        .env("MCP_EXTRA_HEADERS", &format!("Authorization: Bearer {}", secret("bearer")))
+        .env("ADMIN_UI_TOKEN", &secret("token"))
+        .env("SOME_VARIABLE", &secret("variable"))
+        .start_ready();
+    control_plane.push(
+        Command::call(
+            "r1",
+            "1",
+            "tools/call",
+            &format!(r#"{{"name":"echo","arguments":{{"text":"{}"}}}}"#, secret("payload")),
+        )
+        .header("Authorization", &secret("client"))
+        .header("Mcp-Session-Id", &secret("session")),
+    );
+    control_plane.next_response();
+    eventually("the child's line in the log", || {
+        tunnel.page("/api/logs").1.contains(&secret("stderr")).then_some(())
+    });
+    let (status, head, archive) = ask(&tunnel, "GET /api/logs/export?minutes=5", &[], "");
+    assert_eq!(status, 200);
+    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
+    let file = scratch.path("archive.tar.gz");
+    std::fs::write(&file, archive).unwrap();
+    let tar = |args: &[&str]| {
+        let mut tar = Process::new("tar");
+        let output = tar.args(args).arg("-f").arg(&file).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        tar(&["-tz"]).lines().collect::<Vec<_>>(),
+        [
+            "manifest.json",
+            "README.txt",
+            "mcp-tunnel.settings.json",
+            "mcp-tunnel.logs.ndjson",
+            "mcp-tunnel.metrics.prom",
+            "admin/status.json",
+            "admin/system.json",
+            "admin/commands.json"
+        ]
+    );
+    let all = tar(&["-xzO"]);
+    assert!(all.contains("\"redacted\": true") && all.contains("r1"), "{all}");
+    let found = all.match_indices("planted-secret-").next();
+    assert!(
+        found.is_none(),
+        "{}",
+        &all[found.unwrap().0.saturating_sub(200)..found.unwrap().0 + 60]
+    );
+}
+
+#[test] // W-13
+fn a_thousand_half_open_connections_hurt_neither_calls_nor_probes() {
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    let address = tunnel.health.strip_prefix("http://").unwrap().to_owned();
+    let mut scanners = Vec::new();
+    for number in 0..1_000 {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let _ = stream.write_all(b"GET /readyz HTT");
+        scanners.push(stream);
+        if number % 100 == 0 {
+            let id = format!("r{number}");
+            server.on("tools/call", Answer::json(200, RESULT));
+            control_plane.push(call(&id));
+            assert_eq!(control_plane.next_response_for(&id).resp_code(), 200);
+        }
+    }
+    eventually("a probe to be answered", || {
+        support::http::get(&format!("{}/readyz", tunnel.health))
+            .filter(|(status, _)| *status == 200)
+    });
+    drop(scanners);
+    tunnel.stop();
+}
+
+#[test]
+fn lines_for_the_journal_carry_their_priority() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    let path = scratch.file("stderr", "");
+    let meta = std::fs::metadata(&path).unwrap();
+    let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+    let mut child = command
+        .arg("run")
+        .env("CONTROL_PLANE_BASE_URL", "http://127.0.0.1:1")
+        .env("CONTROL_PLANE_TUNNEL_ID", TUNNEL_ID)
+        .env("CONTROL_PLANE_API_KEY", API_KEY)
+        .env("MCP_SERVER_URL", "http://127.0.0.1:1/mcp")
+        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
+        .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
+        .stderr(std::fs::OpenOptions::new().append(true).open(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let text = eventually("a warning", || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.contains("\n<4>[controlplane] poll failed").then_some(text)
+    });
+    assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
+    assert!(text.contains("<6>[process] mcp-tunnel started"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn top_shows_one_screen_of_a_daemon_and_says_when_there_is_none() {
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1"));
+    control_plane.next_response();
+    eventually("the command to be over", || {
+        (json(&tunnel, "/api/commands")["total"] == 1).then_some(())
+    });
+    let top = |url: &str| {
+        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        command.args(["top", "--once", "--url", url]).output().unwrap()
+    };
+    let output = top(&tunnel.health);
+    let screen = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{screen}");
+    for text in ["UP for", TUNNEL_ID, "ok     control_plane", "tools/call x", "answered"] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+    assert!(!screen.contains('\x1b'), "no colour in a pipe");
+    let url = tunnel.health.clone();
+    tunnel.stop();
+    let output = top(&url);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+}
+
+/// Runs promtool and gives what it says, good or bad.
+fn promtool(args: &[&str], input: &str) -> (bool, String) {
+    let mut child = Process::new("promtool")
+        .args(args)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/prometheus"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool, of Debian's package prometheus (tests/sdk/bootstrap)");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test] // M-1, M-2, M-10
+fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference() {
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    for (id, answer) in [("r1", Answer::json(200, RESULT)), ("r2", Answer::reset_at_once())] {
+        server.on("tools/call", answer);
+        control_plane.push(call(id));
+        control_plane.next_response();
+    }
+    let (_, page) = tunnel.page("/metrics");
+    let (_, said) = promtool(&["check", "metrics"], &page);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let known = "command_end_to_end_latency_milliseconds use base unit";
+    assert!(lines.iter().all(|line| line.starts_with(known)), "{said}");
+
+    // What the dashboard and the alerts ask for is there.
+    let files = [
+        include_str!("../packaging/prometheus/mcp-tunnel.dashboard.json"),
+        include_str!("../packaging/prometheus/mcp-tunnel.rules.yml"),
+    ];
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut names = 0;
+    for word in files.iter().flat_map(|text| text.split(|c| !is_word(c))) {
+        let prefixes = ["mcp_tunnel_", "commands_", "dispatcher_", "process_"];
+        // These come with a child, or with an audit trail.
+        let absent = word.starts_with("mcp_tunnel_child_") || word.starts_with("mcp_tunnel_audit_");
+        if prefixes.iter().any(|prefix| word.starts_with(prefix)) && !absent {
+            names += 1;
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(page.contains(&format!("# TYPE {name} ")), "{name} is on no page");
+        }
+    }
+    assert!(names > 20);
+}
+
+#[test]
+fn the_alerts_come_when_they_should_and_only_then() {
+    let (good, said) = promtool(&["check", "rules", "mcp-tunnel.rules.yml"], "");
+    assert!(good, "{said}");
+    let (good, said) = promtool(&["test", "rules", "mcp-tunnel.rules.test.yml"], "");
+    assert!(good, "{said}");
+}
+
+#[test] // W-17, W-18
+fn the_page_tells_good_from_bad_in_a_browser_without_a_complaint() {
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let (control_plane, server, tunnel) = support::between();
+    tunnel.wait_ready();
+    let mut browser = Browser::start(1200, 1500);
+    browser.open(&format!("{}/ui", tunnel.health));
+    browser.wait_for("The tunnel is up");
+    browser.wait_for("No command yet.");
+    for number in 0..12 {
+        let id = format!("r{number}");
+        server.on("tools/call", Answer::json(200, RESULT));
+        control_plane.push(call(&id));
+        control_plane.next_response_for(&id);
+    }
+    browser.wait_for("tools/call \u{b7} x");
+    for text in ["answered 200", "mcp-tunnel started", "http-streamable"] {
+        browser.wait_for(text);
+    }
+    browser.value("document.querySelectorAll('details').forEach(d => d.open = true)");
+    browser.wait_for("control_plane.tunnel_id");
+    browser.picture(&pictures.join("good.png"));
+    let text = browser.value("document.body.innerText").to_string();
+    assert!(!text.contains(PAYLOAD) && !text.contains(API_KEY));
+
+    // The level switch, as a keyboard would use it.
+    browser.value(
+        "(() => { const l = document.getElementById('level'); l.focus(); l.value = 'warn';
+          l.dispatchEvent(new Event('change')); return document.activeElement.id; })()",
+    );
+    eventually("the level to change", || {
+        (json(&tunnel, "/api/log-level")["level"] == "warn").then_some(())
+    });
+    browser.value(
+        "(() => { filter.value = 'metadata'; filter.dispatchEvent(new Event('input')); })()",
+    );
+    let shown = browser.value("document.getElementById('log').childElementCount").as_u64();
+    assert_eq!(shown, Some(1), "only the line that was asked for");
+
+    control_plane.every_poll(Some(Answer::json(403, "{}")));
+    tunnel.wait_not_ready(|_| true);
+    for text in ["The tunnel is down", "check the runtime key", "not working"] {
+        browser.wait_for(text);
+    }
+    browser.emulate(1200, 1000, true);
+    browser.picture(&pictures.join("bad-dark.png"));
+    browser.emulate(390, 1600, false);
+    browser.picture(&pictures.join("bad-phone.png"));
+    let wide = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
+    assert!(wide <= 390, "a phone would have to scroll sideways: {wide}");
+    assert!(browser.console.is_empty(), "{:?}", browser.console);
+    let strangers: Vec<&String> =
+        browser.requests.iter().filter(|url| !url.starts_with(&tunnel.health)).collect();
+    assert!(strangers.is_empty(), "{strangers:?}");
+
+    tunnel.stop();
+    browser.wait_for("The daemon does not answer");
+}
