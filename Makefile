@@ -81,6 +81,14 @@ uninstall:
 # Installs, runs, upgrades, removes and purges the packages in a bare root; as root, with
 # debootstrap, lintian, rpm and curl.
 .PHONY: packages
-packages: deb rpm
+packages: deb rpm tarball
 	lintian --allow-root --fail-on error target/package/*.deb
 	tests/packages/run
+
+# Licences, sources and doubled versions of the crates; `make deny CHECK=advisories` needs the
+# network.
+CHECK = licenses bans sources
+.PHONY: deny
+deny:
+	packaging/tools cargo-deny
+	PATH="$$PWD/target/tools/bin:$$PATH" cargo deny --locked check $(CHECK)

@@ -57,7 +57,7 @@ fn condition<'a>(report: &'a Value, name: &str) -> &'a Value {
     conditions.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("{name}: {report}"))
 }
 
-#[test] // Y-10, Y-17, W-1, W-2
+#[test] // ops Y-10, Y-17, W-1, W-2
 fn readiness_names_every_condition_in_stable_words() {
     let (control_plane, server, tunnel) = support::between();
     tunnel.wait_ready();
@@ -118,7 +118,7 @@ impl Manager {
     }
 }
 
-#[test] // W-4, W-5
+#[test] // ops W-4, W-5
 fn the_service_manager_hears_of_start_state_reload_and_stop() {
     let scratch = Scratch::new();
     // Short, because a socket's path has at most 107 bytes.
@@ -219,7 +219,7 @@ fn the_audit_trail_has_a_line_for_each_command_and_no_payload() {
     tunnel.stop();
 }
 
-#[test] // R-4, R-7, R-8, R-10, W-17, W-18, W-24
+#[test] // ops R-4, R-7, R-8, R-10, W-17, W-18, W-24
 fn the_routes_of_the_page_have_the_fields_of_the_reference() {
     let (_control_plane, _server, tunnel) = support::between();
     tunnel.wait_ready();
@@ -269,7 +269,7 @@ fn the_routes_of_the_page_have_the_fields_of_the_reference() {
     assert_eq!(ask(&tunnel, "DELETE /api/status", &[], "").0, 405);
 }
 
-#[test] // L-12, L-15, L-16, W-12
+#[test] // ops L-12, L-15, L-16, W-12
 fn another_site_and_another_name_are_turned_away() {
     let (_control_plane, _server, tunnel) = support::between();
     let level = r#"{"level":"warn"}"#;
@@ -293,7 +293,7 @@ fn another_site_and_another_name_are_turned_away() {
     assert_eq!(json(&tunnel, "/api/log-level")["level"], "warn");
 }
 
-#[test] // G-8, G-9
+#[test] // ops G-8, G-9
 fn the_level_is_changed_only_by_a_whole_and_known_wish() {
     let (_control_plane, _server, tunnel) = support::between();
     let put = |body: &str| ask(&tunnel, "PUT /api/log-level", &[], body);
@@ -326,7 +326,51 @@ fn with_a_token_a_change_must_carry_it() {
     assert!(!json(&tunnel, "/api/settings").to_string().contains(token));
 }
 
-#[test] // R-21, W-20
+/// An address of this host that is not loopback: who connects to it comes from it.
+fn outer_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: connecting only chooses the route.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test] // ops L-12, L-13, W-12
+fn other_hosts_see_the_page_only_if_allowed_and_change_nothing_without_a_token() {
+    // A host without a network has no other hosts either.
+    let Some(ip) = outer_address() else { return };
+    let start = |settings: &[(&str, &str)]| {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let mut tunnel = Tunnel::to(&control_plane.url())
+            .http(&server.url())
+            .env("HEALTH_LISTEN_ADDR", &format!("{ip}:0"));
+        for (name, value) in settings {
+            tunnel = tunnel.env(name, value);
+        }
+        (tunnel.start(), control_plane, server)
+    };
+    let host = format!("Host: {ip}");
+    let level = r#"{"level":"warn"}"#;
+    let (tunnel, ..) = start(&[]);
+    assert_eq!(ask(&tunnel, "GET /healthz", &[&host], "").0, 200);
+    for path in ["/ui", "/api/status", "/api/logs/export", "/none"] {
+        let (status, _, body) = ask(&tunnel, &format!("GET {path}"), &[&host], "");
+        assert_eq!(status, 403, "{path}");
+        assert!(body.starts_with(b"admin UI is restricted to loopback"), "{path}");
+    }
+
+    let (tunnel, ..) = start(&[("ALLOW_REMOTE_UI", "true")]);
+    assert_eq!(ask(&tunnel, "GET /api/status", &[&host], "").0, 200);
+    assert_eq!(ask(&tunnel, "GET /api/status", &["Host: evil.example"], "").0, 403);
+    assert_eq!(ask(&tunnel, "PUT /api/log-level", &[&host], level).0, 403);
+
+    let token = "page-token-4711";
+    let (tunnel, ..) = start(&[("ALLOW_REMOTE_UI", "true"), ("ADMIN_UI_TOKEN", token)]);
+    assert_eq!(ask(&tunnel, "PUT /api/log-level", &[&host], level).0, 401);
+    let bearer = format!("Authorization: Bearer {token}");
+    assert_eq!(ask(&tunnel, "PUT /api/log-level", &[&host, &bearer], level).0, 200);
+}
+
+#[test] // ops R-21, W-20
 fn the_log_stream_opens_at_once_and_goes_on_where_the_client_was() {
     let (_control_plane, _server, mut tunnel) = support::between();
     tunnel.wait_ready();
@@ -347,7 +391,7 @@ fn the_log_stream_opens_at_once_and_goes_on_where_the_client_was() {
     assert_eq!(tunnel.program.exit_code(), 0);
 }
 
-#[test] // B-6, B-7, B-8, W-15
+#[test] // ops B-6, B-7, B-8, W-15
 fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     let scratch = Scratch::new();
     let secret = |place: &str| format!("planted-secret-{place}");
@@ -414,7 +458,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     );
 }
 
-#[test] // W-13
+#[test] // ops W-13
 fn a_thousand_half_open_connections_hurt_neither_calls_nor_probes() {
     let (control_plane, server, tunnel) = support::between();
     tunnel.wait_ready();
@@ -511,7 +555,7 @@ fn promtool(args: &[&str], input: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-#[test] // M-1, M-2, M-10
+#[test] // ops M-1, M-2, M-10
 fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference() {
     let (control_plane, server, tunnel) = support::between();
     tunnel.wait_ready();
@@ -554,7 +598,7 @@ fn the_alerts_come_when_they_should_and_only_then() {
     assert!(good, "{said}");
 }
 
-#[test] // W-17, W-18
+#[test] // ops W-17, W-18
 fn the_page_tells_good_from_bad_in_a_browser_without_a_complaint() {
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&pictures).unwrap();

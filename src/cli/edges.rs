@@ -137,7 +137,8 @@ impl Edges {
         {
             wrong.push(error.to_string());
         }
-        for tls in self.ways().filter_map(|way| way.tls.as_ref()) {
+        let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
+        for tls in self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies) {
             if let Err(error) = tls.reload() {
                 wrong.push(error.to_string());
             }
@@ -224,7 +225,7 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
 pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
     let Some(tls) = &way.tls else { return Vec::new() };
     let own = tls.own().map(|facts| ("client", facts));
-    let peer = tls.peer().into_iter().min_by_key(|facts| facts.not_after);
+    let peer = tls.peer().chain.into_iter().min_by_key(|facts| facts.not_after);
     own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
 }
 

@@ -77,6 +77,11 @@ impl Proxy {
         Self(Arc::new(Inner { host: host.to_owned(), port, url, authorization, tls }))
     }
 
+    /// How it is spoken to, if that is over TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
+    }
+
     /// Scheme, host and port, for people (W-35).
     pub fn url(&self) -> &str {
         &self.0.url

@@ -191,7 +191,16 @@ struct TlsCell {
     trust: Trust,
     identity: Option<IdentityFiles>,
     current: Mutex<Current>,
-    peer: Arc<Mutex<Vec<Facts>>>,
+    peer: Arc<Mutex<Peer>>,
+}
+
+/// What a server showed last.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Its certificates, its own first; empty before the first handshake.
+    pub chain: Vec<Facts>,
+    /// Why it was not believed.
+    pub refused: Option<String>,
 }
 
 struct Current {
@@ -209,7 +218,7 @@ impl Current {
     fn read(
         anchors: &Arc<Anchors>,
         identity: Option<&IdentityFiles>,
-        peer: &Arc<Mutex<Vec<Facts>>>,
+        peer: &Arc<Mutex<Peer>>,
     ) -> Result<Self, TlsError> {
         let verifier = Verifier { anchors: Arc::clone(anchors), seen: Arc::clone(peer) };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&anchors.provider))
@@ -248,8 +257,8 @@ impl Tls {
         lock(&self.0.current).own.clone()
     }
 
-    /// What the server showed last, its own certificate first; empty before the first handshake.
-    pub fn peer(&self) -> Vec<Facts> {
+    /// What the server showed in the last whole handshake.
+    pub fn peer(&self) -> Peer {
         lock(&self.0.peer).clone()
     }
 
@@ -273,7 +282,7 @@ impl Tls {
 #[derive(Debug)]
 struct Verifier {
     anchors: Arc<Anchors>,
-    seen: Arc<Mutex<Vec<Facts>>>,
+    seen: Arc<Mutex<Peer>>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -290,7 +299,6 @@ impl ServerCertVerifier for Verifier {
             .chain(intermediates)
             .map_while(|certificate| Facts::of(certificate))
             .collect();
-        lock(&self.seen).clone_from(&chain);
         let verdict = match self
             .anchors
             .pinned
@@ -306,13 +314,16 @@ impl ServerCertVerifier for Verifier {
                 now,
             ),
         };
-        verdict.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(why) => {
-                let told = Refusal(refusal(&why, &chain, server_name));
-                CertificateError::Other(OtherError(Arc::new(told))).into()
-            }
-            other => other,
-        })
+        let refused = match &verdict {
+            Err(rustls::Error::InvalidCertificate(why)) => Some(refusal(why, &chain, server_name)),
+            Err(other) => Some(other.to_string()),
+            Ok(_) => None,
+        };
+        *lock(&self.seen) = Peer { chain, refused: refused.clone() };
+        match refused {
+            None => verdict,
+            Some(line) => Err(CertificateError::Other(OtherError(Arc::new(Refusal(line)))).into()),
+        }
     }
 
     fn verify_tls12_signature(

@@ -418,7 +418,7 @@ fn respond(
 mod tests {
     use super::*;
 
-    #[test] // W-12
+    #[test] // ops W-12
     fn only_addresses_and_own_names_are_answered() {
         for host in ["127.0.0.1:80", "[::1]:80", "localhost", "10.0.0.7:8080", "box:80", "BOX."] {
             assert!(is_own_name(host, "box"), "{host}");
@@ -441,7 +441,7 @@ mod tests {
         }
     }
 
-    #[test] // W-17
+    #[test] // ops W-17
     fn the_page_is_small_and_names_no_other_host() {
         assert!(PAGE.len() < 60 * 1024, "{}", PAGE.len());
         assert!(!PAGE.replace("http://www.w3.org/2000/svg", "").contains("://"));

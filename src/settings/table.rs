@@ -1060,7 +1060,7 @@ pub const TABLE: &[Setting] = &[
         long: "With it, every request to the health listener that changes something (the log \
                level) must carry `Authorization: Bearer` and the token, also from this host. The \
                flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
-               file takes all three forms.",
+               file takes all three forms. It is read once, at start.",
         example: "file:/etc/mcp-tunnel.d/admin-token",
     },
     Setting {

@@ -149,13 +149,16 @@ fn doctor_names_chains_dates_and_an_identity_that_serves_both_hops() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let outer = Nginx::start(&pair, &control_plane.url(), "");
     let inner = Nginx::start(&pair, &server.url().replace("/mcp", ""), "");
+    let strange = Authority::named("Other");
+    let stranger = Nginx::start(&strange.server("stranger"), &server.url().replace("/mcp", ""), "");
+    let servers = format!("{}/mcp\nchannel=strange,url={}/mcp", inner.url(), stranger.url());
     let mut command = crate::support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
     command
         .args(["doctor", "--json"])
         .env("CONTROL_PLANE_BASE_URL", outer.url())
         .env("CONTROL_PLANE_TUNNEL_ID", crate::support::control_plane::TUNNEL_ID)
         .env("CONTROL_PLANE_API_KEY", crate::support::control_plane::API_KEY)
-        .env("MCP_SERVER_URL", format!("{}/mcp", inner.url()))
+        .env("MCP_SERVER_URL", servers)
         .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
         .env("CA_BUNDLE", authority.bundle())
         .env("CONTROL_PLANE_CLIENT_CERT", ours.cert())
@@ -179,6 +182,10 @@ fn doctor_names_chains_dates_and_an_identity_that_serves_both_hops() {
         assert!(own["summary"].to_string().contains("`Ours`, issued by"), "{own}");
     }
     assert_eq!(row("control_plane_reachable")["status"], "PASS");
+    let refused = row("server_certificate:strange");
+    assert_eq!(refused["status"], "FAIL");
+    let line = refused["summary"].to_string();
+    assert!(line.contains("`Other Intermediate` is signed by `Other Root`"), "{line}");
 }
 
 #[test]

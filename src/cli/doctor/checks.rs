@@ -10,6 +10,7 @@ use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
+use crate::net::tls::Peer;
 use crate::net::{Cancel, NetErrorKind, Tls};
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
@@ -234,13 +235,16 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
 
 /// What the server of a hop showed, from its own certificate up; nothing without TLS.
 pub(super) fn server_certificate(way: &Way) -> Option<Row> {
-    let chain = way.tls.as_ref()?.peer();
+    let Peer { chain, refused } = way.tls.as_ref()?.peer();
     let id = format!("server_certificate:{}", way.name);
     let first = chain.first()?.to_string();
     let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
-    let mut row = match soonest {
-        None => Row::pass(id, first),
-        Some(line) => Row::warn(id, line)
+    let mut row = match (refused, soonest) {
+        (Some(line), _) => Row::fail(id, line)
+            .why("No connection is made to a server that is not believed.")
+            .next("Compare the chain with what the server's owner says, then mend `ca_bundle`."),
+        (None, None) => Row::pass(id, first),
+        (None, Some(line)) => Row::warn(id, line)
             .why("Connections fail once a certificate of the chain has expired.")
             .next("Tell whoever runs the server."),
     };

@@ -131,7 +131,7 @@ mod tests {
         assert!(ring.after(5, Duration::from_secs(60), 2).closed);
     }
 
-    #[test] // W-22
+    #[test] // ops W-22
     fn long_records_do_not_take_more_memory_than_their_share() {
         let ring = LogRing::new(100_000);
         for _ in 0..6_000 {
