@@ -363,6 +363,8 @@ fn the_instruments_of_the_poll_loop_have_their_names() {
     let (control_plane, _server, tunnel) = between();
     control_plane.push(call("r1"));
     control_plane.next_response();
+    // The worker may be done with the command before the poll thread has counted it.
+    tunnel.wait_metric("commands_enqueued_total", 1.0);
     let (_, page) = tunnel.page("/metrics");
     for name in [
         "commands_polled_total 1",
