@@ -564,6 +564,7 @@ fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference
         control_plane.push(call(id));
         control_plane.next_response();
     }
+    tunnel.wait_metric("mcp_tunnel_commands_answered_total", 2.0);
     let (_, page) = tunnel.page("/metrics");
     let (_, said) = promtool(&["check", "metrics"], &page);
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();

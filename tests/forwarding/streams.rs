@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Answer, Command, Gate};
+use super::support::{Answer, Command, Gate, eventually};
 use super::{RESULT, Stand, call, expect_failure, modern_call, result};
 
 const NOTE: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1.0}}"#;
@@ -319,11 +319,11 @@ fn a_call_that_nobody_waits_for_any_more_is_stopped() {
     // No final answer, no second cancel: the next thing posted is another call's.
     assert_eq!(stand.call(result()).resp_json(), RESULT);
     assert_eq!(stand.server.count("notifications/cancelled"), 1);
-    let metrics = stand.tunnel.page("/metrics").1;
-    assert!(
-        metrics.lines().any(|line| line.contains("reason=\"gone\"") && line.ends_with(" 2")),
-        "{metrics}"
-    );
+    eventually("both to be counted", || {
+        let metrics = stand.tunnel.page("/metrics").1;
+        let counted = |line: &str| line.contains("reason=\"gone\"") && line.ends_with(" 2");
+        metrics.lines().any(counted).then_some(())
+    });
 }
 
 #[test] // F-91, M-21
