@@ -145,3 +145,15 @@ fn what_is_not_built_in_or_does_not_fit_is_refused() {
         assert!(said.contains(what), "{args:?}: {said}");
     }
 }
+
+#[test] // cfg 11.11
+fn a_tunnel_that_does_not_get_ready_says_why_and_ends() {
+    let scratch = Scratch::new();
+    let args = ["--mcp-server-url=http://127.0.0.1:1/mcp", "--readiness-timeout=2s"];
+    let mut program = proxy(&scratch, &args);
+    assert_eq!(program.exit_code(), 1);
+    let said = program.stderr();
+    assert!(said.contains("mcp-tunnel: the tunnel is not ready in time"), "{said}");
+    assert_eq!(program.stdout(), "");
+    assert!(fs::read_dir(scratch.path("")).unwrap().next().is_none());
+}

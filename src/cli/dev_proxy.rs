@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::Invocation;
-use super::health::is_ok;
+use super::health::{conditions, is_ok};
 use super::{fail, say};
 use crate::control_plane::new_instance_id;
 use crate::ops::signals::{Event, Signals};
@@ -139,7 +139,7 @@ fn proxy(invocation: &Invocation, options: &Options) -> Result<(), String> {
         let url_file = scratch.0.join("relay");
         parts.push(start_relay(options, &key, &url_file)?);
         let relay = wait(&signals, &mut parts, Some(limit), || read(&url_file))?
-            .ok_or("the relay does not listen within --readiness-timeout")?;
+            .ok_or("the relay does not listen in time (--readiness-timeout)")?;
 
         let health_file = match invocation.settings.last(Id::HealthUrlFile) {
             Some((path, _)) => PathBuf::from(path),
@@ -149,8 +149,9 @@ fn proxy(invocation: &Invocation, options: &Options) -> Result<(), String> {
         let _ = fs::remove_file(&health_file);
         parts.push(start_daemon(invocation, options, &key, &relay, &health_file)?);
         let ready = || read(&health_file).filter(|base| is_ok(base, "/readyz"));
-        let health_url = wait(&signals, &mut parts, Some(limit), ready)?
-            .ok_or("the tunnel is not ready within --readiness-timeout")?;
+        let health_url = wait(&signals, &mut parts, Some(limit), ready)?.ok_or_else(|| {
+            format!("the tunnel is not ready in time (--readiness-timeout){}", why(&health_file))
+        })?;
 
         let ready = Ready { tunnel_id: &options.tunnel_id, relay: &relay, health_url: &health_url };
         let _url_file = invocation
@@ -193,6 +194,13 @@ fn watch_signals() -> Result<Receiver<()>, String> {
 fn read(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+/// The first condition of readiness that does not hold, without its details in brackets.
+fn why(health_file: &Path) -> String {
+    let report = read(health_file).and_then(|base| conditions(&base)).unwrap_or_default();
+    let first = report.lines().find_map(|line| line.strip_prefix("not ok "));
+    first.map(|line| format!(": {}", line.split(" [").next().unwrap_or(line))).unwrap_or_default()
 }
 
 /// Waits for a state, `None` if it does not come in time.
