@@ -48,6 +48,7 @@ _mcp_tunnel() {
             'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
             'mcp-tunnel dev') path='mcp-tunnel dev' ;;
             'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
+            'mcp-tunnel dev proxy') path='mcp-tunnel dev proxy' ;;
         esac
     done
     COMPREPLY=()
@@ -107,7 +108,14 @@ _mcp_tunnel() {
         --tenant-id | \
         --alias | \
         --admin-profile | \
-        --runtime-api-key)
+        --runtime-api-key | \
+        --listen | \
+        --backend | \
+        --engine-queue-backend | \
+        --duration | \
+        --readiness-timeout | \
+        --response-timeout | \
+        --client-last-seen-timeout)
             :
             return
             ;;
@@ -131,6 +139,7 @@ _mcp_tunnel() {
         --output | \
         --control-plane-url-path | \
         --from-file | \
+        --listen-unix-socket | \
         -c)
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -248,8 +257,9 @@ _mcp_tunnel() {
         'mcp-tunnel admin-profiles delete') words="--help --json" ;;
         'mcp-tunnel help') words="--help" ;;
         'mcp-tunnel mcp-stub') words="--help" ;;
-        'mcp-tunnel dev') words="mcp-stub --help" ;;
+        'mcp-tunnel dev') words="mcp-stub proxy --help" ;;
         'mcp-tunnel dev mcp-stub') words="--help" ;;
+        'mcp-tunnel dev proxy') words="--help --listen --listen-unix-socket --tunnel-id --url-file --backend --engine-queue-backend --print-json --duration --readiness-timeout --response-timeout --client-last-seen-timeout --mcp.server-url --mcp.command --profile --profile-file --profile-dir --health.listen-addr --health.url-file" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -8,7 +8,9 @@ use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
 use super::top::top;
-use super::{admin, admin_profiles, config, help_command, profiles, run_command, runtimes};
+use super::{
+    admin, admin_profiles, config, dev_proxy, help_command, profiles, run_command, runtimes,
+};
 use crate::settings::Id;
 
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
@@ -680,17 +682,82 @@ pub const ROOT: Command = Command {
             settings: Accepts::Nothing,
             example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
             run: no_command,
-            children: &[Command {
-                name: STUB,
-                short: "The small MCP server over Streamable HTTP",
-                long: "",
-                words: &[],
-                flags: &[],
-                settings: Accepts::Nothing,
-                example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
-                children: &[],
-                run: no_command,
-            }],
+            children: &[
+                Command {
+                    name: STUB,
+                    short: "The small MCP server over Streamable HTTP",
+                    long: "",
+                    words: &[],
+                    flags: &[],
+                    settings: Accepts::Nothing,
+                    example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
+                    children: &[],
+                    run: no_command,
+                },
+                Command {
+                    name: "proxy",
+                    short: "A relay and a tunnel in one, for integration tests",
+                    long: "Starts `mcp-tunnel-relay` and a daemon for it with a key of their own, \
+                           prints the MCP URL once the tunnel is ready, and takes both down at \
+                           SIGINT, SIGTERM or the end of --duration. With --print-json it prints \
+                           a JSON object, and --url-file gets the same object. Other settings \
+                           come from the environment or the profile, as for `run`.",
+                    words: &[],
+                    flags: &[
+                        Flag {
+                            name: "listen",
+                            metavar: "HOST:PORT",
+                            short: "Where MCP clients connect [127.0.0.1:0]",
+                        },
+                        Flag {
+                            name: "listen-unix-socket",
+                            metavar: "PATH",
+                            short: "Unix socket in its place",
+                        },
+                        Flag {
+                            name: "tunnel-id",
+                            metavar: "ID",
+                            short: "The tunnel [tunnel_222...]",
+                        },
+                        Flag {
+                            name: "url-file",
+                            metavar: "FILE",
+                            short: "File for the JSON object, while it is ready",
+                        },
+                        Flag { name: "backend", metavar: "NAME", short: "auto or go [auto]" },
+                        Flag {
+                            name: "engine-queue-backend",
+                            metavar: "NAME",
+                            short: "inmem, the only one [inmem]",
+                        },
+                        Flag { name: "print-json", metavar: "", short: "Print JSON" },
+                        Flag {
+                            name: "duration",
+                            metavar: "DURATION",
+                            short: "End after this time; 0s is never [0s]",
+                        },
+                        Flag {
+                            name: "readiness-timeout",
+                            metavar: "DURATION",
+                            short: "How long the start may take [10s]",
+                        },
+                        Flag {
+                            name: "response-timeout",
+                            metavar: "DURATION",
+                            short: "How long an answer may take [30s]",
+                        },
+                        Flag {
+                            name: "client-last-seen-timeout",
+                            metavar: "DURATION",
+                            short: "The daemon counts as connected so long [20s]",
+                        },
+                    ],
+                    settings: Accepts::Some(&dev_proxy::PASSED),
+                    example: "mcp-tunnel dev proxy --mcp-command 'mcp-tunnel mcp-stub'",
+                    children: &[],
+                    run: dev_proxy::dev_proxy,
+                },
+            ],
         },
     ],
 };

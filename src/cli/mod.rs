@@ -8,6 +8,7 @@ mod admin_profiles;
 mod command;
 mod commands;
 mod config;
+mod dev_proxy;
 pub mod docs;
 mod doctor;
 mod edges;

@@ -68,7 +68,7 @@ impl Flags {
     }
 
     /// All values of a flag and its spelling.
-    pub(super) fn all(&self, id: Id) -> Option<(&[String], &str)> {
+    pub fn all(&self, id: Id) -> Option<(&[String], &str)> {
         self.0.get(&id).map(|given| (given.values.as_slice(), given.flag.as_str()))
     }
 
