@@ -229,7 +229,10 @@ pub fn program() -> String {
         "A client certificate goes to the hop that it is configured for, and to no proxy. User \
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon writes no core dumps.",
+         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
+         writes no core dumps. Memory pages with keys and other configured secrets are kept out of \
+         swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells whether it does \
+         (`secrets_locked`). Copies that TLS and HTTP make to send a secret are not.",
     );
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
