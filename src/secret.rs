@@ -2,18 +2,28 @@
 //!
 //! Every room may hold one; only the code that puts it on a wire calls [`Secret::expose`].
 
+mod locked;
+
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// A secret text. It prints as `[redacted]` and is wiped from memory when dropped.
+/// A secret text. It prints as `[redacted]`, is kept out of swap where the kernel allows, and is
+/// wiped from memory when its last clone is dropped: clones share one copy.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes ownership of a secret text.
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        locked::lock(&text);
+        Self(Arc::new(Zeroizing::new(text)))
+    }
+
+    /// Whether the kernel keeps every secret so far out of swap; RLIMIT_MEMLOCK may forbid it.
+    pub fn all_locked() -> bool {
+        locked::all()
     }
 
     /// The text itself, for the one place that sends or checks it.
@@ -43,5 +53,27 @@ mod tests {
         let secret = Secret::new("sk-very-secret".to_owned());
         assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
         assert_eq!(secret.expose(), "sk-very-secret");
+    }
+
+    #[test]
+    fn a_secret_lies_in_a_page_that_is_never_swapped() {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+        if limit == Some(0) {
+            return;
+        }
+        let secret = Secret::new("s".repeat(100));
+        let locked = || locked_kib().expect("VmLck of /proc/self/status");
+        assert!(locked() > 0);
+        let before = locked();
+        let many = Secret::new("s".repeat(32 * 1024));
+        assert!(!Secret::all_locked() || locked() > before);
+        assert_eq!(secret.clone().expose().as_ptr(), secret.expose().as_ptr());
+        assert_eq!(many.expose().len(), 32 * 1024);
+    }
+
+    fn locked_kib() -> Option<u64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 }

@@ -110,12 +110,15 @@ fn one_certificate_or_key_for_both_hops_is_a_warning() {
     let (relay, server) = (Relay::start(), McpServer::start());
     let scratch = support::Scratch::new();
     let file = |name: &str| scratch.path(name).to_str().unwrap().to_owned();
-    let pem = |kind| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
-    for (name, kind) in
-        [("ours.pem", "CERTIFICATE"), ("theirs.pem", "CERTIFICATE"), ("ours.key", "PRIVATE KEY")]
-    {
-        std::fs::write(file(name), pem(kind)).unwrap();
-    }
+    let openssl = |key: &[&str], cert: &str| {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["req", "-x509", "-nodes", "-subj", "/CN=a host", "-out", &file(cert)]);
+        assert!(command.args(key).output().unwrap().status.success());
+    };
+    let key = file("ours.key");
+    let new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", &key];
+    openssl(&new, "ours.pem");
+    openssl(&["-key", &key], "theirs.pem");
     std::os::unix::fs::symlink(file("ours.key"), file("theirs.key")).unwrap();
     let (report, _) = doctor(
         &relay,

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::mcp::HttpWay;
 use crate::net::certificate::{Facts, date};
+use crate::net::tls::TlsError;
 use crate::net::{IdentityFiles, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, Target};
@@ -81,7 +82,8 @@ struct Wanted<'a> {
 }
 
 impl Edges {
-    /// Reads what is needed: certificates only if a hop speaks TLS.
+    /// Reads what is needed: trusted certificates only if a hop speaks TLS, client certificates and
+    /// their keys always.
     ///
     /// # Errors
     /// If a file or a proxy can not be used.
@@ -162,18 +164,28 @@ impl Reader {
                 .map_err(|e| EdgeError { check: "ca_bundle", line: e.to_string() })?,
         };
         self.trust = Some(trust.clone());
-        let files = identity.map(|identity| IdentityFiles {
-            cert: identity.cert.clone(),
-            key: identity.key.clone(),
-        });
-        trust
-            .hop(files)
-            .map_err(|e| EdgeError { check: "client_certificates", line: e.to_string() })
+        trust.hop(identity.map(files)).map_err(identity_error)
     }
 }
 
+fn files(identity: &Identity) -> IdentityFiles {
+    IdentityFiles { cert: identity.cert.clone(), key: identity.key.clone() }
+}
+
+fn identity_error(error: TlsError) -> EdgeError {
+    EdgeError { check: "client_certificates", line: error.to_string() }
+}
+
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
-    let tls = wanted.target.https.then(|| trust.hop(wanted.identity)).transpose()?;
+    let tls = match wanted.identity {
+        identity if wanted.target.https => Some(trust.hop(identity)?),
+        // It is not shown, but a mistake in it would wait for the day when the hop speaks TLS.
+        Some(identity) => {
+            files(identity).check().map_err(identity_error)?;
+            None
+        }
+        None => None,
+    };
     let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {

@@ -18,6 +18,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
     OtherError, RootCertStore, SignatureScheme, StreamOwned,
@@ -170,6 +171,17 @@ impl IdentityFiles {
             })
         })?;
         Ok((chain, private))
+    }
+
+    /// Reads both and matches them, for a hop that does not speak TLS (W-27).
+    ///
+    /// # Errors
+    /// As [`Trust::hop`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        let (chain, key) = self.read()?;
+        CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
+            .map(drop)
+            .map_err(|e| self.refused(&e))
     }
 
     fn refused(&self, error: &rustls::Error) -> TlsError {

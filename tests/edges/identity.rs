@@ -105,15 +105,18 @@ fn a_pair_that_can_not_be_used_is_refused_with_its_own_line() {
             ("CONTROL_PLANE_CLIENT_CERT", "CONTROL_PLANE_CLIENT_KEY"),
             ("MCP_CLIENT_CERT", "MCP_CLIENT_KEY"),
         ] {
-            let mut settings = Tunnel::to("https://localhost:9")
-                .http("https://localhost:9/mcp")
-                .env("CA_BUNDLE", &authority.bundle());
-            for (name, value) in [(cert_name, cert), (key_name, key)] {
-                if let Some(value) = value {
-                    settings = settings.env(name, value);
+            // Also on a hop that does not speak TLS.
+            for scheme in ["https", "http"] {
+                let mut settings = Tunnel::to(&format!("{scheme}://localhost:9"))
+                    .http(&format!("{scheme}://localhost:9/mcp"))
+                    .env("CA_BUNDLE", &authority.bundle());
+                for (name, value) in [(cert_name, cert), (key_name, key)] {
+                    if let Some(value) = value {
+                        settings = settings.env(name, value);
+                    }
                 }
+                refused(settings, &parts);
             }
-            refused(settings, &parts);
         }
     }
 }

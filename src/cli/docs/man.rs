@@ -223,13 +223,18 @@ pub fn program() -> String {
          with a line in the log and a note at /readyz. Settings that need a restart are named in \
          the log.",
     );
+    p.section("Name resolution");
+    p.text(RESOLVER);
     p.section("Security");
     p.text(TLS);
     p.text(
         "A client certificate goes to the hop that it is configured for, and to no proxy. User \
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon writes no core dumps.",
+         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
+         writes no core dumps. Memory pages with keys and other configured secrets are kept out of \
+         swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells whether it does \
+         (`secrets_locked`). Copies that TLS and HTTP make to send a secret are not.",
     );
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
@@ -244,6 +249,19 @@ const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM
     name and purpose of a server's certificate are always checked, against the certificates of \
     the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
     name and dates, also if it is signed by itself. Revocation lists are not read.";
+
+/// What an operator who knows glibc's resolver has to know of musl's, which the static programs
+/// have.
+const RESOLVER: &str = "The static program resolves names with musl, which reads /etc/hosts and \
+    /etc/resolv.conf and nothing else. /etc/nsswitch.conf has no meaning: a name that only LDAP, \
+    mDNS or another module knows is not found; a local DNS server such as that of systemd-resolved \
+    is found by its `nameserver` line. At most three nameservers are used. All are asked at once, \
+    for IPv4 and IPv6 addresses together, and the first answer counts, also one that the name does \
+    not exist: all must know the same names. A name with `ndots` dots or more is looked for as it \
+    stands, never in the domains of `search`; a line of more than 255 characters is ignored. Of \
+    `options`, only `ndots`, `timeout` and `attempts` count. Answers that do not fit into UDP are \
+    asked for again over TCP only if the program was built with musl 1.2.4 or later (Debian 12 has \
+    1.2.3); before, the addresses that fit are used.";
 
 /// Variables that are no settings.
 const OTHER_VARIABLES: [(&str, &str); 5] = [

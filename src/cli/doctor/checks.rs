@@ -12,6 +12,7 @@ use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
 use crate::net::tls::Peer;
 use crate::net::{Cancel, NetErrorKind, Tls};
+use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
@@ -40,6 +41,7 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(Row::pass("tunnel_id", config.control_plane.tunnel_id.as_str()));
     rows.push(api_key(loaded));
     rows.push(secret_permissions(loaded));
+    rows.push(secrets_locked());
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
@@ -157,6 +159,15 @@ fn secret_permissions(loaded: &Loaded) -> Row {
         .next("Give the file to the daemon's user alone: chmod 600.");
     row.evidence.clone_from(&loaded.exposed);
     row
+}
+
+fn secrets_locked() -> Row {
+    if Secret::all_locked() {
+        return Row::pass("secrets_locked", "secrets are kept out of swap");
+    }
+    Row::warn("secrets_locked", "the kernel does not keep the secrets out of swap")
+        .why("A key that was written to a swap device can be read there later.")
+        .next("Raise RLIMIT_MEMLOCK: `ulimit -l 64`, with systemd LimitMEMLOCK=64K; or use encrypted swap.")
 }
 
 fn warnings(loaded: &Loaded) -> Option<Row> {

@@ -32,6 +32,7 @@ impl Bench {
                         Binding::Http,
                         std::slice::from_ref(&url),
                         polls,
+                        &[],
                     )
                 })?;
                 let session = subject.session.as_deref();

@@ -11,6 +11,7 @@ mod delay;
 mod floor;
 mod gap;
 mod report;
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,13 +43,12 @@ fn main() -> ExitCode {
         ["floor", base, tunnel, key, ..] => {
             floor::run(base, tunnel, key, &args[4..]).map_err(|e| e.to_string())
         }
-        [] => bench(CALLS, false),
-        ["gap"] => bench(CALLS, true),
-        ["--calls", calls] => {
-            let calls = calls.parse().map_err(|_| "--calls wants a number".to_owned());
-            calls.and_then(|calls| bench(calls, false))
-        }
-        _ => Err("usage: bench [gap | --calls N]".to_owned()),
+        [] => bench(CALLS, Only::Everything),
+        ["gap"] => bench(CALLS, Only::Gap),
+        ["tls"] => bench(CALLS, Only::Tls),
+        ["tls", "--calls", calls] => number(calls).and_then(|calls| bench(calls, Only::Tls)),
+        ["--calls", calls] => number(calls).and_then(|calls| bench(calls, Only::Everything)),
+        _ => Err("usage: bench [gap | tls] [--calls N]".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,15 +59,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(calls: usize, only_gap: bool) -> Result<(), String> {
+fn number(calls: &str) -> Result<usize, String> {
+    calls.parse().map_err(|_| "--calls wants a number".to_owned())
+}
+
+/// Which part is measured.
+#[derive(PartialEq, Eq)]
+enum Only {
+    Everything,
+    Gap,
+    Tls,
+}
+
+fn bench(calls: usize, only: Only) -> Result<(), String> {
     let programs = part::programs()?;
     let tunnel = programs.join("mcp-tunnel");
     let size = fs::metadata(&tunnel).map_err(|e| format!("{}: {e}", tunnel.display()))?.len();
     let dir = programs.parent().unwrap_or(&programs).join("bench");
     fs::create_dir_all(&dir).map_err(|e| format!("can not make {dir:?}: {e}"))?;
     let bench = Bench { tunnel, dir: dir.clone(), plane: ControlPlane::start()?, calls };
-    if only_gap {
+    if only == Only::Gap {
         print!("{}", report::gap(&bench.gap()?));
+        return Ok(());
+    }
+    if only == Only::Tls {
+        let (rows, connections) = bench.tls()?;
+        print!("{}", report::tls(&rows, &connections, calls));
         return Ok(());
     }
     print!("{}", report::head(calls));
@@ -83,9 +100,12 @@ fn bench(calls: usize, only_gap: bool) -> Result<(), String> {
         first_poll.push(started);
         rows.append(&mut pair);
     }
+    let (tls, connections) = bench.tls()?;
+    print!("{}", report::tls(&tls, &connections, calls));
     let gap = bench.gap()?;
     print!("{}", report::gap(&gap));
-    let report = report::Report { rows, gap, binary_bytes: size, first_poll, calls };
+    let report =
+        report::Report { rows, tls, connections, gap, binary_bytes: size, first_poll, calls };
     print!("{}", report.end());
     let path = dir.with_extension("json");
     fs::write(&path, report.json()).map_err(|e| format!("can not write {path:?}: {e}"))?;
@@ -168,7 +188,7 @@ impl Bench {
     }
 
     fn start_tunnel(&self, id: &str, binding: Binding, target: &[String]) -> Result<Part, String> {
-        self.start_tunnel_to(&self.plane.url(), id, binding, target, 1)
+        self.start_tunnel_to(&self.plane.url(), id, binding, target, 1, &[])
     }
 
     fn start_tunnel_to(
@@ -178,11 +198,12 @@ impl Bench {
         binding: Binding,
         target: &[String],
         polls: usize,
+        more: &[(&str, &str)],
     ) -> Result<Part, String> {
         let target = target.join(" ");
         let polls = polls.to_string();
         let workers = CONCURRENCY.to_string();
-        let variables = [
+        let mut variables = vec![
             ("CONTROL_PLANE_BASE_URL", base),
             ("CONTROL_PLANE_TUNNEL_ID", id),
             ("CONTROL_PLANE_API_KEY", KEY),
@@ -194,6 +215,7 @@ impl Bench {
                 Binding::Stdio => ("MCP_COMMAND", target.as_str()),
             },
         ];
+        variables.extend(more);
         Part::start("tunnel", &self.tunnel, &["run"], &variables, &self.dir)
     }
 

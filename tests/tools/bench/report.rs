@@ -39,13 +39,57 @@ pub struct GapRow {
     pub latencies: Vec<Duration>,
 }
 
+/// The tunnel with an HTTP server that answers in JSON, one call at a time, over one way.
+pub struct TlsRow {
+    pub name: &'static str,
+    pub tunnel: Measured,
+}
+
+/// What opening a connection over one way takes.
+pub struct ConnectRow {
+    pub name: &'static str,
+    pub times: Vec<Duration>,
+}
+
+impl ConnectRow {
+    fn numbers(&self) -> Numbers {
+        Measured { latencies: self.times.clone(), ..Measured::default() }.numbers()
+    }
+}
+
 pub struct Report {
     pub rows: Vec<Row>,
+    pub tls: Vec<TlsRow>,
+    pub connections: Vec<ConnectRow>,
     pub gap: Vec<GapRow>,
     pub binary_bytes: u64,
     /// From the start of the tunnel to its first poll, for each start.
     pub first_poll: Vec<Duration>,
     pub calls: usize,
+}
+
+/// What TLS and a proxy cost, as two tables.
+pub fn tls(rows: &[TlsRow], connections: &[ConnectRow], calls: usize) -> String {
+    let mut out = format!(
+        "TLS on both hops: {calls} calls, http, JSON, 1 at a time, connections kept.\n\n\
+         {:<26}{:>9}{:>9}{:>9}{:>13}{:>9}\n",
+        "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
+    );
+    for row in rows {
+        let n = row.tunnel.numbers();
+        let _ = writeln!(
+            out,
+            "{:<26}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9}",
+            row.name, n.p50_us, n.p99_us, n.per_second, n.cpu_us, n.peak_kib
+        );
+    }
+    let _ = writeln!(out, "\n{:<26}{:>9}{:>9}", "Opening a connection", "p50 us", "p99 us");
+    for row in connections {
+        let n = row.numbers();
+        let _ = writeln!(out, "{:<26}{:>9.0}{:>9.0}", row.name, n.p50_us, n.p99_us);
+    }
+    out.push('\n');
+    out
 }
 
 /// What the gap between two polls costs, as a table.
@@ -193,6 +237,19 @@ impl Report {
                 })
             })
             .collect();
+        let tls: Vec<Value> = self
+            .tls
+            .iter()
+            .map(|row| json!({"way": row.name, "tunnel": numbers(&row.tunnel)}))
+            .collect();
+        let connections: Vec<Value> = self
+            .connections
+            .iter()
+            .map(|row| {
+                let n = row.numbers();
+                json!({"way": row.name, "p50_us": n.p50_us, "p99_us": n.p99_us})
+            })
+            .collect();
         let gap: Vec<Value> = self
             .gap
             .iter()
@@ -213,6 +270,8 @@ impl Report {
             "version": env!("CARGO_PKG_VERSION"),
             "calls_per_row": self.calls,
             "rows": rows,
+            "tls_on_both_hops": tls,
+            "opening_a_connection": connections,
             "gap_between_polls": gap,
             "start_to_first_poll_ms": starts,
             "binary_bytes": self.binary_bytes,
