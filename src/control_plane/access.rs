@@ -12,7 +12,7 @@ use crate::net::client::{ClientConfig, header_value};
 use crate::net::{Cancel, Client, NetError, Outgoing, Proxy, Reply, Tls};
 use crate::secret::Secret;
 use crate::wire::server_info::ServerInfo;
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, TunnelId};
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
 
 /// How long a connection to the control plane may lie idle and still be trusted: below the
 /// 60 s after which load balancers usually close, with room for clocks that differ.
@@ -21,17 +21,10 @@ const IDLE: Duration = Duration::from_secs(45);
 /// Stands in the log for the `X-Request-Id` that an answer did not have (W-10).
 pub(super) const NO_REQUEST_ID: &str = "missing_request_id";
 
-/// Headers that extra headers can not replace: identity, and what ties an answer to its command
-/// (W-8, W-9), and what belongs to the transport. No encoding may be asked for, since none is
-/// decoded (W-20).
-pub const RESERVED_HEADERS: [&str; 15] = [
-    "authorization",
-    "accept",
-    "user-agent",
-    "x-tunnel-client-name",
-    "x-tunnel-client-version",
-    "x-tunnel-client-instance-id",
-    "x-tunnel-mcp-server-info",
+/// Headers beside [`IDENTITY_HEADERS`] that extra headers can not replace: what ties an answer to
+/// its command (W-9), and what belongs to the transport. No encoding may be asked for, since none
+/// is decoded (W-20).
+const RESERVED_HEADERS: [&str; 8] = [
     "content-type",
     "x-tunnel-shard-token",
     "x-client-request-id",
@@ -41,6 +34,11 @@ pub const RESERVED_HEADERS: [&str; 15] = [
     "transfer-encoding",
     "trailer",
 ];
+
+fn is_reserved(name: &str) -> bool {
+    let mut reserved = IDENTITY_HEADERS.iter().chain(&RESERVED_HEADERS);
+    reserved.any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
 
 /// What is needed to speak with the control plane.
 pub struct AccessConfig {
@@ -212,7 +210,7 @@ fn common(
 
     let mut headers = HeaderMap::new();
     for (name, value) in extra {
-        if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        if is_reserved(name) {
             log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
             continue;
         }

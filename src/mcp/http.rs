@@ -18,10 +18,10 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
+use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
 };
@@ -549,13 +549,11 @@ fn is_json(media: &str) -> bool {
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
 }
 
-/// The answer to a call that its session has cancelled and its server has not answered since. The
-/// client waits for none, but the control plane does.
+/// The answer to a call that its session has cancelled.
 fn withdrawn(id: &RpcId) -> Answer {
     let mut headers = Headers::new();
     headers.set("Content-Type", "application/json");
-    let json = error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None);
-    Answer { status: 200, headers, json }
+    Answer { status: 200, headers, json: cancelled_json(id) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
-use crate::wire::{Failure, Headers};
+use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::wire::{Failure, Headers, RpcId};
 
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
 pub use state::ServerState;
@@ -73,6 +74,12 @@ pub struct Bounds {
     pub limit: Instant,
     /// Ends the call in any phase.
     pub cancel: Cancel,
+}
+
+/// The answer to a call that its client has cancelled and its server has not answered since. The
+/// client waits for none, but the control plane does (M-69).
+fn cancelled_json(id: &RpcId) -> String {
+    error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None)
 }
 
 /// Why a call has no answer.

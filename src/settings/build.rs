@@ -20,18 +20,8 @@ use super::table::{GUARDRAIL_LIMIT_NS, Id, POLL_DEADLINE_MAX_NS, Setting, TABLE}
 use super::url::{HttpUrl, ProxyUrl};
 use super::yaml::{Node, Value};
 use crate::secret::Secret;
-use crate::wire::{ChannelName, TunnelId};
+use crate::wire::{ChannelName, IDENTITY_HEADERS, TunnelId};
 
-/// Header names that the tunnel sets itself on control-plane requests.
-const RESERVED_HEADERS: [&str; 7] = [
-    "authorization",
-    "accept",
-    "user-agent",
-    "x-tunnel-client-name",
-    "x-tunnel-client-version",
-    "x-tunnel-client-instance-id",
-    "x-tunnel-mcp-server-info",
-];
 /// The host that asks for client certificates, for the default control plane (P-7).
 const DEFAULT_BASE: &str = "https://api.openai.com";
 const MTLS_BASE: &str = "https://mtls.api.openai.com";
@@ -209,7 +199,7 @@ fn control_plane(
     let api_key = api_key(r);
     let http_proxy = r.proxy(Id::ControlPlaneHttpProxy).or_else(|| global.cloned());
     let unix_socket = r.path(Id::ControlPlaneUnixSocket);
-    let extra_headers = r.headers(Id::ControlPlaneExtraHeaders, &RESERVED_HEADERS);
+    let extra_headers = r.headers(Id::ControlPlaneExtraHeaders, &IDENTITY_HEADERS);
     Some(ControlPlane {
         base_url: base_url?,
         url_path: url_path.map_or_else(String::new, |(path, _)| path),

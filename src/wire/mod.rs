@@ -24,3 +24,14 @@ pub use response::{Response, ResponseType};
 pub const CLIENT_NAME: &str = env!("CARGO_PKG_NAME");
 /// The version that the daemon gives itself on both hops (W-5).
 pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Headers by which a daemon says who it is; no setting may name one (W-8).
+pub const IDENTITY_HEADERS: [&str; 7] = [
+    "authorization",
+    "accept",
+    "user-agent",
+    "x-tunnel-client-name",
+    "x-tunnel-client-version",
+    "x-tunnel-client-instance-id",
+    "x-tunnel-mcp-server-info",
+];

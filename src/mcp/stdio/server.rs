@@ -15,8 +15,7 @@ use super::rewrite::{self, Outgoing};
 use super::state::{Gate, Handshake, Live, State, Wish};
 use super::stdin::{Frame, Stdin};
 use super::{PIPE_CLOSED, StdioConfig, StdioState, StdioStats, supervisor};
-use crate::mcp::{Answer, Bounds, CallError};
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::mcp::{Answer, Bounds, CallError, cancelled_json};
 use crate::wire::{Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId};
 
 /// One child that is kept running, with its threads.
@@ -255,9 +254,7 @@ impl Server {
                 Next::Outcome(Outcome::Written) => continue,
                 Next::Withdrawn => {
                     self.shared.give_up(ticket, false);
-                    // The client waits for no answer, the control plane does (M-69).
-                    let json = error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None);
-                    return Ok(Some((json, None)));
+                    return Ok(Some((cancelled_json(id), None)));
                 }
                 Next::TimedOut => {
                     if let Some(live) = &mut self.shared.lock().live {
