@@ -374,10 +374,10 @@ fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> O
             r.wrong(id, source, wrong);
             None
         }
-        _ => Some(text.to_owned()),
+        _ => Some(Secret::new(text.to_owned())),
     };
     let key = key.and_then(|key| {
-        let checked = grammar::api_key(&key).map(|()| Secret::new(key));
+        let checked = grammar::api_key(key.expose()).map(|()| key);
         r.checked(id, source, checked)
     })?;
     let described = Some(described.to_owned());

@@ -5,17 +5,7 @@ use std::fs;
 use crate::authority::Authority;
 use crate::peers::Nginx;
 use crate::support::{ControlPlane, McpServer, Signal, Tunnel, eventually};
-use crate::{call, towards};
-
-/// Waits for a poll that the control plane saw in this way; those before it are taken.
-fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
-    eventually(&format!("a poll with {name}: {value}"), || {
-        // Each command ends the poll that waits, and so begins the next one.
-        control_plane.push(call("r1"));
-        let poll = control_plane.next_poll();
-        (poll.header(name) == Some(value)).then_some(())
-    });
-}
+use crate::{call, poll_with, towards};
 
 #[test] // W-27
 fn a_new_key_and_new_headers_are_used_after_sighup_and_a_broken_one_is_not() {
