@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -144,14 +144,32 @@ impl Resolver for NoResolver {
 /// target's inside.
 pub(super) enum Layered {
     Plain(Stream),
-    Tls(Box<StreamOwned<ClientConnection, Layered>>),
+    Tls(Box<Agreed>),
+}
+
+/// TLS as it was agreed on.
+pub(super) struct Agreed {
+    pub(super) stream: StreamOwned<ClientConnection, Layered>,
+    pub(super) hop: Tls,
+    /// What the hop was like at that time.
+    pub(super) config: Arc<ClientConfig>,
 }
 
 impl Layered {
     pub(super) fn socket(&mut self) -> &mut Stream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.sock.socket(),
+            Self::Tls(agreed) => agreed.stream.sock.socket(),
+        }
+    }
+
+    /// Whether it was made with the certificates that are in use now.
+    fn is_up_to_date(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(agreed) => {
+                agreed.hop.uses(&agreed.config) && agreed.stream.sock.is_up_to_date()
+            }
         }
     }
 }
@@ -168,7 +186,7 @@ impl Read for Layered {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buf),
-            Self::Tls(stream) => stream.read(buf).map_err(later),
+            Self::Tls(agreed) => agreed.stream.read(buf).map_err(later),
         }
     }
 }
@@ -177,14 +195,14 @@ impl Write for Layered {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(buf),
-            Self::Tls(stream) => stream.write(buf).map_err(later),
+            Self::Tls(agreed) => agreed.stream.write(buf).map_err(later),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush().map_err(later),
+            Self::Tls(agreed) => agreed.stream.flush().map_err(later),
         }
     }
 }
@@ -264,6 +282,10 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
+        // After a reload the next request is made as who we are now.
+        if !self.stream.is_up_to_date() {
+            return false;
+        }
         // ureq asks when an answer has ended and again before the next request: once is enough.
         if std::mem::take(&mut self.lively) {
             return true;
