@@ -28,6 +28,9 @@ const USAGE: u8 = 2;
 /// How long threads have to write their last answers after the drain.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// Stack of the threads made here, in bytes; they only wait and count.
+const STACK: usize = 128 * 1024;
+
 /// Runs the relay's command line.
 pub fn main() -> ExitCode {
     let config = match args::parse(std::env::args_os().skip(1)) {
@@ -96,6 +99,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (signal, signalled) = bounded(2);
     std::thread::Builder::new()
         .name("signals".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             for _ in signals.forever() {
                 if signal.send(()).is_err() {
@@ -110,6 +114,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (done, drained) = bounded(1);
     std::thread::Builder::new()
         .name("drain".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             relay.drain();
             running.stop(LAST_ANSWERS);
