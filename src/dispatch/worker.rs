@@ -384,8 +384,11 @@ impl Worker {
         self.stats.drop_for(reason);
         self.notes.dropped(reason.as_str());
         let (level, line) = match reason {
-            // Another client may have answered it, which is worth a look (W-64).
-            Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
+            // Another client may have answered it, which is worth a look (W-64). So may an earlier
+            // attempt of ours whose receipt was lost: the control plane does not say.
+            Dropped::Gone => {
+                (log::Level::Warn, "the control plane waits no longer for an answer, or has it")
+            }
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
             _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };

@@ -1,9 +1,11 @@
 //! What is tried again, what is not, and what an error says of itself (W-19, W-68 to W-78).
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use crate::support::http::Server;
 use crate::support::{
-    Answer, Command, ControlPlane, Gate, McpServer, Posted, Tunnel, between, each_at_once,
+    Answer, Command, ControlPlane, Gate, McpServer, Posted, Relay, Tunnel, between, each_at_once,
     eventually,
 };
 use crate::{call, held};
@@ -171,6 +173,77 @@ fn while_answers_wait_for_a_control_plane_that_is_away_no_more_commands_are_take
     for id in ["r1", "r2", "r3", "r4"] {
         assert_eq!(control_plane.next_response().request_id(), id);
     }
+}
+
+/// Stands before a relay, and loses its answer to the first response POST in one of several ways.
+fn losing_one_receipt(relay: &Relay, lost: Answer) -> (Server, Arc<Mutex<Vec<u16>>>) {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let (to, receipts) = (relay.url.clone(), Arc::<Mutex<Vec<u16>>>::default());
+    let said = receipts.clone();
+    let between = Server::start(move |request, _| {
+        let mut passing = ureq::http::Request::builder()
+            .method(request.method.as_str())
+            .uri(format!("{}{}", to.trim_end_matches('/'), request.target));
+        for (name, value) in &request.headers {
+            if !name.eq_ignore_ascii_case("host") {
+                passing = passing.header(name, value);
+            }
+        }
+        let mut answer = match request.method.as_str() {
+            "POST" => agent.run(passing.body(request.body.as_slice()).unwrap()),
+            _ => agent.run(passing.body(()).unwrap()),
+        }
+        .unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap());
+        if request.path().ends_with("/response") {
+            said.lock().unwrap().push(status);
+            if said.lock().unwrap().len() == 1 {
+                return lost.clone();
+            }
+        }
+        Answer::json(status, body)
+    });
+    (between, receipts)
+}
+
+#[test] // W-64, W-68, R-5
+fn an_answer_whose_receipt_was_lost_is_sent_again_and_reaches_its_client_once() {
+    each_at_once(
+        [
+            Answer::reset_at_once(),
+            Answer::raw("").close(),
+            Answer::raw("HTTP/1.1 200").close(),
+            Answer::status(502),
+        ],
+        |lost| {
+            let (relay, server) = (Relay::start(), McpServer::start());
+            let (between, receipts) = losing_one_receipt(&relay, lost);
+            let tunnel = Tunnel::to(&between.url()).http(&server.url()).start_ready();
+            for text in ["first", "second"] {
+                let call = format!(
+                    r#"{{"jsonrpc":"2.0","id":"{text}","method":"tools/call","params":{{}}}}"#
+                );
+                let mut answer = ureq::post(relay.mcp_url())
+                    .header("Content-Type", "application/json")
+                    .header("Accept", "application/json, text/event-stream")
+                    .send(&call)
+                    .unwrap();
+                let body = answer.body_mut().read_to_string().unwrap();
+                assert!(body.contains(&format!("\"id\":\"{text}\"")), "{body}");
+            }
+            // The second call may be over before the first answer is sent again.
+            eventually("three posts", || (receipts.lock().unwrap().len() == 3).then_some(()));
+            let mut receipts = receipts.lock().unwrap().clone();
+            receipts.sort();
+            assert_eq!(receipts, [200, 200, 404], "the relay takes an answer once");
+            tunnel.program.stderr_line("what became of it", |line| {
+                line.contains("WARN") && line.contains("waits no longer for an answer, or has it")
+            });
+            tunnel.wait_metric("mcp_tunnel_responses_gone_total", 1.0);
+            assert_eq!(server.count("tools/call"), 2, "no call is made twice");
+        },
+    );
 }
 
 #[test] // W-68
