@@ -37,6 +37,7 @@ use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::{self, Progress, ServiceManager};
@@ -109,6 +110,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     no_core_dumps();
+    parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -589,8 +591,8 @@ pub(super) fn binding(
     })
 }
 
-/// Variables of our own environment that are no business of a child: our secrets (B-18), and how
-/// the service manager speaks with us.
+/// Variables of our own environment that are no business of a child: our secrets (B-18), how the
+/// service manager speaks with us, and whom we are not to outlive.
 fn withheld_variables(config: &Config) -> Vec<String> {
     let key = config.control_plane.api_key.expose();
     let token = config.admin_ui.token.as_ref().map(|token| token.expose());
@@ -599,6 +601,7 @@ fn withheld_variables(config: &Config) -> Vec<String> {
         .filter(|(name, value)| {
             SECRET_VARIABLES.iter().any(|secret| name == secret)
                 || service_manager::VARIABLES.iter().any(|variable| name == variable)
+                || name == parent::VARIABLE
                 || holds(value)
         })
         .filter_map(|(name, _)| name.into_string().ok())

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::httpd::Bind;
 use crate::ops::log::{self as ops_log, LogSettings};
+use crate::ops::parent;
 
 use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
@@ -64,6 +65,7 @@ fn say(text: &str) {
 }
 
 fn serve(mut config: Config) -> Result<(), String> {
+    parent::end_with_it()?;
     ops_log::init(LogSettings {
         format: None,
         file: None,
