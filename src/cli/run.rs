@@ -377,9 +377,11 @@ impl Daemon {
                     for child in &children {
                         child.stop(Duration::ZERO);
                     }
+                    seen.logger.finish();
                     return ExitCode::from(code);
                 }
                 Event::Closed => {
+                    seen.logger.finish();
                     log::info!("stopped");
                     return ExitCode::SUCCESS;
                 }
@@ -417,11 +419,11 @@ fn standstill(
 ) -> Standstill {
     let (seen, readiness) = (Arc::clone(seen), Arc::clone(readiness));
     Box::new(move || {
-        let full = seen.poll.is_waiting_for_room() || seen.outlet.len() >= seen.queue_capacity;
+        let waiting = seen.outlet.len();
         let progress = Progress {
-            since_poll_step: seen.poll.since_step(),
+            since_poll_step: seen.poll.since_step(waiting > 0),
             poll_limit,
-            polls_due: !full && !readiness.is_draining(),
+            polls_due: waiting < seen.queue_capacity && !readiness.is_draining(),
             oldest_in_hand: seen.dispatch.in_hand().1,
             call_limit,
         };

@@ -66,7 +66,7 @@ fn say(text: &str) {
 
 fn serve(mut config: Config) -> Result<(), String> {
     parent::end_with_it()?;
-    ops_log::init(LogSettings {
+    let logger = ops_log::init(LogSettings {
         format: None,
         file: None,
         level: config.log_level,
@@ -131,6 +131,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         // Somebody else may have removed it; then there is nothing to do.
         let _ = std::fs::remove_file(path);
     }
+    logger.finish();
     result
 }
 
