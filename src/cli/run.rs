@@ -307,7 +307,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
         }
     }
     let grace = config.process.shutdown_grace;

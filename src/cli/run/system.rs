@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::edges::{self, Way};
 use super::instruments::Seen;
-use super::timers::Health;
 use super::views::{found, route};
 use crate::net::certificate::Facts;
+use crate::net::proxy::Check;
 use crate::settings::Config;
 use crate::wire::time::rfc3339;
 
@@ -138,20 +138,35 @@ fn routes(seen: &Seen) -> Vec<Value> {
             shown["health_state"] = "direct".into();
             return shown;
         }
-        let Health { last, last_success, .. } = checks.health();
-        // Nothing is said of a proxy before its first check (operations.md W-25).
-        let state = match &last {
-            None => "unknown",
-            Some((_, check)) if check.failure.is_none() => "healthy",
-            Some(_) => "unhealthy",
-        };
-        shown["health_state"] = state.into();
-        for (name, at) in [("last_check", last.map(|(at, _)| at)), ("last_success", last_success)] {
+        let health = checks.health();
+        shown["health_state"] = if health.is_good() { "healthy" } else { "unhealthy" }.into();
+        let last = health.last().map(|(at, _)| *at);
+        for (name, at) in [("last_check", last), ("last_success", health.last_success)] {
             if let Some(at) = at {
                 shown[name] = rfc3339(at).into();
             }
         }
+        shown["history"] = health.history.iter().map(checked).collect();
         shown
     })
     .collect()
+}
+
+/// One check of a proxy.
+fn checked((at, check): &(SystemTime, Check)) -> Value {
+    let mut shown = json!({"timestamp": rfc3339(*at), "success": check.failure.is_none()});
+    let phases = [("tcp_duration_ms", check.tcp), ("connect_duration_ms", check.connect)];
+    for (name, took) in phases {
+        if let Some(took) = took {
+            shown[name] = (took.as_millis() as u64).into();
+        }
+    }
+    if let Some((phase, reason)) = check.failure {
+        shown["error_phase"] = phase.into();
+        shown["error_reason"] = reason.into();
+    }
+    if let Some(status) = check.status {
+        shown["http_status_category"] = format!("{}xx", status / 100).into();
+    }
+    shown
 }

@@ -164,7 +164,7 @@ pub(super) fn route(number: usize, way: &Way) -> Value {
         "name": way.name,
         "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
         "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
-        "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source),
+        "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source.as_str()),
     });
     if let Some((proxy, _)) = &way.proxy {
         route["proxy_url"] = proxy.url().into();
