@@ -4,8 +4,10 @@
 //! one line and exit code 1; then the listener; then the threads. The way down is in
 //! [`take_down`].
 
+mod advice;
 mod instruments;
 mod reload;
+mod system;
 mod timers;
 mod views;
 mod watch;
@@ -195,7 +197,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         health_url: bound.url().to_owned(),
         started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, started));
+    let settings = views::settings(config, started);
+    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -206,8 +209,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 logger,
                 recent: Arc::clone(&recent),
                 status: Box::new(move || status.json()),
-                system: Box::new(move || system.clone()),
+                system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token: config.admin_ui.token.clone(),
             }),
