@@ -425,6 +425,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     eventually("the child's line in the log", || {
         tunnel.page("/api/logs").1.contains(&secret("stderr")).then_some(())
     });
+    eventually("the record of the call", || {
+        tunnel.page("/api/commands").1.contains("r1").then_some(())
+    });
     let (status, head, archive) = ask(&tunnel, "GET /api/logs/export?minutes=5", &[], "");
     assert_eq!(status, 200);
     assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
