@@ -5,6 +5,7 @@ mod authority;
 mod cancel;
 mod identity;
 mod leak;
+mod page;
 mod peers;
 mod proxies;
 mod rotation;
