@@ -118,6 +118,11 @@ impl Edges {
         Ok(Self { trust: trust.trust, control_plane, channels })
     }
 
+    /// The certificates that all hops trust; `None` if none speaks TLS.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
     /// The way to the control plane.
     pub fn control_plane(&self) -> &Way {
         &self.control_plane

@@ -45,6 +45,15 @@ impl std::error::Error for TlsError {}
 #[derive(Clone)]
 pub struct Trust(Arc<TrustCell>);
 
+/// The configured bundle, as it was read last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its file.
+    pub path: PathBuf,
+    /// The SHA-256 of each certificate in hexadecimal, and its facts if it is one.
+    pub certificates: Vec<(String, Option<Facts>)>,
+}
+
 struct TrustCell {
     bundle: Option<PathBuf>,
     anchors: Mutex<Arc<Anchors>>,
@@ -84,6 +93,23 @@ impl Trust {
         let anchors = Arc::new(Anchors::read(self.0.bundle.as_deref())?);
         *lock(&self.0.anchors) = anchors;
         Ok(())
+    }
+
+    /// The configured bundle.
+    pub fn bundle(&self) -> Option<Bundle> {
+        let path = self.0.bundle.clone()?;
+        let anchors = self.anchors();
+        let id = |der: &[u8]| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, der);
+            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let certificates = anchors.pinned.iter().map(|der| (id(der), Facts::of(der))).collect();
+        Some(Bundle { path, certificates })
+    }
+
+    /// How many certificates are trusted, those of the bundle included.
+    pub fn roots(&self) -> usize {
+        self.anchors().roots
     }
 
     fn anchors(&self) -> Arc<Anchors> {

@@ -6,6 +6,7 @@ mod cancel;
 mod identity;
 mod leak;
 mod memory;
+mod page;
 mod peers;
 mod proxies;
 mod rotation;
