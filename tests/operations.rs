@@ -14,6 +14,7 @@ use serde_json::Value;
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
+    programs,
 };
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -347,7 +348,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     let child = format!(
         "sh -c 'echo {} >&2; exec {} mcp-stub' {}",
         secret("stderr"),
-        env!("CARGO_BIN_EXE_mcp-tunnel"),
+        programs::tunnel(),
         secret("argument")
     );
     let control_plane = ControlPlane::start();
@@ -372,6 +373,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     control_plane.next_response();
     eventually("the child's line in the log", || {
         tunnel.page("/api/logs").1.contains(&secret("stderr")).then_some(())
+    });
+    eventually("the record of the call", || {
+        tunnel.page("/api/commands").1.contains("r1").then_some(())
     });
     let (status, head, archive) = ask(&tunnel, "GET /api/logs/export?minutes=5", &[], "");
     assert_eq!(status, 200);
@@ -439,7 +443,7 @@ fn lines_for_the_journal_carry_their_priority() {
     let scratch = Scratch::new();
     let path = scratch.file("stderr", "");
     let meta = std::fs::metadata(&path).unwrap();
-    let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+    let mut command = support::stack::binary(programs::tunnel());
     let mut child = command
         .arg("run")
         .env("CONTROL_PLANE_BASE_URL", "http://127.0.0.1:1")

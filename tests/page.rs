@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::browser::Browser;
 use support::control_plane::API_KEY;
-use support::{Answer, Command, ControlPlane, McpServer, Signal, Tunnel, eventually};
+use support::{Answer, Command, ControlPlane, McpServer, Signal, Tunnel, eventually, programs};
 
 /// What no page may ever hold.
 const PAYLOAD: &str = "planted-payload-7f3a";
@@ -17,7 +17,7 @@ const PAYLOAD: &str = "planted-payload-7f3a";
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
 
 fn stub() -> String {
-    format!("{} mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel"))
+    format!("{} mcp-stub", programs::tunnel())
 }
 
 fn call(request_id: &str, tool: &str) -> Command {

@@ -12,6 +12,7 @@ use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
+use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
 use crate::ops::audit::Audit;
@@ -165,6 +166,7 @@ fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
 
 /// The cells that metrics are read from.
 pub(super) struct Seen {
+    pub(super) launcher: Option<Arc<Launcher>>,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,

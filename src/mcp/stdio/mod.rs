@@ -42,6 +42,7 @@ pub use self::child::StartError;
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
 use super::{Answer, Bounds, CallError, Catalog, MESSAGE_MAX, Receipt};
+use crate::launcher::Launcher;
 use crate::stats::{Counter, Gauge};
 use crate::wire::failure::error_json;
 use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Headers, Message};
@@ -162,10 +163,13 @@ impl Default for Limits {
 pub struct StdioConfig {
     /// The channel's name, for the log.
     pub channel: ChannelName,
-    /// The program, looked up on `PATH` unless it has a slash, and its arguments.
+    /// Who starts the child.
+    pub launcher: Arc<Launcher>,
+    /// The index of the command there.
+    pub command: usize,
+    /// The command, for messages: the program, looked up on `PATH` unless it has a slash, and its
+    /// arguments.
     pub argv: Vec<String>,
-    /// Variables of our own environment that the child must not see (B-18).
-    pub remove_env: Vec<String>,
     /// The limits.
     pub limits: Limits,
 }
