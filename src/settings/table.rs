@@ -439,8 +439,8 @@ pub const TABLE: &[Setting] = &[
                Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
                `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
                because every user of the host can read arguments. The variables hold the key \
-               itself. The file takes all three forms; `file:NAME` without a slash is also \
-               looked for in the credentials directory of systemd. Never give the daemon an \
+               itself. The file takes all three forms; `file:NAME` without a slash is a \
+               credential of systemd or a file in `/etc/mcp-tunnel.d`. Never give the daemon an \
                admin key.",
         example: "file:/etc/mcp-tunnel.d/api-key",
     },
