@@ -23,7 +23,7 @@ use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
+    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind, RpcId,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).
@@ -125,7 +125,7 @@ impl HttpBinding {
     /// Connects and nothing more: a server that takes connections is taken to be there.
     pub fn connect(&self, limit: Instant, cancel: &Cancel) {
         match client::connect(&self.client, &self.url, limit, cancel) {
-            Ok(()) => self.state.answered(),
+            Ok(()) => self.state.reached(),
             Err(error) if error.kind == NetErrorKind::Cancelled => {}
             Err(error) => self.failed(&error),
         }
@@ -323,7 +323,7 @@ impl HttpHop {
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
         let headers = headers::for_termination(command, &self.binding.fixed().always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
-        self.binding.state.answered();
+        self.binding.state.reached();
         let receipt =
             Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
         reply.drain();
@@ -355,14 +355,19 @@ impl HttpHop {
         self.binding.sessions.answered(name, asked, status, named);
     }
 
-    /// What an answer to a message tells of the server.
+    /// What a status without a message of MCP tells of the server. Of the tunnel's own requests
+    /// the probe judges that.
     fn seen(&self, status: u16) {
+        let state = &self.binding.state;
         match status {
             500.. => {
                 let origin = self.binding.origin();
-                self.binding.state.failed(&format!("{origin} answers with status {status}"));
+                state.failed(&format!("{origin} answers with status {status}"));
             }
-            _ => self.binding.state.answered(),
+            _ if self.discovers => {}
+            // Also said of a session that has ended: the probe finds out.
+            404 | 405 => state.doubted(),
+            _ => state.reached(),
         }
     }
 
@@ -391,7 +396,7 @@ impl HttpHop {
             }
             return refused;
         }
-        self.binding.state.answered();
+        self.seen(status);
         let answered = match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
             media if is_json(media) => self.body(exchange, reply).map(|json| Answer {
@@ -404,6 +409,15 @@ impl HttpHop {
                 Err(Failure::of_answer(status, Kind::NonProtocolResponse).into())
             }
         };
+        match &answered {
+            Ok(_) => self.binding.state.answered(),
+            Err(CallError::Failed(failure, _))
+                if !self.discovers && failure.source == FailureSource::Protocol =>
+            {
+                self.binding.state.doubted();
+            }
+            Err(_) => {}
+        }
         answered.map_err(|error| match error {
             // What the server said of itself and of the session is said on (F-41).
             CallError::Failed(failure, _) => CallError::Failed(failure, received),
