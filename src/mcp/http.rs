@@ -18,12 +18,13 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind, RpcId,
+    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
+    MessageKind, RpcId,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).

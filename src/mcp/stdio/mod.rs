@@ -41,10 +41,12 @@ pub use self::child::StartError;
 
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
+use super::{Answer, Bounds, CallError, Receipt};
 use crate::stats::{Counter, Gauge};
 use crate::wire::failure::error_json;
-use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Headers, Message};
+use crate::wire::{
+    ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message,
+};
 
 /// The child ended, or closed its output, before it answered.
 const CHILD_GONE: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
