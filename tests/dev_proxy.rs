@@ -12,15 +12,14 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use support::http::get;
 use support::stack::binary;
-use support::{PATIENCE, Program, Scratch, Signal, eventually};
+use support::{PATIENCE, Program, Scratch, Signal, eventually, programs};
 
-const TUNNEL: &str = env!("CARGO_BIN_EXE_mcp-tunnel");
 const PATH: &str = "/v1/mcp/tunnel_22222222222222222222222222222222";
 /// More than any machine needs, for the limit itself is not under test.
 const ENOUGH: &str = "--readiness-timeout=30s";
 
 fn proxy(scratch: &Scratch, args: &[&str]) -> Program {
-    let mut command = binary(TUNNEL);
+    let mut command = binary(programs::tunnel());
     command.args(["dev", "proxy"]).args(args);
     command.env("HOME", scratch.path("")).env("TMPDIR", scratch.path(""));
     Program::spawn(command)
@@ -28,7 +27,7 @@ fn proxy(scratch: &Scratch, args: &[&str]) -> Program {
 
 /// The stub as a stdio server.
 fn stub() -> String {
-    format!("--mcp-command={TUNNEL} mcp-stub")
+    format!("--mcp-command={} mcp-stub", programs::tunnel())
 }
 
 /// One MCP message to the path of the tunnel, and the JSON of its answer.
@@ -150,7 +149,7 @@ fn killed_it_leaves_no_process_behind() {
 fn without_the_relays_program_it_says_what_to_install() {
     let scratch = Scratch::new();
     let alone = scratch.path("mcp-tunnel");
-    fs::hard_link(TUNNEL, &alone).unwrap();
+    fs::hard_link(programs::tunnel(), &alone).unwrap();
     let mut command = binary(alone.to_str().unwrap());
     command.args(["dev", "proxy", &stub()]).env("PATH", scratch.path(""));
     let mut program = Program::spawn(command);

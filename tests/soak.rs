@@ -23,7 +23,7 @@ use faults::{Held, Stub, children, signal_children};
 use plane::Plane;
 use random::Random;
 use support::http::Server;
-use support::{Signal, Tunnel, eventually};
+use support::{Signal, Tunnel, eventually, programs};
 use traffic::{CHILD, SCRIPTED, STUB, WILD};
 
 /// Forwarding threads, and so the connections that may lie idle on each hop.
@@ -94,7 +94,7 @@ impl Soak {
             scripted.url(),
             stub.port
         );
-        let program = env!("CARGO_BIN_EXE_mcp-tunnel");
+        let program = programs::tunnel();
         let wild = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stdio_channel/child.py");
         let commands = format!(
             "channel={CHILD},command='{program}' mcp-stub\n\

@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a child may take to end after SIGTERM: more than the daemon needs to drain, kill its
 /// own children and end its threads.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Stack of the thread that waits for signals, in bytes.
+const STACK: usize = 128 * 1024;
 /// Flags of settings that go to the daemon as they are.
 pub const PASSED: [Id; 7] = [
     Id::ServerUrls,
@@ -180,6 +182,7 @@ fn watch_signals() -> Result<Receiver<()>, String> {
     let (asked, asks) = bounded(2);
     std::thread::Builder::new()
         .name("signals".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             loop {
                 if matches!(signals.wait(), Event::Stop | Event::StopNow(_) | Event::Reload) {

@@ -18,7 +18,7 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::error_json;
@@ -66,6 +66,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
+    catalog: Catalog,
     sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
@@ -103,6 +104,7 @@ impl HttpBinding {
             client,
             fixed: Mutex::new(fixed),
             state,
+            catalog: Catalog::default(),
             sessions,
             running: Mutex::default(),
         })
@@ -111,6 +113,11 @@ impl HttpBinding {
     /// Whether the server answers.
     pub fn state(&self) -> &Arc<ServerState> {
         &self.state
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Scheme, host and port, for log lines.
@@ -251,6 +258,7 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
+            Ok(answer) => self.binding.catalog.learn(message, &answer.json),
             // A server that was never reached has nothing to stop.
             Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
@@ -365,6 +373,7 @@ impl HttpHop {
                 let origin = self.binding.origin();
                 state.failed(&format!("{origin} answers with status {status}"));
             }
+            401 => state.asked_for_authorization(),
             _ if self.discovers => {}
             // Also said of a session that has ended: the probe finds out.
             404 | 405 => state.doubted(),

@@ -120,7 +120,7 @@ impl Watched {
                 true
             }
             Err(CallError::TimedOut) => {
-                self.binding.state().failed(&format!(
+                self.binding.state().timed_out(&format!(
                     "{} has not answered `initialize` within {} s",
                     self.binding.origin(),
                     PROBE_LIMIT.as_secs()
@@ -144,11 +144,12 @@ impl Watched {
     /// that only wants to know who calls.
     fn judge(&self, failure: &Failure) {
         let with = match failure.upstream_status {
-            Some(401 | 429) => return self.binding.state().reached(),
+            // Busy, and there.
+            Some(429) => return self.binding.state().reached(),
             Some(status @ (404 | 405 | 410)) => {
                 format!("status {status}: there is no MCP server at the path of its URL")
             }
-            Some(status @ 300..=499) => format!("status {status}"),
+            Some(status @ (300..=400 | 402..=499)) => format!("status {status}"),
             _ if failure.source == FailureSource::Protocol => "what is not MCP".to_owned(),
             // The exchange has said what is wrong.
             _ => return,

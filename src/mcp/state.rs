@@ -13,27 +13,59 @@ pub struct ServerState {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    now: Now,
-    seen_at: Option<Instant>,
-    doubted: bool,
+/// What was found of a server last (operations.md, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing yet.
+    Pending,
+    /// It answers.
+    Ok,
+    /// It answers, and asks for authorization.
+    AuthRequired,
+    /// It takes connections and lets the time pass.
+    Timeout,
+    /// Something answers that is no MCP server for us.
+    Strange,
+    /// It does not answer.
+    Failed,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Now {
-    Answers,
-    /// It does not answer.
-    Away(String),
-    /// Something answers that is no MCP server for us.
-    Strange(String),
+impl Found {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ok => "ok",
+            Self::AuthRequired => "auth-required",
+            Self::Timeout => "timeout",
+            Self::Strange | Self::Failed => "failed",
+        }
+    }
+
+    fn is_answer(self) -> bool {
+        matches!(self, Self::Ok | Self::AuthRequired)
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    found: Found,
+    reason: String,
+    seen_at: Option<Instant>,
+    /// A call has met what no MCP server says.
+    doubted: bool,
 }
 
 impl ServerState {
     /// A channel whose server has not answered yet.
     pub fn new(name: ChannelName) -> Self {
-        let now = Now::Away("has not answered yet".to_owned());
-        Self { name, inner: Mutex::new(Inner { now, seen_at: None, doubted: false }) }
+        let inner = Inner {
+            found: Found::Pending,
+            reason: "has not answered yet".to_owned(),
+            seen_at: None,
+            doubted: false,
+        };
+        Self { name, inner: Mutex::new(inner) }
     }
 
     /// The channel.
@@ -43,17 +75,20 @@ impl ServerState {
 
     /// The server answered, and spoke MCP.
     pub fn answered(&self) {
-        let mut inner = self.lock();
-        inner.doubted = false;
-        self.is_well(&mut inner);
+        self.up(Found::Ok);
+    }
+
+    /// The server answered that it asks for authorization: that of the client, not ours.
+    pub fn asked_for_authorization(&self) {
+        self.up(Found::AuthRequired);
     }
 
     /// Something is there. Whether it is an MCP server, this does not tell.
     pub fn reached(&self) {
-        let mut inner = self.lock();
-        match inner.now {
-            Now::Strange(_) => inner.seen_at = Some(Instant::now()),
-            Now::Answers | Now::Away(_) => self.is_well(&mut inner),
+        let found = self.found();
+        match found {
+            Found::Strange => self.lock().seen_at = Some(Instant::now()),
+            _ => self.up(if found.is_answer() { found } else { Found::Ok }),
         }
     }
 
@@ -63,7 +98,7 @@ impl ServerState {
         self.lock().doubted = true;
     }
 
-    /// Whether the server has been doubted since it last answered.
+    /// Whether the server has been doubted since it was last asked.
     pub fn is_doubted(&self) -> bool {
         self.lock().doubted
     }
@@ -71,45 +106,53 @@ impl ServerState {
     /// Something answers that is no MCP server for us, and how that shows: one line, without
     /// secrets.
     pub fn strange(&self, reason: &str) {
+        self.down(Found::Strange, reason);
         let mut inner = self.lock();
-        inner.doubted = false;
-        inner.seen_at = Some(Instant::now());
-        let now = Now::Strange(reason.to_owned());
-        if inner.now != now {
-            log::warn!(channel:% = self.name; "MCP server can not be used: {reason}");
-        }
-        inner.now = now;
+        (inner.seen_at, inner.doubted) = (Some(Instant::now()), false);
     }
 
     /// The server does not answer, and why: one line, without secrets.
     pub fn failed(&self, reason: &str) {
+        self.down(Found::Failed, reason);
+    }
+
+    /// The server lets the time pass; the reason as for [`ServerState::failed`].
+    pub fn timed_out(&self, reason: &str) {
+        self.down(Found::Timeout, reason);
+    }
+
+    fn up(&self, found: Found) {
         let mut inner = self.lock();
-        let now = Now::Away(reason.to_owned());
-        if inner.now != now {
-            log::warn!(channel:% = self.name; "MCP server does not answer: {reason}");
+        if !inner.found.is_answer() {
+            log::info!(channel:% = self.name; "MCP server answers");
         }
-        inner.now = now;
+        (inner.found, inner.seen_at, inner.doubted) = (found, Some(Instant::now()), false);
+    }
+
+    fn down(&self, found: Found, reason: &str) {
+        let mut inner = self.lock();
+        if inner.found.is_answer() || inner.reason != reason {
+            let what = if found == Found::Strange { "can not be used" } else { "does not answer" };
+            log::warn!(channel:% = self.name; "MCP server {what}: {reason}");
+        }
+        inner.found = found;
+        reason.clone_into(&mut inner.reason);
     }
 
     /// `Ok` while the server answers, else the reason in one line.
     pub fn check(&self) -> Result<(), String> {
-        match &self.lock().now {
-            Now::Answers => Ok(()),
-            Now::Away(reason) | Now::Strange(reason) => Err(reason.clone()),
-        }
+        let inner = self.lock();
+        if inner.found.is_answer() { Ok(()) } else { Err(inner.reason.clone()) }
+    }
+
+    /// What was found last.
+    pub fn found(&self) -> Found {
+        self.lock().found
     }
 
     /// When the server was last seen to answer.
     pub fn seen_at(&self) -> Option<Instant> {
         self.lock().seen_at
-    }
-
-    fn is_well(&self, inner: &mut Inner) {
-        if inner.now != Now::Answers {
-            log::info!(channel:% = self.name; "MCP server answers");
-        }
-        inner.now = Now::Answers;
-        inner.seen_at = Some(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -125,11 +168,17 @@ mod tests {
     fn a_state_goes_up_and_down_and_up_again() {
         let state = ServerState::new(ChannelName::main());
         assert!(state.check().is_err());
-        state.answered();
-        assert_eq!(state.check(), Ok(()));
+        assert_eq!(state.found(), Found::Pending);
+        state.asked_for_authorization();
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::AuthRequired));
+        state.timed_out("has not answered");
+        assert_eq!((state.check().is_err(), state.found()), (true, Found::Timeout));
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::Ok));
         state.failed("connection refused");
         assert_eq!(state.check(), Err("connection refused".to_owned()));
-        state.reached();
+        state.answered();
         assert_eq!(state.check(), Ok(()));
     }
 
