@@ -4,8 +4,10 @@
 //! one line and exit code 1; then the listener; then the threads. The way down is in
 //! [`take_down`].
 
+mod advice;
 mod instruments;
 mod reload;
+mod system;
 mod timers;
 mod views;
 mod watch;
@@ -38,6 +40,7 @@ use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::{self, Progress, ServiceManager};
@@ -112,6 +115,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     // Before this process gives up what a child may need.
     let launcher = launcher(config)?;
     no_core_dumps();
+    parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -197,7 +201,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         health_url: bound.url().to_owned(),
         started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, started));
+    let settings = views::settings(config, started);
+    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -208,8 +213,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 logger,
                 recent: Arc::clone(&recent),
                 status: Box::new(move || status.json()),
-                system: Box::new(move || system.clone()),
+                system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token: config.admin_ui.token.clone(),
             }),
@@ -307,7 +313,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
         }
     }
     let grace = config.process.shutdown_grace;
@@ -379,9 +385,11 @@ impl Daemon {
                     for child in &children {
                         child.stop(Duration::ZERO);
                     }
+                    seen.logger.finish();
                     return ExitCode::from(code);
                 }
                 Event::Closed => {
+                    seen.logger.finish();
                     log::info!("stopped");
                     return ExitCode::SUCCESS;
                 }
@@ -422,11 +430,11 @@ fn standstill(
         if seen.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
             return Some("the process that starts MCP commands is gone".to_owned());
         }
-        let full = seen.poll.is_waiting_for_room() || seen.outlet.len() >= seen.queue_capacity;
+        let waiting = seen.outlet.len();
         let progress = Progress {
-            since_poll_step: seen.poll.since_step(),
+            since_poll_step: seen.poll.since_step(waiting > 0),
             poll_limit,
-            polls_due: !full && !readiness.is_draining(),
+            polls_due: waiting < seen.queue_capacity && !readiness.is_draining(),
             oldest_in_hand: seen.dispatch.in_hand().1,
             call_limit,
         };
@@ -625,7 +633,7 @@ pub(super) fn binding(
 }
 
 /// The environment of the commands: ours without what is no business of a child, which are our
-/// secrets (B-18) and how the service manager speaks with us.
+/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
 fn environment(config: &Config) -> Vec<(OsString, OsString)> {
     let key = config.control_plane.api_key.expose();
     let token = config.admin_ui.token.as_ref().map(|token| token.expose());
@@ -634,6 +642,7 @@ fn environment(config: &Config) -> Vec<(OsString, OsString)> {
         .filter(|(name, value)| {
             let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
                 || service_manager::VARIABLES.iter().any(|variable| name == variable)
+                || name == parent::VARIABLE
                 || holds(value);
             !withheld
         })
