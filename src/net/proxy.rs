@@ -83,6 +83,11 @@ impl Proxy {
         self.0.tls.as_ref()
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
     /// Scheme, host and port, for people (W-35).
     pub fn url(&self) -> &str {
         &self.0.url
