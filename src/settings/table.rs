@@ -1044,7 +1044,7 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_TUNNEL_CONFINEMENT"],
         kind: Kind::Choice(&["on", "off", "require"]),
         default: "on",
-        short: "on, off or require: give up what the daemon does not need",
+        short: "on, off or require: give up what is not needed",
         long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
                the kernel can take it: it can then execute nothing, write nowhere but where log, \
                audit trail, PID file, URL file and socket are, and connect to the configured TCP \
