@@ -97,6 +97,54 @@ fn at_level_debug_each_request_can_be_followed_by_its_id() {
     }
 }
 
+#[test] // ops G-7, W-14
+fn whole_messages_are_logged_only_on_demand_and_without_credentials() {
+    let payload = "planted-payload-5e1d";
+    let run = |level: &str| {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let mut tunnel = Tunnel::to(&control_plane.url())
+            .http(&server.url())
+            .env("LOG_LEVEL", level)
+            .env("LOG_HTTP_RAW_UNSAFE", "true")
+            .env("MCP_EXTRA_HEADERS", "X-Team: planted-secret-header")
+            .env("CONTROL_PLANE_EXTRA_HEADERS", "X-Own: planted-secret-own")
+            .start_ready();
+        let answer = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"t":"{payload}","access_token":"planted-secret-a"}}}}"#
+        );
+        server.on("tools/call", Answer::sse().event(&answer));
+        let params = r#"{"name":"x","arguments":{"password":"planted-secret-b"}}"#;
+        control_plane.push(
+            Command::call("r1", "1", "tools/call", params)
+                .header("Authorization", "Bearer planted-secret-client")
+                .header("Mcp-Session-Id", "planted-secret-session"),
+        );
+        assert!(control_plane.next_response().resp_json().contains(payload));
+        let (_, logs) = tunnel.page("/api/logs?limit=5000");
+        assert!(!logs.contains(payload), "the page shows no payload");
+        tunnel.program.signal(Signal::TERM);
+        assert_eq!(tunnel.program.exit_code(), 0);
+        tunnel.program.stderr()
+    };
+    let log = run("debug");
+    for text in [
+        "raw http request dump=\"GET http://127.0.0.1",
+        "raw http request dump=\"POST http://127.0.0.1",
+        "raw http response dump=\"200 OK",
+        "data: {",
+        payload,
+        "[redacted]",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+    for secret in ["planted-secret", API_KEY, "shard-of-r1"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    let log = run("info");
+    assert!(log.contains("payloads are written to the log at level debug"), "{log}");
+    assert!(!log.contains("raw http") && !log.contains(payload), "{log}");
+}
+
 /// A program whose stderr is not what it should be.
 struct Muted {
     child: Child,

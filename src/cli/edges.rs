@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::mcp::HttpWay;
+use crate::control_plane;
+use crate::mcp::{self, HttpWay};
 use crate::net::certificate::{Facts, date};
+use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
-use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
@@ -31,6 +33,8 @@ pub struct Way {
     pub proxy: Option<(Proxy, &'static str)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
 }
 
 impl Way {
@@ -45,6 +49,7 @@ impl Way {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -79,6 +84,8 @@ struct Wanted<'a> {
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxyUrl>,
     unix_socket: Option<&'a PathBuf>,
+    route: Route,
+    raw: bool,
 }
 
 impl Edges {
@@ -97,6 +104,8 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
+            route: control_plane::route,
+            raw: config.log.http_raw_unsafe,
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
@@ -108,6 +117,8 @@ impl Edges {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
+                    route: mcp::route,
+                    raw: config.log.http_raw_unsafe,
                 };
                 channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
             }
@@ -202,6 +213,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        ledger: Ledger::new(wanted.route, wanted.raw),
     })
 }
 

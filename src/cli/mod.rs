@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::net::Ledger;
 use crate::net::client::ClientConfig;
 use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
 
@@ -107,6 +108,7 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
         idle: Duration::ZERO,
         linger: None,
         secrets_keep_path: false,
+        ledger: Ledger::default(),
     }
 }
 

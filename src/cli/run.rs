@@ -32,7 +32,7 @@ use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::Cancel;
 use crate::net::client::header_value;
-use crate::ops::api::Admin;
+use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
@@ -83,7 +83,6 @@ pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode
 /// The running daemon.
 struct Daemon {
     signals: Signals,
-    configured_level: LevelFilter,
     reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     manager: Arc<ServiceManager>,
@@ -142,12 +141,14 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
+    let token: Token = Arc::new(Mutex::new(config.admin_ui.token.clone()));
     let reload_state = Arc::new(ReloadState::default());
     let reloader = Arc::new(Mutex::new(Reloader::new(
         config,
         started,
         again,
         (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        Arc::clone(&token),
         logger,
         Arc::clone(&reload_state),
     )));
@@ -207,7 +208,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 system: Box::new(move || system.clone()),
                 settings: Box::new(move || settings.clone()),
                 allow_remote: config.admin_ui.allow_remote,
-                token: config.admin_ui.token.clone(),
+                token,
             }),
         })
         .map_err(line("the health listener"))?;
@@ -310,7 +311,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon {
         signals,
-        configured_level: config.log.level,
         reloader,
         readiness,
         manager,
@@ -323,17 +323,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self {
-            mut signals,
-            configured_level,
-            reloader,
-            readiness,
-            manager,
-            seen,
-            parts,
-            _listener,
-            _pid_file,
-        } = self;
+        let Self { mut signals, reloader, readiness, manager, seen, parts, _listener, _pid_file } =
+            self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
@@ -349,7 +340,8 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let usual = configured_level.min(LevelFilter::Info);
+                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");
                 }
@@ -486,14 +478,10 @@ fn no_core_dumps() {
 
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let unsupported = [
-        (!config.harpoon.targets.is_empty(), "Harpoon targets"),
-        (config.log.http_raw_unsafe, "raw HTTP logging"),
-    ];
-    match unsupported.iter().find(|(configured, _)| *configured) {
-        Some((_, what)) => Err(format!("{what} can not be used yet: remove the setting")),
-        None => Ok(()),
+    if config.harpoon.targets.is_empty() {
+        return Ok(());
     }
+    Err("Harpoon targets can not be used yet: remove the setting".to_owned())
 }
 
 fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
@@ -551,6 +539,7 @@ pub(super) fn access(
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
+        ledger: way.ledger.clone(),
     })
     .map_err(|e| e.to_string())
 }

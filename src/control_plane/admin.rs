@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 use super::access::{clean_path, encode_segment, new_instance_id, sensitive};
 use super::error_body::StatusError;
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, Outgoing, Proxy, Tls};
+use crate::net::{Cancel, Client, Ledger, Outgoing, Proxy, Tls};
 use crate::secret::Secret;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
@@ -145,6 +145,7 @@ impl Admin {
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: false,
+            ledger: Ledger::default(),
         };
         let client = Client::new(config, cancel);
         Ok(Self { origin, prefix: clean_path(url_path), headers, client })

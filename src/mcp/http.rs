@@ -20,7 +20,7 @@ use super::headers;
 use super::state::ServerState;
 use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
+use crate::net::{Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
@@ -57,6 +57,13 @@ pub struct HttpWay {
     pub unix_socket: Option<PathBuf>,
     /// A proxy to go through.
     pub proxy: Option<Proxy>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
+}
+
+/// The pattern of a path, for metrics: what is configured may hold a secret.
+pub fn route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
 }
 
 /// One HTTP server and the channel that it serves; shared by all workers.
@@ -86,7 +93,7 @@ impl fmt::Debug for HttpBinding {
 impl HttpBinding {
     /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
     pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
-        let HttpWay { tls, unix_socket, proxy } = way;
+        let HttpWay { tls, unix_socket, proxy, ledger } = way;
         let client = ClientConfig {
             tls,
             unix_socket,
@@ -94,6 +101,7 @@ impl HttpBinding {
             idle: IDLE,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         };
         let state = Arc::new(ServerState::new(channel));
         let sessions = Sessions::default();

@@ -20,7 +20,7 @@ use crate::net::Cancel;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{Failure, Headers, RpcId};
 
-pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
+pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
 pub use state::ServerState;
 pub use stdio::StdioChannel;
 

@@ -222,7 +222,10 @@ impl Logger {
 
     /// Gives a line to the ring and to the reader, in time or not at all.
     fn put(&self, line: &Line) {
-        self.ring.add(line, SystemTime::now());
+        // The page and the support archive show no payload, whatever the operator has allowed.
+        if !line.holds_payload() {
+            self.ring.add(line, SystemTime::now());
+        }
         let mut sink = self.sink();
         let lost = sink.lost;
         let notice = || Line::notice(format!("the log has lost {lost} lines"));
