@@ -444,19 +444,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     eventually("the child's line in the log", || {
         tunnel.page("/api/logs").1.contains(&secret("stderr")).then_some(())
     });
-    let (status, head, archive) = ask(&tunnel, "GET /api/logs/export?minutes=5", &[], "");
-    assert_eq!(status, 200);
-    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
-    let file = scratch.path("archive.tar.gz");
-    std::fs::write(&file, archive).unwrap();
-    let tar = |args: &[&str]| {
-        let mut tar = Process::new("tar");
-        let output = tar.args(args).arg("-f").arg(&file).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let (names, all) = archive(&tunnel, &scratch);
     assert_eq!(
-        tar(&["-tz"]).lines().collect::<Vec<_>>(),
+        names,
         [
             "manifest.json",
             "README.txt",
@@ -468,14 +458,96 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
             "admin/commands.json"
         ]
     );
-    let all = tar(&["-xzO"]);
     assert!(all.contains("\"redacted\": true") && all.contains("r1"), "{all}");
-    let found = all.match_indices("planted-secret-").next();
-    assert!(
-        found.is_none(),
-        "{}",
-        &all[found.unwrap().0.saturating_sub(200)..found.unwrap().0 + 60]
+    assert_holds_no_secret(&all);
+}
+
+/// The names of the files in the support archive, and all that is in them.
+fn archive(tunnel: &Tunnel, scratch: &Scratch) -> (Vec<String>, String) {
+    let (status, head, archive) = ask(tunnel, "GET /api/logs/export?minutes=5", &[], "");
+    assert_eq!(status, 200);
+    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
+    let file = scratch.path("archive.tar.gz");
+    std::fs::write(&file, archive).unwrap();
+    let tar = |args: &[&str]| {
+        let mut tar = Process::new("tar");
+        let output = tar.args(args).arg("-f").arg(&file).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (tar(&["-tz"]).lines().map(str::to_owned).collect(), tar(&["-xzO"]))
+}
+
+fn assert_holds_no_secret(text: &str) {
+    if let Some((at, _)) = text.match_indices("planted-secret-").next() {
+        panic!("{}", String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(200)..at + 60]));
+    }
+}
+
+#[test] // ops B-10 to B-14, W-14
+fn nor_does_it_hold_what_urls_proxies_keys_and_whole_messages_carry() {
+    let scratch = Scratch::new();
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let (cert, key) = self_signed(&scratch);
+    let port = server.server().port();
+    let header = scratch.file("header", "planted-secret-header-file");
+    let file = scratch.file(
+        "c.yaml",
+        &format!(
+            "config_version: 1
+control_plane:
+  extra_headers: {{X-Team: planted-secret-team}}
+mcp:
+  extra_headers: {{X-Gateway-Key: 'file:{}', X-Other: planted-secret-inline}}
+  discovery_extra_headers: {{X-Discovery: planted-secret-discovery}}
+  server_urls:
+    - channel: main
+      url: 'http://127.0.0.1:{port}/mcp/planted-secret-path?key=planted-secret-query'
+    - channel: far
+      url: 'https://127.0.0.1:1/planted-secret-far'
+      http_proxy: 'http://planted-secret-user:planted-secret-password@127.0.0.1:1'
+      client_cert: '{cert}'
+      client_key: '{key}'
+",
+            header.display()
+        ),
     );
+    let ambient = "http://planted-secret-user:planted-secret-ambient@127.0.0.1:1";
+    let tunnel = Tunnel::to(&control_plane.url())
+        .arg("-c")
+        .arg(file.to_str().unwrap())
+        .env("HTTPS_PROXY", ambient)
+        .env("http_proxy", ambient)
+        .env("OPENAI_ADMIN_KEY", "planted-secret-admin")
+        .env("LOG_HTTP_RAW_UNSAFE", "true")
+        .start();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1").header("Cookie", "planted-secret-cookie"));
+    assert_eq!(control_plane.next_response().resp_code(), 200);
+    tunnel.wait_not_ready(|why| why.contains("channel far"));
+    eventually("the check of the proxy", || {
+        tunnel.page("/readyz?verbose").1.contains("fails its check").then_some(())
+    });
+    let (_, all) = archive(&tunnel, &scratch);
+    // What it is made of, and beside it all that the listener shows and the log has.
+    let mut shown = vec![all, tunnel.program.stderr()];
+    for path in ["/readyz?verbose", "/metrics", "/api/status", "/api/system", "/api/settings"] {
+        shown.push(tunnel.page(path).1);
+    }
+    let pem = std::fs::read_to_string(&key).unwrap();
+    for (number, text) in shown.iter().enumerate() {
+        let is_log = number == 1;
+        // A URL's path is shown by whole messages in the log alone.
+        let text = match is_log {
+            true => text.replace("/planted-secret-path", "").replace("/planted-secret-far", ""),
+            false => text.clone(),
+        };
+        assert_holds_no_secret(&text);
+        assert!(!text.contains(pem.lines().nth(1).unwrap()), "the private key");
+        assert!(is_log || !text.contains(PAYLOAD), "a payload");
+    }
+    assert!(shown[0].contains("channel far"), "{}", shown[0]);
+    tunnel.stop();
 }
 
 #[test] // ops W-13

@@ -27,6 +27,8 @@ const TELLING: [&str; 10] = [
     "sessionid",
     "token",
 ];
+/// Names of parameters in a URL that speak of one there.
+const QUERY: [&str; 4] = ["key", "code", "sig", "signature"];
 /// A name of MCP that only sounds like one.
 const HARMLESS: &str = "progresstoken";
 
@@ -98,7 +100,7 @@ impl Tap {
         );
         let Some(query) = uri.query() else { return self.masked(&place) };
         let shown = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) if tells(name) => format!("{name}={HIDDEN}"),
+            Some((name, _)) if tells(name) || QUERY.contains(&name) => format!("{name}={HIDDEN}"),
             _ => pair.to_owned(),
         });
         self.masked(&format!("{place}?{}", shown.collect::<Vec<_>>().join("&")))
@@ -230,8 +232,8 @@ mod tests {
         }
         assert_eq!(tap.shown(b"{\"password\":\"x"), "(14 bytes)");
         assert_eq!(tap.shown(b"<html>sesame"), "<html>[redacted]");
-        let uri: Uri = "http://h/p?limit=1&api_key=x4".parse().unwrap();
-        assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]");
+        let uri: Uri = "http://h/p?limit=1&api_key=x4&key=x5".parse().unwrap();
+        assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]&key=[redacted]");
     }
 
     #[test]
