@@ -15,6 +15,7 @@ use support::browser::Browser;
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
+    programs,
 };
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -418,7 +419,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     let child = format!(
         "sh -c 'echo {} >&2; exec {} mcp-stub' {}",
         secret("stderr"),
-        env!("CARGO_BIN_EXE_mcp-tunnel"),
+        programs::tunnel(),
         secret("argument")
     );
     let control_plane = ControlPlane::start();
@@ -444,6 +445,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     eventually("the child's line in the log", || {
         tunnel.page("/api/logs").1.contains(&secret("stderr")).then_some(())
     });
+    eventually("the record of the call", || {
+        tunnel.page("/api/commands").1.contains("r1").then_some(())
+    });
     let (names, all) = archive(&tunnel, &scratch);
     assert_eq!(
         names,
@@ -455,6 +459,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/harpoon.json",
             "admin/commands.json"
         ]
     );
@@ -581,7 +586,7 @@ fn lines_for_the_journal_carry_their_priority() {
     let scratch = Scratch::new();
     let path = scratch.file("stderr", "");
     let meta = std::fs::metadata(&path).unwrap();
-    let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+    let mut command = support::stack::binary(programs::tunnel());
     let mut child = command
         .arg("run")
         .env("CONTROL_PLANE_BASE_URL", "http://127.0.0.1:1")
@@ -614,7 +619,7 @@ fn top_shows_one_screen_of_a_daemon_and_says_when_there_is_none() {
         (json(&tunnel, "/api/commands")["total"] == 1).then_some(())
     });
     let top = |url: &str| {
-        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = support::stack::binary(programs::tunnel());
         command.args(["top", "--once", "--url", url]).output().unwrap()
     };
     let output = top(&tunnel.health);

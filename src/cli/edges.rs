@@ -13,7 +13,7 @@ use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
-use crate::settings::config::{AmbientProxy, Config, Identity, Target};
+use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
 
@@ -29,8 +29,8 @@ pub struct Way {
     pub target: HttpUrl,
     /// `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// The proxy and where it was named.
-    pub proxy: Option<(Proxy, &'static str)>,
+    /// The proxy and where it was named (W-35).
+    pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
     /// Where its exchanges are noted.
@@ -82,7 +82,7 @@ struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
     identity: Option<&'a Identity>,
-    explicit: Option<&'a ProxyUrl>,
+    explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
     route: Route,
     raw: bool,
@@ -124,6 +124,11 @@ impl Edges {
             }
         }
         Ok(Self { trust: trust.trust, control_plane, channels })
+    }
+
+    /// The certificates that all hops trust; `None` if none speaks TLS.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
     }
 
     /// The way to the control plane.
@@ -220,11 +225,11 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
 /// The proxy of its setting, else that of the environment (W-30, P-6).
 pub fn proxy_for(
     target: &HttpUrl,
-    explicit: Option<&ProxyUrl>,
+    explicit: Option<&ProxySetting>,
     ambient: &AmbientProxy,
-) -> Result<Option<(ProxyUrl, &'static str)>, String> {
+) -> Result<Option<(ProxyUrl, String)>, String> {
     if let Some(explicit) = explicit {
-        return Ok(Some((explicit.clone(), "http_proxy setting")));
+        return Ok(Some((explicit.url.clone(), explicit.source.clone())));
     }
     match ambient::choose(ambient, target) {
         Choice::Direct => Ok(None),
@@ -233,7 +238,7 @@ pub fn proxy_for(
             log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
             Ok(None)
         }
-        Choice::Proxy(url, variable) => Ok(Some((url, variable))),
+        Choice::Proxy(url, variable) => Ok(Some((url, format!("env:{variable}")))),
         Choice::Refused(line) => Err(line),
     }
 }

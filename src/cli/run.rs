@@ -4,13 +4,15 @@
 //! one line and exit code 1; then the listener; then the threads. The way down is in
 //! [`take_down`].
 
+mod advice;
 mod instruments;
 mod reload;
+mod system;
 mod timers;
 mod views;
 mod watch;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -28,6 +30,7 @@ use super::edges::{Edges, Way, shared_identity};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
+use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::Cancel;
@@ -37,6 +40,7 @@ use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::{self, Progress, ServiceManager};
@@ -107,7 +111,10 @@ struct Parts {
 fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
+    // Before this process gives up what a child may need.
+    let launcher = launcher(config)?;
     no_core_dumps();
+    parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -130,7 +137,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
-    let bindings = bindings(config, &edges)?;
+    let bindings = bindings(config, &edges, launcher.as_ref())?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -161,6 +168,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         (&edges, &proxy_health),
     )));
     let seen = Arc::new(instruments::Seen {
+        launcher,
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -194,7 +202,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         health_url: bound.url().to_owned(),
         started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, started));
+    let settings = views::settings(config, started);
+    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -205,8 +214,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 logger,
                 recent: Arc::clone(&recent),
                 status: Box::new(move || status.json()),
-                system: Box::new(move || system.clone()),
+                system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token,
             }),
@@ -304,7 +314,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
         }
     }
     let grace = config.process.shutdown_grace;
@@ -409,6 +419,9 @@ fn standstill(
 ) -> Standstill {
     let (seen, readiness) = (Arc::clone(seen), Arc::clone(readiness));
     Box::new(move || {
+        if seen.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
+            return Some("the process that starts MCP commands is gone".to_owned());
+        }
         let waiting = seen.outlet.len();
         let progress = Progress {
             since_poll_step: seen.poll.since_step(waiting > 0),
@@ -544,9 +557,33 @@ pub(super) fn access(
     .map_err(|e| e.to_string())
 }
 
-fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)>, String> {
+/// The process that starts the configured commands, if there are any.
+pub(super) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
+    let commands: Vec<&[String]> = commands(config).map(|(_, argv)| argv).collect();
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    Launcher::of_this_program(&commands, environment(config))
+        .map(Arc::new)
+        .map(Some)
+        .map_err(line("the process that starts MCP commands can not be started"))
+}
+
+/// The channels with a command, in the order in which the launcher knows them.
+fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &[String])> {
+    config.mcp.bindings.iter().filter_map(|binding| match &binding.target {
+        Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
+        Target::Http(_) => None,
+    })
+}
+
+fn bindings(
+    config: &Config,
+    edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
+) -> Result<Vec<(ChannelName, Binding)>, String> {
     let made = |configured: &config::Binding| {
-        Ok((configured.channel.clone(), binding(config, configured, edges)?))
+        Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
 }
@@ -556,10 +593,12 @@ pub(super) fn binding(
     config: &Config,
     configured: &config::Binding,
     edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    Ok(match &configured.target {
-        Target::Http(http) => Binding::Http(HttpBinding::new(
+    let command = commands(config).position(|(channel, _)| *channel == configured.channel);
+    Ok(match (&configured.target, launcher.zip(command)) {
+        (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
             edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
@@ -568,31 +607,34 @@ pub(super) fn binding(
                 discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
             },
         )),
-        Target::Stdio { argv } => Binding::Stdio(
+        (Target::Stdio { argv }, Some((launcher, command))) => Binding::Stdio(
             StdioChannel::start(StdioConfig {
                 channel,
+                launcher: Arc::clone(launcher),
+                command,
                 argv: argv.clone(),
-                remove_env: withheld_variables(config),
                 limits: Limits::default(),
             })
             .map_err(|e| e.to_string())?,
         ),
+        (Target::Stdio { .. }, None) => return Err("there is no launcher for a command".to_owned()),
     })
 }
 
-/// Variables of our own environment that are no business of a child: our secrets (B-18), and how
-/// the service manager speaks with us.
-fn withheld_variables(config: &Config) -> Vec<String> {
+/// The environment of the commands: ours without what is no business of a child, which are our
+/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
+fn environment(config: &Config) -> Vec<(OsString, OsString)> {
     let key = config.control_plane.api_key.expose();
     let token = config.admin_ui.token.as_ref().map(|token| token.expose());
     let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
     std::env::vars_os()
         .filter(|(name, value)| {
-            SECRET_VARIABLES.iter().any(|secret| name == secret)
+            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
                 || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || holds(value)
+                || name == parent::VARIABLE
+                || holds(value);
+            !withheld
         })
-        .filter_map(|(name, _)| name.into_string().ok())
         .collect()
 }
 

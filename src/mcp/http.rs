@@ -18,7 +18,7 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers;
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, MESSAGE_MAX, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
 use crate::wire::failure::error_json;
@@ -72,6 +72,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
+    catalog: Catalog,
     sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
@@ -110,6 +111,7 @@ impl HttpBinding {
             client,
             fixed: Mutex::new(fixed),
             state,
+            catalog: Catalog::default(),
             sessions,
             running: Mutex::default(),
         })
@@ -118,6 +120,11 @@ impl HttpBinding {
     /// Whether the server answers.
     pub fn state(&self) -> &Arc<ServerState> {
         &self.state
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Scheme, host and port, for log lines.
@@ -133,7 +140,7 @@ impl HttpBinding {
     /// Connects and nothing more: a server that takes connections is taken to be there.
     pub fn connect(&self, limit: Instant, cancel: &Cancel) {
         match client::connect(&self.client, &self.url, limit, cancel) {
-            Ok(()) => self.state.answered(),
+            Ok(()) => self.state.reached(),
             Err(error) if error.kind == NetErrorKind::Cancelled => {}
             Err(error) => self.failed(&error),
         }
@@ -258,6 +265,7 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
+            Ok(answer) => self.binding.catalog.learn(message, &answer.json),
             // A server that was never reached has nothing to stop.
             Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
@@ -370,6 +378,7 @@ impl HttpHop {
                 let origin = self.binding.origin();
                 self.binding.state.failed(&format!("{origin} answers with status {status}"));
             }
+            401 => self.binding.state.asked_for_authorization(),
             _ => self.binding.state.answered(),
         }
     }

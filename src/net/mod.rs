@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod client;
 mod dial;
 pub mod error;
+pub mod health;
 pub mod ledger;
 mod lookup;
 pub mod proxy;

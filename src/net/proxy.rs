@@ -64,6 +64,13 @@ pub struct Check {
     pub status: Option<u16>,
 }
 
+impl Check {
+    /// The status as `http_status_category` has it: `2xx`, `4xx`.
+    pub fn status_category(&self) -> Option<String> {
+        self.status.map(|status| format!("{}xx", status / 100))
+    }
+}
+
 impl Proxy {
     /// A proxy at `host` and `port`; `userinfo` is `user:password`, percent-encoded as in a URL.
     /// With `tls` the proxy itself is spoken to over TLS.

@@ -45,6 +45,17 @@ impl std::error::Error for TlsError {}
 #[derive(Clone)]
 pub struct Trust(Arc<TrustCell>);
 
+/// The configured bundle, as it was read last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its file.
+    pub path: PathBuf,
+    /// The SHA-256 of each certificate in hexadecimal, and its facts if it is one.
+    pub certificates: Vec<(String, Option<Facts>)>,
+    /// How many of its parts are no PEM.
+    pub unreadable: usize,
+}
+
 struct TrustCell {
     bundle: Option<PathBuf>,
     anchors: Mutex<Arc<Anchors>>,
@@ -57,6 +68,8 @@ struct Anchors {
     webpki: Arc<WebPkiServerVerifier>,
     /// The bundle's certificates: a server that shows one of them is believed (W-26).
     pinned: Vec<CertificateDer<'static>>,
+    /// How many parts of the bundle could not be read.
+    unreadable: usize,
     roots: usize,
 }
 
@@ -86,6 +99,23 @@ impl Trust {
         Ok(())
     }
 
+    /// The configured bundle.
+    pub fn bundle(&self) -> Option<Bundle> {
+        let path = self.0.bundle.clone()?;
+        let anchors = self.anchors();
+        let id = |der: &[u8]| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, der);
+            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let certificates = anchors.pinned.iter().map(|der| (id(der), Facts::of(der))).collect();
+        Some(Bundle { path, certificates, unreadable: anchors.unreadable })
+    }
+
+    /// How many certificates are trusted, those of the bundle included.
+    pub fn roots(&self) -> usize {
+        self.anchors().roots
+    }
+
     fn anchors(&self) -> Arc<Anchors> {
         Arc::clone(&lock(&self.0.anchors))
     }
@@ -106,12 +136,17 @@ impl Anchors {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
-        let mut pinned = Vec::new();
+        let (mut pinned, mut unreadable) = (Vec::new(), 0);
         if let Some(path) = bundle {
             let shown = path.display();
             let pem = fs::read(path)
                 .map_err(|e| TlsError(format!("CA bundle {shown} is unreadable: {e}")))?;
-            pinned.extend(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+            for part in CertificateDer::pem_slice_iter(&pem) {
+                match part {
+                    Ok(certificate) => pinned.push(certificate),
+                    Err(_) => unreadable += 1,
+                }
+            }
             let (added, _) = roots.add_parsable_certificates(pinned.iter().cloned());
             if added == 0 {
                 return Err(TlsError(format!("CA bundle {shown} holds no certificate")));
@@ -129,7 +164,7 @@ impl Anchors {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(unusable)?;
-        Ok(Self { provider, webpki, pinned, roots: count })
+        Ok(Self { provider, webpki, pinned, unreadable, roots: count })
     }
 }
 

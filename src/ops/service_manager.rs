@@ -13,9 +13,10 @@ pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PI
 
 /// How much later than its limit a poll's step may be noticed.
 const POLL_SLACK: Duration = Duration::from_secs(90);
-/// What the last answers of a command may take beyond its limit: three attempts with the longest
-/// waits that the control plane can ask for, and notifications before them.
-const POST_SLACK: Duration = Duration::from_secs(600);
+/// What the last answers of a command may take beyond its limit: ten minutes for a control plane
+/// that can not be reached, three attempts with the longest waits that it can ask for, and
+/// notifications before them.
+const POST_SLACK: Duration = Duration::from_secs(1_200);
 
 /// Where notices go.
 #[derive(Debug)]

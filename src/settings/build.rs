@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
     AdminUi, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
-    HttpTarget, Identity, Log, LogFormat, Mcp, Process, Target,
+    HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -17,7 +17,7 @@ use super::problem::{Problem, Source, shown};
 use super::reference::{is_reference, read_bounded, text_of};
 use super::resolve::{Item, Raw, Resolver, Sourced};
 use super::table::{GUARDRAIL_LIMIT_NS, Id, POLL_DEADLINE_MAX_NS, Setting, TABLE};
-use super::url::{HttpUrl, ProxyUrl};
+use super::url::HttpUrl;
 use super::yaml::{Node, Value};
 use crate::secret::Secret;
 use crate::wire::{ChannelName, IDENTITY_HEADERS, TunnelId};
@@ -184,7 +184,7 @@ fn half_of_a_pair(r: &mut Resolver<'_>, missing: Id, source: &Source) -> Option<
 fn control_plane(
     r: &mut Resolver<'_>,
     poll_channels: Option<Vec<ChannelName>>,
-    global: Option<&ProxyUrl>,
+    global: Option<&ProxySetting>,
 ) -> Option<ControlPlane> {
     let identity = identity(r, Id::ControlPlaneClientCert, Id::ControlPlaneClientKey);
     let base_url = base_url(r, identity.is_some());
@@ -420,7 +420,7 @@ fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
 }
 
 /// The servers, each with the proxy and certificate that it inherits.
-fn bindings(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Vec<Binding> {
+fn bindings(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Vec<Binding> {
     let servers = servers(r);
     let commands = commands(r);
     let identity = identity(r, Id::McpClientCert, Id::McpClientKey);
@@ -618,8 +618,7 @@ fn server(
     if let (Some(_), Some((_, source))) = (&unix_socket, &proxy) {
         r.wrong(id, source, "an entry has a Unix socket or a proxy, not both");
     }
-    let http_proxy = proxy
-        .and_then(|(text, source)| r.referenced(id, &source, &text, |refs, text| refs.proxy(text)));
+    let http_proxy = proxy.and_then(|(text, source)| r.proxy_of(id, &source, &text));
     let cert = path_field(r, id, fields, "client_cert");
     let key = path_field(r, id, fields, "client_key");
     let identity = match (cert, key) {
@@ -752,7 +751,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     })
 }
 
-fn harpoon(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Harpoon> {
+fn harpoon(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Option<Harpoon> {
     let allow_plaintext = r.boolean(Id::AllowPlaintextHttp);
     let plaintext = allow_plaintext.as_ref().is_some_and(|(allow, _)| *allow);
     let targets = targets(r, plaintext);

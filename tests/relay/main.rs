@@ -4,6 +4,8 @@
 mod contract;
 mod mcp_side;
 mod operations;
+#[path = "../support/programs.rs"]
+mod programs;
 mod queue;
 mod security;
 mod support;

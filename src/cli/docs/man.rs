@@ -223,6 +223,8 @@ pub fn program() -> String {
          files has changed. What can not be used leaves the old in use, with a line in the log \
          and a note at /readyz. Settings that need a restart are named in the log.",
     );
+    p.section("Answers");
+    p.text(ANSWERS);
     p.section("Name resolution");
     p.text(RESOLVER);
     p.section("Security");
@@ -249,6 +251,18 @@ const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM
     name and purpose of a server's certificate are always checked, against the certificates of \
     the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
     name and dates, also if it is signed by itself. Revocation lists are not read.";
+
+/// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
+const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \
+    connection that broke, and after status 408, 429, 502, 503 and 504. The waits between grow from \
+    0.2 s, or are what Retry-After asks for, up to 60 s. While the control plane can not be reached \
+    at all (name, connection, proxy, TLS) attempts do not count: the answer is kept and tried again \
+    at least every 10 s until the call's deadline, for 10 minutes at most. It occupies one of \
+    `mcp.max_concurrent_requests` meanwhile; once all are occupied and \
+    `control_plane.max_inflight_requests` calls wait, no more are fetched. At a stop it is kept for \
+    `process.shutdown_grace`. Only answers are repeated, never calls. A control plane that has an \
+    answer already says 404 to the repeated one, which is then counted under \
+    `mcp_tunnel_responses_gone_total`.";
 
 /// What an operator who knows glibc's resolver has to know of musl's, which the static programs
 /// have.

@@ -11,7 +11,7 @@ use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
 use crate::cli::edges::{Edges, Way};
 use crate::cli::preflight;
-use crate::cli::run::binding;
+use crate::cli::run::{binding, launcher};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
@@ -279,7 +279,9 @@ fn converse(
         Err(e) => return not_started(e.to_string()),
     };
     let Some(edges) = edges else { return not_started(NO_WAY.to_owned()) };
-    let mut session = match binding(config, configured, edges) {
+    let made =
+        launcher(config).and_then(|launcher| binding(config, configured, edges, launcher.as_ref()));
+    let mut session = match made {
         Ok(Binding::Http(http)) => {
             Session::Http { hop: Box::new(http.hop(cancel.clone())), session: None }
         }
