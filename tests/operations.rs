@@ -531,7 +531,7 @@ mcp:
     assert_eq!(control_plane.next_response().resp_code(), 200);
     tunnel.wait_not_ready(|why| why.contains("channel far"));
     eventually("the check of the proxy", || {
-        tunnel.page("/readyz?verbose").1.contains("fails its check").then_some(())
+        tunnel.page("/readyz?verbose").1.contains("no connection to it is possible").then_some(())
     });
     let (_, all) = archive(&tunnel, &scratch);
     // What it is made of, and beside it all that the listener shows and the log has.

@@ -160,13 +160,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         Arc::clone(&reload_state),
     )));
     let proxy_health = Arc::new(ProxyHealth::new(&edges));
-    let readiness = Arc::new(Readiness::new(instruments::conditions(
-        &poll_state,
-        &access,
-        &bindings,
-        &reload_state,
-        (&edges, &proxy_health),
-    )));
     let seen = Arc::new(instruments::Seen {
         launcher,
         poll: Arc::clone(&poll_state),
@@ -182,6 +175,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         proxy_health: Arc::clone(&proxy_health),
         reload: reload_state,
     });
+    let readiness = Arc::new(Readiness::new(instruments::conditions(&seen, &access)));
     let since = Arc::new(watch::Since::new());
     let metadata = Arc::new(views::Metadata::default());
     let recent = Arc::new(Recent::default());

@@ -32,37 +32,42 @@ const POLL_TOLERANCE: Duration = Duration::from_secs(5);
 const POLL_SLACK: Duration = Duration::from_secs(10);
 
 /// What must hold for commands to be served.
-pub(super) fn conditions(
-    poll: &Arc<PollState>,
-    access: &Access,
-    bindings: &[(ChannelName, Binding)],
-    reload: &Arc<ReloadState>,
-    (edges, proxy_health): (&Arc<Edges>, &Arc<ProxyHealth>),
-) -> Vec<Condition> {
-    let (attempt_limit, seen, facts) = (access.attempt_limit, Arc::clone(poll), Arc::clone(poll));
+pub(super) fn conditions(seen: &Seen, access: &Access) -> Vec<Condition> {
+    let Seen { edges, proxy_health, logger, .. } = seen;
+    let (attempt_limit, poll, facts) = (access.attempt_limit, seen.poll.clone(), seen.poll.clone());
     let mut conditions = vec![
-        Condition::new("control_plane", move || control_plane(&seen, attempt_limit))
+        Condition::new("control_plane", move || control_plane(&poll, attempt_limit))
             .with_facts(move || poll_facts(&facts)),
     ];
     if access.has_proc_affinity() {
-        let poll = Arc::clone(poll);
+        let poll = Arc::clone(&seen.poll);
         conditions.push(Condition::new("daemons", move || match poll.daemons() {
             0 | 1 => Verdict::Ready,
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
-    conditions.extend(bindings.iter().map(|(name, binding)| server_condition(name, binding)));
+    conditions.extend(seen.bindings.iter().map(|(name, binding)| server_condition(name, binding)));
     if edges.ways().any(|way| way.tls.is_some()) {
         conditions.push(certificate_condition(edges));
     }
     if edges.ways().any(|way| way.proxy.is_some()) {
         conditions.push(proxy_condition(edges, proxy_health));
     }
-    let reload = Arc::clone(reload);
-    conditions.push(Condition::new("reload", move || {
-        reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
-    }));
+    let (reload, logger) = (Arc::clone(&seen.reload), *logger);
+    conditions.push(attention("reload", move || reload.complaint()));
+    conditions.push(attention("log", || logger.complaint()));
+    if let Some(audit) = seen.audit.clone() {
+        conditions.push(attention("audit", move || audit.complaint()));
+    }
     conditions
+}
+
+/// A condition that never keeps commands from being served.
+fn attention(
+    name: &str,
+    complaint: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Condition {
+    Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
 }
 
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
@@ -120,9 +125,9 @@ fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
     let (edges, health) = (Arc::clone(edges), Arc::clone(health));
     Condition::new("proxy", move || {
         let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
-            let (phase, reason) = route.health().last()?.1.failure?;
-            way.proxy.as_ref()?;
-            Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
+            let (proxy, _) = way.proxy.as_ref()?;
+            let complaint = route.health().last()?.1.complaint()?;
+            Some(format!("proxy {} on the way to {}: {complaint}", proxy.url(), way.name))
         });
         failed.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
