@@ -8,10 +8,14 @@
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 
+use super::head::SecretHeaders;
+
 /// Longest text in one record, in bytes.
 pub const DUMP_MAX: usize = 16 * 1024;
 /// Longest line or body that is looked into, in bytes.
 const LOOK_MAX: usize = 1024 * 1024;
+/// Shortest secret that is looked for in texts, in bytes: what is shorter stands everywhere.
+const SECRET_MIN: usize = 4;
 /// Stands for what is not shown.
 const HIDDEN: &str = "[redacted]";
 /// What a name that speaks of a credential contains, in lower case and without separators.
@@ -35,8 +39,10 @@ const HARMLESS: &str = "progresstoken";
 /// The response side of one exchange.
 #[derive(Debug)]
 pub(super) struct Tap {
-    /// What the request carried as secrets.
-    secrets: Vec<String>,
+    /// What the request carried as secrets: ours,
+    secrets: SecretHeaders,
+    /// and those of the client whose message it is, by the names of their headers.
+    others: Vec<String>,
     /// The line that has not ended yet.
     line: Vec<u8>,
     /// How much of that line was passed over.
@@ -44,9 +50,17 @@ pub(super) struct Tap {
 }
 
 /// Logs a request that is about to be sent.
-pub(super) fn request(method: &Method, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Tap {
-    let tap = Tap { secrets: secrets(headers), line: Vec::new(), passed_over: 0 };
+pub(super) fn request(
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+    secrets: &SecretHeaders,
+    body: Option<&[u8]>,
+) -> Tap {
+    let (secrets, others) = (secrets.clone(), told(headers));
+    let tap = Tap { secrets, others, line: Vec::new(), passed_over: 0 };
     let mut text = format!("{method} {}\n{}", tap.target(uri), tap.headers(headers));
+    for (name, _) in &tap.secrets {
+        text.push_str(&format!("{name}: {HIDDEN}\n"));
+    }
     if let Some(body) = body {
         text.push('\n');
         text.push_str(&tap.shown(body));
@@ -109,8 +123,7 @@ impl Tap {
     fn headers(&self, headers: &HeaderMap) -> String {
         let shown = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
             let text = String::from_utf8_lossy(value.as_bytes());
-            let hidden = value.is_sensitive() || tells(name.as_str());
-            let text = if hidden { HIDDEN.to_owned() } else { self.masked(&text) };
+            let text = if tells(name.as_str()) { HIDDEN.to_owned() } else { self.masked(&text) };
             format!("{name}: {text}\n")
         };
         headers.iter().map(shown).collect()
@@ -140,7 +153,12 @@ impl Tap {
     }
 
     fn masked(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+        let ours = self.secrets.iter().map(|(_, secret)| secret.expose());
+        let all = ours.chain(self.others.iter().map(String::as_str));
+        all.flat_map(|secret| [Some(secret), secret.split_once(' ').map(|(_, token)| token)])
+            .flatten()
+            .filter(|secret| secret.len() >= SECRET_MIN)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 }
 
@@ -148,17 +166,10 @@ fn record(message: &'static str, dump: &str) {
     log::debug!(dump = dump; "{message}");
 }
 
-/// The values of the headers that hold secrets, and what follows a scheme such as `Bearer` there.
-fn secrets(headers: &HeaderMap) -> Vec<String> {
-    let held = headers.iter().filter(|(name, value)| value.is_sensitive() || tells(name.as_str()));
-    let mut secrets = Vec::new();
-    for (_, value) in held {
-        let Ok(text) = value.to_str() else { continue };
-        secrets.push(text.to_owned());
-        secrets.extend(text.split_once(' ').map(|(_, token)| token.trim().to_owned()));
-    }
-    secrets.retain(|secret| secret.len() > 3);
-    secrets
+/// The values of headers whose names speak of credentials.
+fn told(headers: &HeaderMap) -> Vec<String> {
+    let told = headers.iter().filter(|(name, _)| tells(name.as_str()));
+    told.filter_map(|(_, value)| Some(value.to_str().ok()?.to_owned())).collect()
 }
 
 fn tells(name: &str) -> bool {
@@ -192,10 +203,15 @@ fn hide(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use ureq::http::HeaderName;
+
     use super::*;
+    use crate::secret::Secret;
 
     fn tap() -> Tap {
-        Tap { secrets: vec!["sesame".to_owned()], line: Vec::new(), passed_over: 0 }
+        let secret = Secret::new("Bearer sesame".to_owned());
+        let secrets = vec![(HeaderName::from_static("authorization"), secret)];
+        Tap { secrets, others: Vec::new(), line: Vec::new(), passed_over: 0 }
     }
 
     #[test] // ops W-14
