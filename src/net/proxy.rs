@@ -65,13 +65,6 @@ pub struct Check {
 }
 
 impl Check {
-    /// The status as `http_status_category` has it: `2xx`, `4xx`.
-    pub fn status_category(&self) -> Option<String> {
-        self.status.map(|status| format!("{}xx", status / 100))
-    }
-}
-
-impl Check {
     /// What is wrong with the proxy, in words; nothing if it opened a way.
     pub fn complaint(&self) -> Option<String> {
         let (phase, reason) = self.failure?;
@@ -103,6 +96,11 @@ impl Proxy {
     /// How it is spoken to, if that is over TLS.
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     /// Scheme, host and port, for people (W-35).
