@@ -958,9 +958,12 @@ pub const TABLE: &[Setting] = &[
         env: &["LOG_HTTP_RAW_UNSAFE"],
         kind: Kind::Bool,
         default: "false",
-        short: "Log whole HTTP messages, secrets included",
-        long: "Writes whole HTTP messages to the log, keys and payloads included. For a \
-               laboratory only; it gives a warning at start.",
+        short: "Log whole HTTP messages, payloads included",
+        long: "Writes whole HTTP messages to the log, at level debug: requests, answers and \
+               their payloads. What is known to be a credential is left out (keys, tokens, \
+               cookies, passwords by the names of headers and JSON members), and the page and the \
+               support archive do not show these records. For a laboratory only; it gives a \
+               warning at start.",
         example: "false",
     },
     Setting {

@@ -227,11 +227,11 @@ pub fn program() -> String {
     p.section("Signals");
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
-         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
-         certificates and their keys again, and opens the log file anew; the same happens \
-         seconds after one of these files has changed. What can not be used leaves the old in use, \
-         with a line in the log and a note at /readyz. Settings that need a restart are named in \
-         the log.",
+         stops it at once. SIGHUP reads the runtime key, the token of the page, header values, CA \
+         bundle, client certificates and their keys and the log level again, and opens log file \
+         and audit trail anew; all but the audit trail happens also seconds after one of these \
+         files has changed. What can not be used leaves the old in use, with a line in the log \
+         and a note at /readyz. Settings that need a restart are named in the log.",
     );
     p.section("Answers");
     p.text(ANSWERS);
