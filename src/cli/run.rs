@@ -5,6 +5,8 @@
 //! [`take_down`].
 
 mod advice;
+mod children;
+mod confinement;
 mod instruments;
 mod reload;
 mod system;
@@ -12,7 +14,6 @@ mod timers;
 mod views;
 mod watch;
 
-use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -21,20 +22,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
-use rustix::process::{Resource, getrlimit, setrlimit};
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, Uri};
 
+pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
+use crate::confine;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
-use crate::net::Cancel;
-use crate::net::client::header_value;
+use crate::net::client::can_be_header;
+use crate::net::{Cancel, SecretHeaders};
 use crate::ops::api::Admin;
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -43,7 +45,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
-use crate::ops::service_manager::{self, Progress, ServiceManager};
+use crate::ops::service_manager::{Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
@@ -58,25 +60,18 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long children have to end once nothing is in flight: their input is closed, then they are
 /// told to, then they are killed.
 const CHILD_GRACE: Duration = Duration::from_secs(5);
-/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
-/// belongs to them too.
-const SECRET_VARIABLES: [&str; 7] = [
-    "ADMIN_UI_TOKEN",
-    "CONTROL_PLANE_API_KEY",
-    "CONTROL_PLANE_EXTRA_HEADERS",
-    "MCP_EXTRA_HEADERS",
-    "MCP_DISCOVERY_EXTRA_HEADERS",
-    "OPENAI_ADMIN_KEY",
-    "CLOUDFLARED_TUNNEL_TOKEN",
-];
 /// Stack of the threads made here, in bytes; none of them recurses over input.
 const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are known to people, `again` loads them anew.
-pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
-    match start(config, started, again) {
-        Ok(daemon) => daemon.serve(),
+pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(&config, started, again) {
+        Ok(daemon) => {
+            // It has the first secrets, which may be replaced.
+            drop(config);
+            daemon.serve()
+        }
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
             ExitCode::FAILURE
@@ -113,8 +108,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     // Before this process gives up what a child may need.
-    let launcher = launcher(config)?;
-    no_core_dumps();
+    let launcher = children::prepare(config)?;
+    confine::no_core_file();
     parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
@@ -138,6 +133,17 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
+    let pid_file = config
+        .process
+        .pid_file
+        .as_deref()
+        .map(PidFile::create)
+        .transpose()
+        .map_err(|e| format!("the PID file can not be written: {e}"))?;
+
+    // From here on threads are started, which inherit what this one has given up.
+    let confinement = confinement::begin(config, &edges)?;
+    let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
@@ -168,6 +174,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     )));
     let seen = Arc::new(instruments::Seen {
         launcher,
+        confinement,
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -191,7 +198,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         move || poll.cycles.get() > 0
     };
     let status = views::Status {
-        config: config.clone(),
+        config: config.without_secrets(),
         access: Arc::clone(&access),
         seen: Arc::clone(&seen),
         readiness: Arc::clone(&readiness),
@@ -226,14 +233,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
             "the operator page answers other hosts: there is no login (admin_ui.allow_remote)"
         );
     }
-    let pid_file = config
-        .process
-        .pid_file
-        .as_deref()
-        .map(PidFile::create)
-        .transpose()
-        .map_err(|e| format!("the PID file can not be written: {e}"))?;
-
     let pool_config = PoolConfig {
         workers: config.mcp.max_concurrent_requests,
         connection_max_ttl: config.mcp.connection_max_ttl,
@@ -308,7 +307,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         version = CLIENT_VERSION,
         control_plane = access.origin(),
         health_url = listener.url(),
-        workers = config.mcp.max_concurrent_requests;
+        workers = config.mcp.max_concurrent_requests,
+        confinement = seen.confinement.word();
         "mcp-tunnel started"
     );
     for way in edges.ways() {
@@ -488,15 +488,6 @@ fn take_down(parts: Parts, closer: &Closer) {
     closer.close();
 }
 
-/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
-/// again.
-fn no_core_dumps() {
-    let mut limit = getrlimit(Resource::Core);
-    limit.current = Some(0);
-    // It can only be lowered, which is always allowed.
-    let _ = setrlimit(Resource::Core, limit);
-}
-
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
     let unsupported = [
@@ -550,42 +541,21 @@ pub(super) fn access(
             .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
-    Access::new(AccessConfig {
+    let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
         url_path: control_plane.url_path.clone(),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
-        api_key: control_plane.api_key.clone(),
         organization_id: control_plane.organization_id.clone(),
-        extra_headers: control_plane.extra_headers.clone(),
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
-    })
-    .map_err(|e| e.to_string())
-}
-
-/// The process that starts the configured commands, if there are any.
-pub(super) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
-    let commands: Vec<&[String]> = commands(config).map(|(_, argv)| argv).collect();
-    if commands.is_empty() {
-        return Ok(None);
-    }
-    Launcher::of_this_program(&commands, environment(config))
-        .map(Arc::new)
-        .map(Some)
-        .map_err(line("the process that starts MCP commands can not be started"))
-}
-
-/// The channels with a command, in the order in which the launcher knows them.
-fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &[String])> {
-    config.mcp.bindings.iter().filter_map(|binding| match &binding.target {
-        Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
-        Target::Http(_) => None,
-    })
+    };
+    Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
+        .map_err(|e| e.to_string())
 }
 
 fn bindings(
@@ -607,7 +577,8 @@ pub(super) fn binding(
     launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    let command = commands(config).position(|(channel, _)| *channel == configured.channel);
+    let command =
+        children::commands(config).position(|(channel, _)| *channel == configured.channel);
     Ok(match (&configured.target, launcher.zip(command)) {
         (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
@@ -632,32 +603,12 @@ pub(super) fn binding(
     })
 }
 
-/// The environment of the commands: ours without what is no business of a child, which are our
-/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
-fn environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let key = config.control_plane.api_key.expose();
-    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
-    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
-    std::env::vars_os()
-        .filter(|(name, value)| {
-            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
-                || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || name == parent::VARIABLE
-                || holds(value);
-            !withheld
-        })
-        .collect()
-}
-
-fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {
     headers
         .iter()
         .map(|(name, value)| {
             let key = HeaderName::from_bytes(name.as_bytes()).ok();
-            let value = header_value(value.expose()).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
+            let value = can_be_header(value.expose()).then(|| value.clone());
             key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
         })
         .collect()

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::{Facts, date};
 use super::error::Fault;
-use super::transport::Layered;
+use super::transport::{Agreed, Layered};
 
 /// Why files could not be used. Each text names the file.
 #[derive(Debug)]
@@ -306,12 +306,18 @@ impl Tls {
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|e| Fault::Tls(format!("{bare}: {e}")))?;
         let config = Arc::clone(&lock(&self.0.current).config);
-        let mut connection =
-            ClientConnection::new(config, name).map_err(|e| Fault::Tls(e.to_string()))?;
+        let mut connection = ClientConnection::new(Arc::clone(&config), name)
+            .map_err(|e| Fault::Tls(e.to_string()))?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).map_err(tls_fault)?;
         }
-        Ok(Layered::Tls(Box::new(StreamOwned::new(connection, stream))))
+        let stream = StreamOwned::new(connection, stream);
+        Ok(Layered::Tls(Box::new(Agreed { stream, hop: self.clone(), config })))
+    }
+
+    /// Whether new connections are made with `config`.
+    pub(super) fn uses(&self, config: &Arc<ClientConfig>) -> bool {
+        Arc::ptr_eq(&lock(&self.0.current).config, config)
     }
 }
 

@@ -5,6 +5,7 @@ mod authority;
 mod cancel;
 mod identity;
 mod leak;
+mod memory;
 mod page;
 mod peers;
 mod proxies;
@@ -13,8 +14,10 @@ mod rotation;
 mod support;
 mod trust;
 
+use std::io::Write;
+
 use support::stack::Settings;
-use support::{Command, ControlPlane, Program, Tunnel};
+use support::{Command, ControlPlane, Program, Tunnel, eventually};
 
 /// A call of a tool.
 fn call(request_id: &str) -> Command {
@@ -45,9 +48,25 @@ fn refused(settings: Settings, parts: &[&str]) {
     }
 }
 
+/// Says that the machine lacks what a test needs. Not by the macro, whose output is shown of tests
+/// that fail alone.
+fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
 /// Waits for the line that says why polls fail.
 fn poll_failure(program: &Program, part: &str) -> String {
     program.stderr_line(&format!("a failed poll with {part:?}"), |line| {
         line.contains("poll") && line.contains("failed") && line.contains(part)
     })
+}
+
+/// Waits for a poll that the control plane saw in this way; those before it are taken.
+fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
+    eventually(&format!("a poll with {name}: {value}"), || {
+        // Each command ends the poll that waits, and so begins the next one.
+        control_plane.push(call("r1"));
+        let poll = control_plane.next_poll();
+        (poll.header(name) == Some(value)).then_some(())
+    });
 }
