@@ -331,7 +331,8 @@ impl Desk {
         );
         let readme = "What mcp-tunnel knows of itself: its settings with their sources, its newest \
                       log records, its metrics, its state, and its last commands.\nIt holds no key, \
-                      no token, no header and no payload.\n";
+                      no token, no header and no payload; of what went through the tunnel it has \
+                      the names of methods, MCP servers and their tools.\n";
         let contents = [
             manifest,
             readme.to_owned(),
