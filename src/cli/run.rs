@@ -206,7 +206,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: began,
     };
     let settings = views::settings(config, started);
-    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
