@@ -36,7 +36,7 @@ use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::can_be_header;
-use crate::net::{Cancel, SecretHeaders};
+use crate::net::{Cancel, SecretHeaders, Trust};
 use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -122,6 +122,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if let Some(why) = edges.trust().and_then(Trust::without_system) {
+        log::warn!("{why}: only those of ca_bundle are believed");
+    }
     if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
             channel = channel.as_str();
@@ -204,7 +207,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: began,
     };
     let settings = views::settings(config, started);
-    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
