@@ -14,6 +14,8 @@ mod rotation;
 mod support;
 mod trust;
 
+use std::io::Write;
+
 use support::stack::Settings;
 use support::{Command, ControlPlane, Program, Tunnel, eventually};
 
@@ -44,6 +46,12 @@ fn refused(settings: Settings, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} in: {said}");
     }
+}
+
+/// Says that the machine lacks what a test needs. Not by the macro, whose output is shown of tests
+/// that fail alone.
+fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
 
 /// Waits for the line that says why polls fail.

@@ -235,6 +235,8 @@ pub fn program() -> String {
     );
     p.section("Answers");
     p.text(ANSWERS);
+    p.section("Limits");
+    p.text(LIMITS);
     p.section("Name resolution");
     p.text(RESOLVER);
     p.section("Security");
@@ -314,6 +316,13 @@ const ANSWERS: &str = "An answer that may have arrived is posted three times at 
     `process.shutdown_grace`. Only answers are repeated, never calls. A control plane that has an \
     answer already says 404 to the repeated one, which is then counted under \
     `mcp_tunnel_responses_gone_total`.";
+
+/// How large messages may be; `tests/sizes.rs` holds it to that.
+const LIMITS: &str = "A message of an MCP server has 64 MiB at most; a longer one is answered in \
+    its place with an error of the kind `response_body_too_large`. `mcp-tunnel-relay` takes \
+    requests of 32 MiB at most (413, `request_body_too_large`), and every answer that the daemon \
+    takes. Another control plane may take less: an answer that it refuses with 413 is logged with \
+    its size and not repeated.";
 
 /// What an operator who knows glibc's resolver has to know of musl's, which the static programs
 /// have.
