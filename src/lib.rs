@@ -20,7 +20,7 @@
 //! understand is not encoded again.
 //!
 //! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
-//! `control_plane` and `mcp`, both of those call `net` and `wire`; `settings`, `wire`, `net`,
+//! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`; `settings`, `wire`, `net`,
 //! `httpd` and `stats` call nobody but `wire` and `secret` (`httpd` also borrows the switch
 //! [`net::Cancel`]). `ops` reads the counters and state cells that the others own; nobody waits
 //! for `ops`. The relay shares `wire`, `httpd` and `stats` with the daemon, and nothing else.
@@ -31,6 +31,7 @@ pub mod dispatch;
 pub mod httpd;
 pub mod mcp;
 pub mod net;
+pub mod oauth;
 pub mod ops;
 pub mod relay;
 pub mod secret;

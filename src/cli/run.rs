@@ -32,6 +32,8 @@ use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::Cancel;
 use crate::net::client::header_value;
+use crate::oauth::report::{self, Detail};
+use crate::oauth::{Discovery, Startup, startup};
 use crate::ops::api::Admin;
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -132,6 +134,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
     let bindings = bindings(config, &edges)?;
+    let discovery = discovery(&bindings, &edges);
+    let oauth = Arc::new(match &discovery {
+        Some(discovery) => Startup::of(discovery),
+        None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
+    });
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -155,6 +162,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let readiness = Arc::new(Readiness::new(instruments::conditions(
         &poll_state,
         &access,
+        &oauth,
         &bindings,
         &reload_state,
         (&edges, &proxy_health),
@@ -194,6 +202,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: began,
     };
     let (system, settings) = (views::system(config), views::settings(config, started));
+    let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -206,6 +215,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 status: Box::new(move || status.json()),
                 system: Box::new(move || system.clone()),
                 settings: Box::new(move || settings.clone()),
+                oauth: Box::new(move || report::json(&shown, Detail::Full)),
+                oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
                 allow_remote: config.admin_ui.allow_remote,
                 token: config.admin_ui.token.clone(),
             }),
@@ -229,6 +240,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         connection_max_ttl: config.mcp.connection_max_ttl,
         access: Arc::clone(&access),
         bindings: bindings.clone(),
+        discovery: discovery.clone(),
         stats,
         observer: observer(audit.clone(), recent),
         respond_stats,
@@ -252,6 +264,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
+    if let Some(discovery) = discovery {
+        let (stop, all_settled) = (stop.clone(), all_settled.clone());
+        threads.push(spawn("oauth", move || {
+            startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
+        })?);
+    }
     for (number, intake) in intakes.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
@@ -558,6 +576,16 @@ fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)
         Ok((configured.channel.clone(), binding(config, configured, edges)?))
     };
     config.mcp.bindings.iter().map(made).collect()
+}
+
+/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+fn discovery(bindings: &[(ChannelName, Binding)], edges: &Edges) -> Option<Arc<Discovery>> {
+    let beyond = edges.beyond_main()?.clone();
+    let http = bindings.iter().find_map(|(channel, binding)| match binding {
+        Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
+        _ => None,
+    })?;
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
 }
 
 /// One server; a child is started.

@@ -74,12 +74,17 @@ pub fn for_resumption(message: &HeaderMap, last_id: &str) -> Option<HeaderMap> {
 
 fn base(fixed: &[(HeaderName, HeaderValue)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let agent = format!("{CLIENT_NAME}/{CLIENT_VERSION}");
-    headers.insert("user-agent", header_value(&agent).expect("our own name is a header value"));
+    headers.insert("user-agent", own_agent());
     for (name, value) in fixed {
         headers.insert(name.clone(), value.clone());
     }
     headers
+}
+
+/// Our own `User-Agent`.
+pub fn own_agent() -> HeaderValue {
+    let agent = format!("{CLIENT_NAME}/{CLIENT_VERSION}");
+    header_value(&agent).expect("our own name is a header value")
 }
 
 fn forward(command: &Headers, headers: &mut HeaderMap) {

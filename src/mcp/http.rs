@@ -149,6 +149,23 @@ impl HttpBinding {
         hop
     }
 
+    /// The endpoint.
+    pub fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// A client for questions of the tunnel's own on any path of the server's origin: there the
+    /// operator's headers go along (F-47).
+    pub fn question_client(&self, cancel: Cancel) -> Client {
+        Client::new(ClientConfig { secrets_keep_path: false, ..self.client.clone() }, cancel)
+    }
+
+    /// The operator's headers for them. Of one name the last counts.
+    pub fn question_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let fixed = self.fixed();
+        fixed.always.iter().chain(&fixed.discovery).cloned().collect()
+    }
+
     /// Sends other fixed headers from the next request on.
     pub fn renew(&self, fixed: FixedHeaders) {
         *self.fixed() = fixed;

@@ -62,6 +62,10 @@ pub struct Admin {
     pub system: Text,
     /// `/api/settings`.
     pub settings: Text,
+    /// `/api/oauth`.
+    pub oauth: Text,
+    /// The same without what should not leave this host, for the support archive.
+    pub oauth_summary: Text,
     /// Whether peers that are not on this host are answered.
     pub allow_remote: bool,
     /// What a request that changes something must carry.
@@ -127,6 +131,7 @@ impl Desk {
             "/api/status" => json(exchange, &(self.admin.status)()),
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
+            "/api/oauth" => json(exchange, &(self.admin.oauth)()),
             "/api/commands" => {
                 let limit = number(&exchange, "limit").unwrap_or(COMMANDS_DEFAULT);
                 json(exchange, &self.admin.recent.json(limit));
@@ -296,6 +301,7 @@ impl Desk {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
             "admin/commands.json",
         ];
         let manifest = format!(
@@ -323,6 +329,7 @@ impl Desk {
             metrics(),
             (self.admin.status)(),
             (self.admin.system)(),
+            (self.admin.oauth_summary)(),
             self.admin.recent.json(usize::MAX),
         ];
         let files: Vec<(&str, String)> = names.into_iter().zip(contents).collect();
