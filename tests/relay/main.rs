@@ -3,6 +3,7 @@
 
 mod contract;
 mod mcp_side;
+mod oauth;
 mod operations;
 mod queue;
 mod security;
