@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    #[test] // L-1
+    #[test] // OL-1
     fn an_origin_prints_without_what_may_be_secret() {
         assert_eq!(of("https://u:p@H:443/path?q").to_string(), "https://h");
         assert_eq!(of("http://[::1]:8080/x").to_string(), "http://[::1]:8080");
