@@ -579,7 +579,10 @@ fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)
 }
 
 /// What finds out about the server of `main`, if that is an HTTP server (O-2).
-fn discovery(bindings: &[(ChannelName, Binding)], edges: &Edges) -> Option<Arc<Discovery>> {
+pub(super) fn discovery(
+    bindings: &[(ChannelName, Binding)],
+    edges: &Edges,
+) -> Option<Arc<Discovery>> {
     let beyond = edges.beyond_main()?.clone();
     let http = bindings.iter().find_map(|(channel, binding)| match binding {
         Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
