@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::control_plane::TUNNEL_ID;
 use support::process::Program;
 use support::stack::binary;
-use support::{Scratch, eventually};
+use support::{Scratch, eventually, programs};
 
 const KEY: &str = "admin-key-of-this-test-0123456789abcdef";
 
@@ -21,7 +21,7 @@ struct Relay {
 fn relay() -> Relay {
     let scratch = Scratch::new();
     let file = scratch.path("url");
-    let mut command = binary(env!("CARGO_BIN_EXE_mcp-tunnel-relay"));
+    let mut command = binary(programs::relay());
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-key", "env:KEY", "--url-file"])
         .arg(&file)
@@ -41,7 +41,7 @@ struct Ran {
 
 impl Relay {
     fn admin(&self, args: &[&str], key: Option<(&str, &str)>) -> Ran {
-        let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+        let output = binary(programs::tunnel())
             .args(["admin", "tunnels"])
             .args(args)
             .env("CONTROL_PLANE_BASE_URL", &self.url)
@@ -144,7 +144,7 @@ fn a_refused_call_is_a_document_on_stdout_with_json() {
 
 #[test] // cfg P-10
 fn an_empty_base_url_is_an_error_here() {
-    let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+    let output = binary(programs::tunnel())
         .args(["admin", "tunnels", "get", "x"])
         .env("CONTROL_PLANE_BASE_URL", "")
         .env("OPENAI_ADMIN_KEY", KEY)
@@ -168,7 +168,7 @@ impl User {
     }
 
     fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
-        let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+        let output = binary(programs::tunnel())
             .args(args)
             .env("HOME", self.home.path(""))
             .envs(env.iter().copied())

@@ -1,5 +1,8 @@
 //! The command line as a person or a script sees it: what is printed where, and the exit code.
 
+#[path = "support/programs.rs"]
+mod programs;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -39,7 +42,7 @@ impl Drop for Dir {
 }
 
 fn tunnel_with(args: &[&str], env: &[(&str, &str)]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_mcp-tunnel"))
+    let output = Command::new(programs::tunnel())
         .args(args)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -117,7 +120,7 @@ fn help_takes_topics_and_commands_of_several_words() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let program = env!("CARGO_BIN_EXE_mcp-tunnel");
+    let program = programs::tunnel();
     let script = format!("{program} run --help | head -n 1; echo ${{PIPESTATUS[0]}}");
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -398,7 +401,7 @@ fn exit_codes_are_those_of_the_manual() {
         (&["serve", "--nonsense"], 2),
         (&["serve"], 2),
     ] {
-        let relay = env!("CARGO_BIN_EXE_mcp-tunnel-relay");
+        let relay = programs::relay();
         let output = Command::new(relay).args(args).env_clear().output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{args:?}");
     }

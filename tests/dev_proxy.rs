@@ -12,15 +12,14 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use support::http::get;
 use support::stack::binary;
-use support::{PATIENCE, Program, Scratch, Signal};
+use support::{PATIENCE, Program, Scratch, Signal, eventually, programs};
 
-const TUNNEL: &str = env!("CARGO_BIN_EXE_mcp-tunnel");
 const PATH: &str = "/v1/mcp/tunnel_22222222222222222222222222222222";
 /// More than any machine needs, for the limit itself is not under test.
 const ENOUGH: &str = "--readiness-timeout=30s";
 
 fn proxy(scratch: &Scratch, args: &[&str]) -> Program {
-    let mut command = binary(TUNNEL);
+    let mut command = binary(programs::tunnel());
     command.args(["dev", "proxy"]).args(args);
     command.env("HOME", scratch.path("")).env("TMPDIR", scratch.path(""));
     Program::spawn(command)
@@ -28,7 +27,7 @@ fn proxy(scratch: &Scratch, args: &[&str]) -> Program {
 
 /// The stub as a stdio server.
 fn stub() -> String {
-    format!("--mcp-command={TUNNEL} mcp-stub")
+    format!("--mcp-command={} mcp-stub", programs::tunnel())
 }
 
 /// One MCP message to the path of the tunnel, and the JSON of its answer.
@@ -112,11 +111,45 @@ fn it_ends_by_itself_after_the_given_time() {
     assert!(program.stdout().ends_with(PATH), "{}", program.stdout());
 }
 
+/// The processes that `pid` has started, and those that they have, with their command lines.
+fn descendants(pid: u32) -> Vec<(String, String)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
+    let children = children.flatten().collect::<Vec<_>>().join(" ");
+    let mut found = Vec::new();
+    for child in children.split_whitespace() {
+        found.push((child.to_owned(), command_line(child)));
+        found.extend(descendants(child.parse().unwrap()));
+    }
+    found
+}
+
+/// Empty for a process that has ended.
+fn command_line(pid: &str) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+#[test]
+fn killed_it_leaves_no_process_behind() {
+    let scratch = Scratch::new();
+    let mut program = proxy(&scratch, &[&stub(), ENOUGH]);
+    program.stdout_line("the MCP URL", |line| line.starts_with("http://"));
+    let started = descendants(program.pid());
+    for part in ["mcp-tunnel-relay serve", "mcp-tunnel run", "mcp-stub"] {
+        assert!(started.iter().any(|(_, line)| line.contains(part)), "{part} in {started:?}");
+    }
+    program.kill();
+    eventually("all processes to end", || {
+        started.iter().all(|(pid, line)| command_line(pid) != *line).then_some(())
+    });
+}
+
 #[test]
 fn without_the_relays_program_it_says_what_to_install() {
     let scratch = Scratch::new();
     let alone = scratch.path("mcp-tunnel");
-    fs::hard_link(TUNNEL, &alone).unwrap();
+    fs::hard_link(programs::tunnel(), &alone).unwrap();
     let mut command = binary(alone.to_str().unwrap());
     command.args(["dev", "proxy", &stub()]).env("PATH", scratch.path(""));
     let mut program = Program::spawn(command);

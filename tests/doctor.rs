@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::http::Answer;
 use support::stack::binary;
-use support::{Command, ControlPlane, McpServer, Relay, Tunnel, eventually};
+use support::{Command, ControlPlane, McpServer, Relay, Tunnel, eventually, programs};
 
 /// The report and the exit code of `doctor --json` with these variables.
 fn doctor(relay: &Relay, env: &[(&str, &str)]) -> (Value, i32) {
@@ -17,7 +17,7 @@ fn doctor(relay: &Relay, env: &[(&str, &str)]) -> (Value, i32) {
 }
 
 fn doctor_at(url: &str, env: &[(&str, &str)]) -> (Value, i32) {
-    let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+    let output = binary(programs::tunnel())
         .args(["doctor", "--json"])
         .env("CONTROL_PLANE_BASE_URL", url)
         .env("CONTROL_PLANE_TUNNEL_ID", TUNNEL_ID)
@@ -33,7 +33,7 @@ fn doctor_at(url: &str, env: &[(&str, &str)]) -> (Value, i32) {
 }
 
 fn stub() -> String {
-    format!("'{}' mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel"))
+    format!("'{}' mcp-stub", programs::tunnel())
 }
 
 /// The status of a check.
@@ -220,7 +220,7 @@ fn a_runtime_is_connected_listed_stopped_and_removed() {
     let relay = Relay::start();
     let home = support::Scratch::new();
     let run = |args: &[&str]| {
-        let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+        let output = binary(programs::tunnel())
             .arg("runtimes")
             .args(args)
             .env("HOME", home.path(""))
@@ -365,7 +365,7 @@ fn a_session_of_another_daemon_is_named_once_where_the_control_plane_says_nothin
 #[test]
 fn what_is_to_be_typed_next_tells_of_flags_and_fits_on_a_terminal() {
     let relay = Relay::start();
-    let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+    let output = binary(programs::tunnel())
         .args(["doctor", "--mcp.command", &stub()])
         .env("CONTROL_PLANE_BASE_URL", &relay.url)
         .env("CONTROL_PLANE_TUNNEL_ID", TUNNEL_ID)

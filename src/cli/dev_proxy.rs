@@ -18,6 +18,7 @@ use super::command::Invocation;
 use super::health::{conditions, is_ok};
 use super::{fail, say};
 use crate::control_plane::new_instance_id;
+use crate::ops::parent;
 use crate::ops::signals::{Event, Signals};
 use crate::settings::reference::text_of;
 use crate::settings::{Id, Setting, grammar};
@@ -34,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a child may take to end after SIGTERM: more than the daemon needs to drain, kill its
 /// own children and end its threads.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Stack of the thread that waits for signals, in bytes.
+const STACK: usize = 128 * 1024;
 /// Flags of settings that go to the daemon as they are.
 pub const PASSED: [Id; 7] = [
     Id::ServerUrls,
@@ -72,7 +75,7 @@ struct Ready<'a> {
 }
 
 /// A child in a process group of its own, so that Ctrl-C reaches it through this process alone.
-/// It is killed when dropped.
+/// It is killed when dropped, and ends by itself if this process is killed.
 struct Part {
     name: &'static str,
     child: Child,
@@ -179,6 +182,7 @@ fn watch_signals() -> Result<Receiver<()>, String> {
     let (asked, asks) = bounded(2);
     std::thread::Builder::new()
         .name("signals".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             loop {
                 if matches!(signals.wait(), Event::Stop | Event::StopNow(_) | Event::Reload) {
@@ -319,7 +323,12 @@ fn start_daemon(
 
 impl Part {
     fn start(name: &'static str, mut command: Command) -> std::io::Result<Self> {
-        let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
+        // This is the main thread: the kernel tells the child when it is gone.
+        let child = command
+            .env(parent::VARIABLE, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()?;
         Ok(Self { name, child })
     }
 

@@ -13,7 +13,7 @@ use crate::net::certificate::{Facts, date};
 use crate::net::tls::TlsError;
 use crate::net::{IdentityFiles, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
-use crate::settings::config::{AmbientProxy, Config, Identity, Target};
+use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
 
@@ -29,10 +29,13 @@ pub struct Way {
     pub target: HttpUrl,
     /// `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// The proxy and where it was named.
-    pub proxy: Option<(Proxy, &'static str)>,
+    /// The proxy and where it was named (W-35).
+    pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
+    /// for the day when the hop speaks TLS, so they are checked all the same.
+    unused_identity: Option<IdentityFiles>,
 }
 
 impl Way {
@@ -65,7 +68,7 @@ pub struct Edges {
 #[derive(Debug, Clone)]
 pub struct Beyond {
     tls: Tls,
-    explicit: Option<ProxyUrl>,
+    explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
     unix_socket: Option<PathBuf>,
 }
@@ -108,7 +111,7 @@ struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
     identity: Option<&'a Identity>,
-    explicit: Option<&'a ProxyUrl>,
+    explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
 }
 
@@ -155,6 +158,11 @@ impl Edges {
         Ok(Self { trust: trust.trust, control_plane, channels, beyond_main })
     }
 
+    /// The certificates that all hops trust; `None` if none speaks TLS.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
     /// The way to the control plane.
     pub fn control_plane(&self) -> &Way {
         &self.control_plane
@@ -178,19 +186,15 @@ impl Edges {
     /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
     /// is told.
     pub fn reload(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if let Some(trust) = &self.trust
-            && let Err(error) = trust.reload()
-        {
-            wrong.push(error.to_string());
-        }
+        // Before the hops, which take it over.
+        let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
         let beyond = self.beyond_main.iter().map(|beyond| &beyond.tls);
-        for tls in self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond) {
-            if let Err(error) = tls.reload() {
-                wrong.push(error.to_string());
-            }
-        }
+        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond);
+        let hops = hops.map(Tls::reload);
+        let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
+        let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
+        let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();
         wrong.dedup();
         wrong
     }
@@ -223,15 +227,14 @@ fn identity_error(error: TlsError) -> EdgeError {
 }
 
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
-    let tls = match wanted.identity {
-        identity if wanted.target.https => Some(trust.hop(identity)?),
-        // It is not shown, but a mistake in it would wait for the day when the hop speaks TLS.
-        Some(identity) => {
-            files(identity).check().map_err(identity_error)?;
-            None
-        }
-        None => None,
+    let tls = match wanted.target.https {
+        true => Some(trust.hop(wanted.identity)?),
+        false => None,
     };
+    let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
+    if let Some(unused) = &unused_identity {
+        unused.check().map_err(identity_error)?;
+    }
     let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {
@@ -248,17 +251,18 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        unused_identity,
     })
 }
 
 /// The proxy of its setting, else that of the environment (W-30, P-6).
 pub fn proxy_for(
     target: &HttpUrl,
-    explicit: Option<&ProxyUrl>,
+    explicit: Option<&ProxySetting>,
     ambient: &AmbientProxy,
-) -> Result<Option<(ProxyUrl, &'static str)>, String> {
+) -> Result<Option<(ProxyUrl, String)>, String> {
     if let Some(explicit) = explicit {
-        return Ok(Some((explicit.clone(), "http_proxy setting")));
+        return Ok(Some((explicit.url.clone(), explicit.source.clone())));
     }
     match ambient::choose(ambient, target) {
         Choice::Direct => Ok(None),
@@ -267,7 +271,7 @@ pub fn proxy_for(
             log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
             Ok(None)
         }
-        Choice::Proxy(url, variable) => Ok(Some((url, variable))),
+        Choice::Proxy(url, variable) => Ok(Some((url, format!("env:{variable}")))),
         Choice::Refused(line) => Err(line),
     }
 }

@@ -4,13 +4,15 @@
 //! one line and exit code 1; then the listener; then the threads. The way down is in
 //! [`take_down`].
 
+mod advice;
 mod instruments;
 mod reload;
+mod system;
 mod timers;
 mod views;
 mod watch;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::bounded;
 use log::LevelFilter;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, Uri};
 
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
@@ -28,10 +30,11 @@ use super::edges::{Edges, Way, shared_identity};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
+use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
-use crate::net::Cancel;
-use crate::net::client::header_value;
+use crate::net::client::can_be_header;
+use crate::net::{Cancel, SecretHeaders};
 use crate::oauth::report::{self, Detail};
 use crate::oauth::{Discovery, Startup, startup};
 use crate::ops::api::Admin;
@@ -39,6 +42,7 @@ use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::{self, Progress, ServiceManager};
@@ -72,9 +76,13 @@ const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are known to people, `again` loads them anew.
-pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
-    match start(config, started, again) {
-        Ok(daemon) => daemon.serve(),
+pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(&config, started, again) {
+        Ok(daemon) => {
+            // It has the first secrets, which may be replaced.
+            drop(config);
+            daemon.serve()
+        }
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
             ExitCode::FAILURE
@@ -110,7 +118,10 @@ struct Parts {
 fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
+    // Before this process gives up what a child may need.
+    let launcher = launcher(config)?;
     no_core_dumps();
+    parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -133,7 +144,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
-    let bindings = bindings(config, &edges)?;
+    let bindings = bindings(config, &edges, launcher.as_ref())?;
     let discovery = discovery(&bindings, &edges);
     let oauth = Arc::new(match &discovery {
         Some(discovery) => Startup::of(discovery),
@@ -168,6 +179,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         (&edges, &proxy_health),
     )));
     let seen = Arc::new(instruments::Seen {
+        launcher,
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -191,7 +203,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         move || poll.cycles.get() > 0
     };
     let status = views::Status {
-        config: config.clone(),
+        config: config.without_secrets(),
         access: Arc::clone(&access),
         seen: Arc::clone(&seen),
         readiness: Arc::clone(&readiness),
@@ -201,7 +213,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         health_url: bound.url().to_owned(),
         started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, started));
+    let settings = views::settings(config, started);
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
     let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
@@ -213,10 +226,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 logger,
                 recent: Arc::clone(&recent),
                 status: Box::new(move || status.json()),
-                system: Box::new(move || system.clone()),
+                system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
                 oauth: Box::new(move || report::json(&shown, Detail::Full)),
                 oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
+                harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token: config.admin_ui.token.clone(),
             }),
@@ -321,7 +335,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
         }
     }
     let grace = config.process.shutdown_grace;
@@ -393,9 +407,11 @@ impl Daemon {
                     for child in &children {
                         child.stop(Duration::ZERO);
                     }
+                    seen.logger.finish();
                     return ExitCode::from(code);
                 }
                 Event::Closed => {
+                    seen.logger.finish();
                     log::info!("stopped");
                     return ExitCode::SUCCESS;
                 }
@@ -433,11 +449,14 @@ fn standstill(
 ) -> Standstill {
     let (seen, readiness) = (Arc::clone(seen), Arc::clone(readiness));
     Box::new(move || {
-        let full = seen.poll.is_waiting_for_room() || seen.outlet.len() >= seen.queue_capacity;
+        if seen.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
+            return Some("the process that starts MCP commands is gone".to_owned());
+        }
+        let waiting = seen.outlet.len();
         let progress = Progress {
-            since_poll_step: seen.poll.since_step(),
+            since_poll_step: seen.poll.since_step(waiting > 0),
             poll_limit,
-            polls_due: !full && !readiness.is_draining(),
+            polls_due: waiting < seen.queue_capacity && !readiness.is_draining(),
             oldest_in_hand: seen.dispatch.in_hand().1,
             call_limit,
         };
@@ -553,27 +572,50 @@ pub(super) fn access(
             .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
-    Access::new(AccessConfig {
+    let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
         url_path: control_plane.url_path.clone(),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
-        api_key: control_plane.api_key.clone(),
         organization_id: control_plane.organization_id.clone(),
-        extra_headers: control_plane.extra_headers.clone(),
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
-    })
-    .map_err(|e| e.to_string())
+    };
+    Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
+        .map_err(|e| e.to_string())
 }
 
-fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)>, String> {
+/// The process that starts the configured commands, if there are any.
+pub(super) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
+    let commands: Vec<&[String]> = commands(config).map(|(_, argv)| argv).collect();
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    Launcher::of_this_program(&commands, environment(config))
+        .map(Arc::new)
+        .map(Some)
+        .map_err(line("the process that starts MCP commands can not be started"))
+}
+
+/// The channels with a command, in the order in which the launcher knows them.
+fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &[String])> {
+    config.mcp.bindings.iter().filter_map(|binding| match &binding.target {
+        Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
+        Target::Http(_) => None,
+    })
+}
+
+fn bindings(
+    config: &Config,
+    edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
+) -> Result<Vec<(ChannelName, Binding)>, String> {
     let made = |configured: &config::Binding| {
-        Ok((configured.channel.clone(), binding(config, configured, edges)?))
+        Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
 }
@@ -596,10 +638,12 @@ pub(super) fn binding(
     config: &Config,
     configured: &config::Binding,
     edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    Ok(match &configured.target {
-        Target::Http(http) => Binding::Http(HttpBinding::new(
+    let command = commands(config).position(|(channel, _)| *channel == configured.channel);
+    Ok(match (&configured.target, launcher.zip(command)) {
+        (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
             edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
@@ -608,43 +652,43 @@ pub(super) fn binding(
                 discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
             },
         )),
-        Target::Stdio { argv } => Binding::Stdio(
+        (Target::Stdio { argv }, Some((launcher, command))) => Binding::Stdio(
             StdioChannel::start(StdioConfig {
                 channel,
+                launcher: Arc::clone(launcher),
+                command,
                 argv: argv.clone(),
-                remove_env: withheld_variables(config),
                 limits: Limits::default(),
             })
             .map_err(|e| e.to_string())?,
         ),
+        (Target::Stdio { .. }, None) => return Err("there is no launcher for a command".to_owned()),
     })
 }
 
-/// Variables of our own environment that are no business of a child: our secrets (B-18), and how
-/// the service manager speaks with us.
-fn withheld_variables(config: &Config) -> Vec<String> {
+/// The environment of the commands: ours without what is no business of a child, which are our
+/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
+fn environment(config: &Config) -> Vec<(OsString, OsString)> {
     let key = config.control_plane.api_key.expose();
     let token = config.admin_ui.token.as_ref().map(|token| token.expose());
     let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
     std::env::vars_os()
         .filter(|(name, value)| {
-            SECRET_VARIABLES.iter().any(|secret| name == secret)
+            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
                 || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || holds(value)
+                || name == parent::VARIABLE
+                || holds(value);
+            !withheld
         })
-        .filter_map(|(name, _)| name.into_string().ok())
         .collect()
 }
 
-fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {
     headers
         .iter()
         .map(|(name, value)| {
             let key = HeaderName::from_bytes(name.as_bytes()).ok();
-            let value = header_value(value.expose()).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
+            let value = can_be_header(value.expose()).then(|| value.clone());
             key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
         })
         .collect()

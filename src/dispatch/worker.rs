@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::queue::{Errand, Outlet, Queued};
 use super::record::{Notes, Observer};
 use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
+use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
@@ -174,7 +175,7 @@ impl Worker {
             if lost {
                 return ControlFlow::Continue(());
             }
-            match self.post_notification(command, answer) {
+            match self.post_notification(command, answer, bounds.limit) {
                 Delivery::Delivered => ControlFlow::Continue(()),
                 Delivery::Gone => ControlFlow::Break(()),
                 Delivery::Failed(_) | Delivery::DeadlinePassed | Delivery::Cancelled => {
@@ -360,8 +361,9 @@ impl Worker {
         }
     }
 
-    /// Posts a notification before the answer.
-    fn post_notification(&self, command: &Command, answer: Answer) -> Delivery {
+    /// Posts a notification before the answer; it is a part of the call, and has no more time
+    /// than that.
+    fn post_notification(&self, command: &Command, answer: Answer, limit: Instant) -> Delivery {
         let mut resp_headers = answer.headers;
         if !resp_headers.has("Content-Type") {
             resp_headers.set("Content-Type", "text/event-stream");
@@ -373,7 +375,7 @@ impl Worker {
             resp_json: Some(answer.json),
         };
         self.notes.posting(&response);
-        let delivery = self.responder.post(command, &response);
+        let delivery = self.responder.post(command, &response, limit);
         if let Delivery::Failed(line) = &delivery {
             log::info!(request_id:% = command.request_id;
                 "a notification was not delivered; later ones of this call are left out: {line}");
@@ -383,7 +385,7 @@ impl Worker {
 
     fn post_final(&self, command: &Command, response: &Response) {
         self.notes.posting(response);
-        match self.responder.post(command, response) {
+        match self.responder.post(command, response, Instant::now() + UNREACHED_MAX) {
             Delivery::Delivered => {
                 self.stats.answered.inc();
                 self.observe(command, response);
@@ -412,8 +414,11 @@ impl Worker {
         self.stats.drop_for(reason);
         self.notes.dropped(reason.as_str());
         let (level, line) = match reason {
-            // Another client may have answered it, which is worth a look (W-64).
-            Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
+            // Another client may have answered it, which is worth a look (W-64). So may an earlier
+            // attempt of ours whose receipt was lost: the control plane does not say.
+            Dropped::Gone => {
+                (log::Level::Warn, "the control plane waits no longer for an answer, or has it")
+            }
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
             _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };

@@ -12,15 +12,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::http::{Method, Uri};
 
 use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
-use super::headers;
+use super::headers::{self, RequestHeaders};
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, MESSAGE_MAX, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
+use crate::net::{
+    Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
+};
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
@@ -38,14 +40,14 @@ const IDLE: Duration = Duration::from_secs(3);
 /// and a worker waits for them.
 const COURTESY_LIMIT: Duration = Duration::from_secs(2);
 
-/// Headers of the operator's for one server, marked sensitive: they go to its URL alone (F-46).
+/// Headers of the operator's for one server: they go to its URL alone (F-46).
 #[derive(Debug, Clone, Default)]
 pub struct FixedHeaders {
     /// With every request.
-    pub always: Vec<(HeaderName, HeaderValue)>,
+    pub always: SecretHeaders,
     /// With those that the tunnel makes itself to find out about the server; they beat the
     /// others (F-47).
-    pub discovery: Vec<(HeaderName, HeaderValue)>,
+    pub discovery: SecretHeaders,
 }
 
 /// How a server is reached.
@@ -65,6 +67,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
+    catalog: Catalog,
     sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
@@ -102,6 +105,7 @@ impl HttpBinding {
             client,
             fixed: Mutex::new(fixed),
             state,
+            catalog: Catalog::default(),
             sessions,
             running: Mutex::default(),
         })
@@ -110,6 +114,11 @@ impl HttpBinding {
     /// Whether the server answers.
     pub fn state(&self) -> &Arc<ServerState> {
         &self.state
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Scheme, host and port, for log lines.
@@ -125,7 +134,7 @@ impl HttpBinding {
     /// Connects and nothing more: a server that takes connections is taken to be there.
     pub fn connect(&self, limit: Instant, cancel: &Cancel) {
         match client::connect(&self.client, &self.url, limit, cancel) {
-            Ok(()) => self.state.answered(),
+            Ok(()) => self.state.reached(),
             Err(error) if error.kind == NetErrorKind::Cancelled => {}
             Err(error) => self.failed(&error),
         }
@@ -160,10 +169,12 @@ impl HttpBinding {
         Client::new(ClientConfig { secrets_keep_path: false, ..self.client.clone() }, cancel)
     }
 
-    /// The operator's headers for them. Of one name the last counts.
-    pub fn question_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+    /// The headers of such a question.
+    pub fn question_headers(&self) -> RequestHeaders {
         let fixed = self.fixed();
-        fixed.always.iter().chain(&fixed.discovery).cloned().collect()
+        let operators: SecretHeaders =
+            fixed.always.iter().chain(&fixed.discovery).cloned().collect();
+        headers::for_question(&operators)
     }
 
     /// Sends other fixed headers from the next request on.
@@ -218,13 +229,13 @@ pub struct HttpHop {
 /// requests share.
 struct Exchange<'a> {
     id: &'a RpcId,
-    headers: HeaderMap,
+    headers: RequestHeaders,
     bounds: &'a Bounds,
     modern: bool,
 }
 
 impl HttpHop {
-    fn fixed(&self) -> Vec<(HeaderName, HeaderValue)> {
+    fn fixed(&self) -> SecretHeaders {
         let fixed = self.binding.fixed();
         let mut headers = fixed.always.clone();
         if self.discovers {
@@ -267,6 +278,7 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
+            Ok(answer) => self.binding.catalog.learn(message, &answer.json),
             // A server that was never reached has nothing to stop.
             Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
@@ -347,21 +359,27 @@ impl HttpHop {
         Ok(receipt)
     }
 
-    fn post(&self, text: &str, headers: HeaderMap, limit: Instant) -> Result<Reply, CallError> {
+    fn post(
+        &self,
+        text: &str,
+        headers: RequestHeaders,
+        limit: Instant,
+    ) -> Result<Reply, CallError> {
         self.send(Method::POST, headers, Some(text.as_bytes()), limit)
     }
 
     fn send(
         &self,
         method: Method,
-        headers: HeaderMap,
+        headers: RequestHeaders,
         body: Option<&[u8]>,
         limit: Instant,
     ) -> Result<Reply, CallError> {
+        let RequestHeaders { open: headers, secret: secrets } = headers;
         self.client
             .borrow()
             .0
-            .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
+            .send(&Outgoing { method, uri: &self.binding.url, headers, secrets, body, limit })
             .map_err(|error| self.failed(&error))
     }
 
@@ -379,6 +397,7 @@ impl HttpHop {
                 let origin = self.binding.origin();
                 self.binding.state.failed(&format!("{origin} answers with status {status}"));
             }
+            401 => self.binding.state.asked_for_authorization(),
             _ => self.binding.state.answered(),
         }
     }

@@ -5,6 +5,7 @@
 //! another.
 
 mod backlog;
+pub mod catalog;
 pub mod classify;
 pub mod headers;
 pub mod http;
@@ -20,6 +21,7 @@ use crate::net::Cancel;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{Failure, Headers, RpcId};
 
+pub use catalog::Catalog;
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
 pub use state::ServerState;
 pub use stdio::StdioChannel;
@@ -39,6 +41,14 @@ impl Binding {
         match self {
             Self::Http(http) => http.state().check().err(),
             Self::Stdio(stdio) => stdio.status().state.complaint(),
+        }
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        match self {
+            Self::Http(http) => http.catalog(),
+            Self::Stdio(stdio) => stdio.catalog(),
         }
     }
 }

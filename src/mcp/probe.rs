@@ -118,7 +118,7 @@ impl Watched {
                 true
             }
             Err(CallError::TimedOut) => {
-                self.binding.state().failed(&format!(
+                self.binding.state().timed_out(&format!(
                     "{} has not answered `initialize` within {} s",
                     self.binding.origin(),
                     PROBE_LIMIT.as_secs()

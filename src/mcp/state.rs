@@ -13,9 +13,41 @@ pub struct ServerState {
     inner: Mutex<Inner>,
 }
 
+/// What was found of a server last (operations.md, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing yet.
+    Pending,
+    /// It answers.
+    Ok,
+    /// It answers, and asks for authorization.
+    AuthRequired,
+    /// It takes connections and lets the time pass.
+    Timeout,
+    /// It does not answer.
+    Failed,
+}
+
+impl Found {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ok => "ok",
+            Self::AuthRequired => "auth-required",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn is_answer(self) -> bool {
+        matches!(self, Self::Ok | Self::AuthRequired)
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
-    answering: bool,
+    found: Found,
     reason: String,
     seen_at: Option<Instant>,
 }
@@ -23,8 +55,11 @@ struct Inner {
 impl ServerState {
     /// A channel whose server has not answered yet.
     pub fn new(name: ChannelName) -> Self {
-        let inner =
-            Inner { answering: false, reason: "has not answered yet".to_owned(), seen_at: None };
+        let inner = Inner {
+            found: Found::Pending,
+            reason: "has not answered yet".to_owned(),
+            seen_at: None,
+        };
         Self { name, inner: Mutex::new(inner) }
     }
 
@@ -35,28 +70,56 @@ impl ServerState {
 
     /// The server answered, with whatever.
     pub fn answered(&self) {
-        let mut inner = self.lock();
-        if !inner.answering {
-            log::info!(channel:% = self.name; "MCP server answers");
-        }
-        inner.answering = true;
-        inner.seen_at = Some(Instant::now());
+        self.up(|_| Found::Ok);
+    }
+
+    /// The server answered that it asks for authorization: that of the client, not ours.
+    pub fn asked_for_authorization(&self) {
+        self.up(|_| Found::AuthRequired);
+    }
+
+    /// The server takes connections.
+    pub fn reached(&self) {
+        self.up(|before| if before.is_answer() { before } else { Found::Ok });
     }
 
     /// The server does not answer, and why: one line, without secrets.
     pub fn failed(&self, reason: &str) {
+        self.down(Found::Failed, reason);
+    }
+
+    /// The server lets the time pass; the reason as for [`ServerState::failed`].
+    pub fn timed_out(&self, reason: &str) {
+        self.down(Found::Timeout, reason);
+    }
+
+    fn up(&self, found: impl FnOnce(Found) -> Found) {
         let mut inner = self.lock();
-        if inner.answering || inner.reason != reason {
+        if !inner.found.is_answer() {
+            log::info!(channel:% = self.name; "MCP server answers");
+        }
+        inner.found = found(inner.found);
+        inner.seen_at = Some(Instant::now());
+    }
+
+    fn down(&self, found: Found, reason: &str) {
+        let mut inner = self.lock();
+        if inner.found.is_answer() || inner.reason != reason {
             log::warn!(channel:% = self.name; "MCP server does not answer: {reason}");
         }
-        inner.answering = false;
+        inner.found = found;
         reason.clone_into(&mut inner.reason);
     }
 
     /// `Ok` while the server answers, else the reason in one line.
     pub fn check(&self) -> Result<(), String> {
         let inner = self.lock();
-        if inner.answering { Ok(()) } else { Err(inner.reason.clone()) }
+        if inner.found.is_answer() { Ok(()) } else { Err(inner.reason.clone()) }
+    }
+
+    /// What was found last.
+    pub fn found(&self) -> Found {
+        self.lock().found
     }
 
     /// When the server was last seen to answer.
@@ -77,8 +140,14 @@ mod tests {
     fn a_state_goes_up_and_down_and_up_again() {
         let state = ServerState::new(ChannelName::main());
         assert!(state.check().is_err());
-        state.answered();
-        assert_eq!(state.check(), Ok(()));
+        assert_eq!(state.found(), Found::Pending);
+        state.asked_for_authorization();
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::AuthRequired));
+        state.timed_out("has not answered");
+        assert_eq!((state.check().is_err(), state.found()), (true, Found::Timeout));
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::Ok));
         state.failed("connection refused");
         assert_eq!(state.check(), Err("connection refused".to_owned()));
         state.answered();

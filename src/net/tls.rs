@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::{Facts, date};
 use super::error::Fault;
-use super::transport::Layered;
+use super::transport::{Agreed, Layered};
 
 /// Why files could not be used. Each text names the file.
 #[derive(Debug)]
@@ -44,6 +44,15 @@ impl std::error::Error for TlsError {}
 /// The certificates that all hops trust.
 #[derive(Clone)]
 pub struct Trust(Arc<TrustCell>);
+
+/// The configured bundle, as it was read last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its file.
+    pub path: PathBuf,
+    /// The SHA-256 of each certificate in hexadecimal, and its facts if it is one.
+    pub certificates: Vec<(String, Option<Facts>)>,
+}
 
 struct TrustCell {
     bundle: Option<PathBuf>,
@@ -84,6 +93,23 @@ impl Trust {
         let anchors = Arc::new(Anchors::read(self.0.bundle.as_deref())?);
         *lock(&self.0.anchors) = anchors;
         Ok(())
+    }
+
+    /// The configured bundle.
+    pub fn bundle(&self) -> Option<Bundle> {
+        let path = self.0.bundle.clone()?;
+        let anchors = self.anchors();
+        let id = |der: &[u8]| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, der);
+            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let certificates = anchors.pinned.iter().map(|der| (id(der), Facts::of(der))).collect();
+        Some(Bundle { path, certificates })
+    }
+
+    /// How many certificates are trusted, those of the bundle included.
+    pub fn roots(&self) -> usize {
+        self.anchors().roots
     }
 
     fn anchors(&self) -> Arc<Anchors> {
@@ -280,12 +306,18 @@ impl Tls {
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|e| Fault::Tls(format!("{bare}: {e}")))?;
         let config = Arc::clone(&lock(&self.0.current).config);
-        let mut connection =
-            ClientConnection::new(config, name).map_err(|e| Fault::Tls(e.to_string()))?;
+        let mut connection = ClientConnection::new(Arc::clone(&config), name)
+            .map_err(|e| Fault::Tls(e.to_string()))?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).map_err(tls_fault)?;
         }
-        Ok(Layered::Tls(Box::new(StreamOwned::new(connection, stream))))
+        let stream = StreamOwned::new(connection, stream);
+        Ok(Layered::Tls(Box::new(Agreed { stream, hop: self.clone(), config })))
+    }
+
+    /// Whether new connections are made with `config`.
+    pub(super) fn uses(&self, config: &Arc<ClientConfig>) -> bool {
+        Arc::ptr_eq(&lock(&self.0.current).config, config)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use ureq::http::{HeaderMap, Method, Uri, header};
 
 use super::Discovery;
 use super::candidates::absolute;
-use crate::mcp::headers::own_agent;
+use crate::mcp::headers::{RequestHeaders, for_question};
 use crate::net::client::{BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Origin, Outgoing};
 use crate::wire::challenge::resource_metadata;
@@ -62,13 +62,10 @@ impl<'a> Asker<'a> {
         let limit = limit.min(Instant::now() + CHALLENGE_LIMIT);
         let mut errors = Vec::new();
         for (method, body) in [(Method::POST, Some(&b""[..])), (Method::GET, None)] {
-            let request = Outgoing {
-                method: method.clone(),
-                uri: self.discovery.binding.url(),
-                headers: self.operators_headers(),
-                body,
-                limit,
-            };
+            let RequestHeaders { open: headers, secret: secrets } =
+                self.discovery.binding.question_headers();
+            let uri = self.discovery.binding.url();
+            let request = Outgoing { method: method.clone(), uri, headers, secrets, body, limit };
             let why = match self.own.send(&request) {
                 Ok(reply) if reply.status.as_u16() == 401 => {
                     let field = reply.headers.get(header::WWW_AUTHENTICATE);
@@ -92,15 +89,19 @@ impl<'a> Asker<'a> {
     /// server's own origin (O-13).
     pub(super) fn resource(&self, url: &Uri, limit: Instant) -> Result<Answer, Refusal> {
         let is_own = Origin::of(url) == self.origin;
-        self.get(url, if is_own { self.operators_headers() } else { common_headers() }, limit)
+        let headers = match is_own {
+            true => self.discovery.binding.question_headers(),
+            false => for_question(&[]),
+        };
+        self.get(url, headers, limit)
     }
 
     /// Fetches an authorization server's document. The operator's headers are not for it (F-47).
     pub(super) fn issuer(&self, url: &Uri, limit: Instant) -> Result<Answer, Refusal> {
-        self.get(url, common_headers(), limit)
+        self.get(url, for_question(&[]), limit)
     }
 
-    fn get(&self, url: &Uri, headers: HeaderMap, limit: Instant) -> Result<Answer, Refusal> {
+    fn get(&self, url: &Uri, headers: RequestHeaders, limit: Instant) -> Result<Answer, Refusal> {
         if limit <= Instant::now() {
             return Err(Refusal::TimedOut);
         }
@@ -111,7 +112,9 @@ impl<'a> Asker<'a> {
             elsewhere = self.elsewhere(url)?;
             &elsewhere
         };
-        let request = Outgoing { method: Method::GET, uri: url, headers, body: None, limit };
+        let RequestHeaders { open: headers, secret: secrets } = headers;
+        let request =
+            Outgoing { method: Method::GET, uri: url, headers, secrets, body: None, limit };
         let reply = client.send(&request).map_err(unanswered)?;
         let status = reply.status.as_u16();
         if matches!(status, 301..=303 | 307 | 308) {
@@ -144,21 +147,6 @@ impl<'a> Asker<'a> {
         };
         Ok(Client::new(config, self.cancel.clone()))
     }
-
-    fn operators_headers(&self) -> HeaderMap {
-        let mut headers = common_headers();
-        for (name, value) in self.discovery.binding.question_headers() {
-            headers.insert(name, value);
-        }
-        headers
-    }
-}
-
-fn common_headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(header::USER_AGENT, own_agent());
-    headers
 }
 
 fn unanswered(error: NetError) -> Refusal {

@@ -38,6 +38,9 @@ const COMMANDS_DEFAULT: usize = 100;
 /// Minutes of log in the support archive (B-6).
 const EXPORT_DEFAULT: u64 = 30;
 const EXPORT_MAX: u64 = 1_440;
+/// What is answered on the routes of Harpoon, which this program does not have.
+const NO_TARGETS: &str = r#"{"targets":[]}"#;
+const NO_CALLS: &str = r#"{"calls":[]}"#;
 /// How a record begins that quotes a line of a child's stderr.
 const CHILD_LINE: &str = ",\"message\":\"child: ";
 /// Longest body that is read, in bytes: `{"level":"debug"}` and some air.
@@ -66,6 +69,8 @@ pub struct Admin {
     pub oauth: Text,
     /// The same without what should not leave this host, for the support archive.
     pub oauth_summary: Text,
+    /// `/api/harpoon/status`.
+    pub harpoon: String,
     /// Whether peers that are not on this host are answered.
     pub allow_remote: bool,
     /// What a request that changes something must carry.
@@ -113,6 +118,10 @@ impl Desk {
         let head = exchange.head();
         let writes = !matches!(head.method.as_str(), "GET" | "HEAD");
         let path = head.path.clone();
+        if path.starts_with("/api/codex/") {
+            // There is no assistant here to be asked (operations.md, section 2.5).
+            return text(exchange, 503, "codex bridge unavailable\n");
+        }
         if path == "/api/log-level" {
             return self.log_level(exchange);
         }
@@ -132,6 +141,9 @@ impl Desk {
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
             "/api/oauth" => json(exchange, &(self.admin.oauth)()),
+            "/api/harpoon/status" => json(exchange, &self.admin.harpoon),
+            "/api/harpoon/targets" => json(exchange, NO_TARGETS),
+            "/api/harpoon/calls" => json(exchange, NO_CALLS),
             "/api/commands" => {
                 let limit = number(&exchange, "limit").unwrap_or(COMMANDS_DEFAULT);
                 json(exchange, &self.admin.recent.json(limit));
@@ -302,6 +314,7 @@ impl Desk {
             "admin/status.json",
             "admin/system.json",
             "admin/oauth.json",
+            "admin/harpoon.json",
             "admin/commands.json",
         ];
         let manifest = format!(
@@ -330,6 +343,7 @@ impl Desk {
             (self.admin.status)(),
             (self.admin.system)(),
             (self.admin.oauth_summary)(),
+            self.admin.harpoon.clone(),
             self.admin.recent.json(usize::MAX),
         ];
         let files: Vec<(&str, String)> = names.into_iter().zip(contents).collect();

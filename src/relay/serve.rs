@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::httpd::Bind;
 use crate::ops::log::{self as ops_log, LogSettings};
+use crate::ops::parent;
 
 use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
@@ -27,6 +28,9 @@ const USAGE: u8 = 2;
 
 /// How long threads have to write their last answers after the drain.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Stack of the threads made here, in bytes; they only wait and count.
+const STACK: usize = 128 * 1024;
 
 /// Runs the relay's command line.
 pub fn main() -> ExitCode {
@@ -61,7 +65,8 @@ fn say(text: &str) {
 }
 
 fn serve(mut config: Config) -> Result<(), String> {
-    ops_log::init(LogSettings {
+    parent::end_with_it()?;
+    let logger = ops_log::init(LogSettings {
         format: None,
         file: None,
         level: config.log_level,
@@ -96,6 +101,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (signal, signalled) = bounded(2);
     std::thread::Builder::new()
         .name("signals".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             for _ in signals.forever() {
                 if signal.send(()).is_err() {
@@ -110,6 +116,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (done, drained) = bounded(1);
     std::thread::Builder::new()
         .name("drain".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             relay.drain();
             running.stop(LAST_ANSWERS);
@@ -124,6 +131,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         // Somebody else may have removed it; then there is nothing to do.
         let _ = std::fs::remove_file(path);
     }
+    logger.finish();
     result
 }
 

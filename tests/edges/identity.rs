@@ -2,7 +2,7 @@
 
 use crate::authority::{Authority, openssl};
 use crate::peers::Nginx;
-use crate::support::{ControlPlane, McpServer, Tunnel};
+use crate::support::{ControlPlane, McpServer, Tunnel, programs};
 use crate::{one_call, poll_failure, refused, towards};
 
 fn asking(authority: &Authority) -> String {
@@ -155,7 +155,7 @@ fn doctor_names_chains_dates_and_an_identity_that_serves_both_hops() {
     let strange = Authority::named("Other");
     let stranger = Nginx::start(&strange.server("stranger"), &server.url().replace("/mcp", ""), "");
     let servers = format!("{}/mcp\nchannel=strange,url={}/mcp", inner.url(), stranger.url());
-    let mut command = crate::support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+    let mut command = crate::support::stack::binary(programs::tunnel());
     command
         .args(["doctor", "--json"])
         .env("CONTROL_PLANE_BASE_URL", outer.url())

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::authority::Authority;
 use crate::peers::Nginx;
-use crate::support::{ControlPlane, Program, Scratch};
+use crate::support::{ControlPlane, Program, Scratch, programs};
 
 /// A namespace that a pair of interfaces connects with this one; both ends have an address of the
 /// network 10.213.N.0/30, and there is no route to anywhere else.
@@ -85,7 +85,7 @@ fn nothing_goes_past_the_proxy_where_there_is_no_other_way() {
     let run = |proxied: bool| {
         let mut command = Command::new("ip");
         command
-            .args(["netns", "exec", &namespace.name, env!("CARGO_BIN_EXE_mcp-tunnel"), "run"])
+            .args(["netns", "exec", &namespace.name, programs::tunnel(), "run"])
             .env_clear()
             .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()))
             .env("HOME", scratch.path(""))

@@ -5,6 +5,8 @@ mod contract;
 mod mcp_side;
 mod oauth;
 mod operations;
+#[path = "../support/programs.rs"]
+mod programs;
 mod queue;
 mod security;
 mod support;

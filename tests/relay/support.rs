@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::programs;
+
 /// Far beyond any wait here; a test that needs it has failed.
 pub const BOUND: Duration = Duration::from_secs(30);
 
@@ -25,8 +27,6 @@ pub const KEY_B: &str = "runtime-key-of-tunnel-b-0123456789abcdef";
 pub const KEY_C: &str = "runtime-key-of-tunnel-c-0123456789abcdef";
 pub const CONNECTOR: &str = "connector-key-of-tunnel-c-0123456789abcdef";
 pub const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-tunnel-relay");
 
 /// The relay's process.
 pub struct Relay {
@@ -136,7 +136,7 @@ impl Drop for Relay {
 
 /// The relay's command line with all keys in its environment.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(programs::relay());
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, key) in [
         ("KEY_A", KEY_A),

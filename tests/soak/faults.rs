@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::stack::binary;
-use crate::support::{Program, eventually};
+use crate::support::{Program, eventually, programs};
 
 /// The built-in server over HTTP, always on the same port.
 pub struct Stub {
@@ -35,7 +35,7 @@ impl Stub {
     }
 
     fn command(listen: &str) -> Command {
-        let mut command = binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = binary(programs::tunnel());
         command.args(["mcp-stub", "--listen", listen]);
         command
     }

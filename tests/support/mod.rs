@@ -14,6 +14,7 @@ pub mod control_plane;
 pub mod http;
 pub mod mcp_server;
 pub mod process;
+pub mod programs;
 pub mod sdk;
 pub mod stack;
 

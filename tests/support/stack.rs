@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::control_plane::{API_KEY, TUNNEL_ID};
 use super::http::get;
-use super::{ControlPlane, McpServer, PATIENCE, Program, Scratch, Signal, eventually};
+use super::{ControlPlane, McpServer, PATIENCE, Program, Scratch, Signal, eventually, programs};
 
 /// A command for one of the binaries of this crate, without inherited settings.
 pub fn binary(path: &str) -> Command {
@@ -44,7 +44,7 @@ impl Relay {
     pub fn start_on(port: u16) -> Relay {
         let scratch = Scratch::new();
         let url = scratch.path("url");
-        let mut command = binary(env!("CARGO_BIN_EXE_mcp-tunnel-relay"));
+        let mut command = binary(programs::relay());
         command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
             .args(["--tunnel-id", TUNNEL_ID, "--runtime-key", "env:RELAY_RUNTIME_KEY"])
@@ -140,7 +140,7 @@ impl Tunnel {
     pub fn to(url: &str) -> Settings {
         let scratch = Scratch::new();
         let url_file = scratch.path("health-url");
-        let mut command = binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = binary(programs::tunnel());
         command
             .arg("run")
             .env("HOME", scratch.path(""))
@@ -157,6 +157,12 @@ impl Tunnel {
     pub fn page(&self, path: &str) -> (u16, String) {
         get(&format!("{}{path}", self.health.trim_end_matches('/')))
             .unwrap_or_else(|| panic!("no answer to GET {path}"))
+    }
+
+    /// A page of JSON.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.page(path);
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {status} {e}: {body}"))
     }
 
     /// The value of a metric that has one, named with its labels as the page has them.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::stack::binary;
-use crate::support::{Answer, ControlPlane, Request};
+use crate::support::{Answer, ControlPlane, Request, programs};
 
 const KEY: &str = "admin key, no pattern";
 const TUNNEL: &str =
@@ -16,7 +16,7 @@ struct Ran {
 }
 
 fn admin(control_plane: &ControlPlane, args: &[&str]) -> Ran {
-    let output = binary(env!("CARGO_BIN_EXE_mcp-tunnel"))
+    let output = binary(programs::tunnel())
         .args(["admin", "tunnels"])
         .args(args)
         .env("CONTROL_PLANE_BASE_URL", format!("{}/ignored", control_plane.url()))

@@ -7,10 +7,9 @@ use crate::support::control_plane::{API_KEY, TUNNEL_ID};
 use crate::support::stack::Settings;
 use crate::support::{
     Answer, Command, ControlPlane, McpServer, Request, Scratch, Tunnel, between, each_at_once,
+    programs,
 };
 use crate::{call, refused};
-
-const STUB: &str = concat!("'", env!("CARGO_BIN_EXE_mcp-tunnel"), "' mcp-stub");
 
 /// The headers of every request.
 const COMMON: [&str; 8] = [
@@ -277,7 +276,11 @@ fn the_server_info_names_each_binding_in_the_order_of_the_configuration() {
                 "",
                 r#"{"name":"zeta"},{"name":"main"},{"name":"alpha"}"#,
             ),
-            (("MCP_COMMAND", STUB.to_owned()), "", r#"{"name":"main","proc_affinity":true}"#),
+            (
+                ("MCP_COMMAND", format!("'{}' mcp-stub", programs::tunnel())),
+                "",
+                r#"{"name":"main","proc_affinity":true}"#,
+            ),
             (
                 ("MCP_SERVER_URL", servers.clone()),
                 "alpha,zeta",

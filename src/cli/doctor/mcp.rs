@@ -11,7 +11,7 @@ use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
 use crate::cli::edges::{Edges, Way};
 use crate::cli::preflight;
-use crate::cli::run::{binding, discovery};
+use crate::cli::run::{binding, discovery, launcher};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
@@ -110,6 +110,7 @@ fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
         method: Method::GET,
         uri: &uri,
         headers,
+        secrets: Vec::new(),
         body: None,
         limit: Instant::now() + REACH_LIMIT,
     };
@@ -133,7 +134,7 @@ fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, edg
     if !configured.channel.is_main() {
         return Row::skip(id, "only the metadata of channel main are passed on");
     }
-    let search = binding(config, configured, edges).and_then(|binding| {
+    let search = binding(config, configured, edges, None).and_then(|binding| {
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
         let found = discovery(&[(configured.channel.clone(), binding)], edges)
             .ok_or_else(|| NO_WAY.to_owned())?;
@@ -276,7 +277,9 @@ fn converse(
         Err(e) => return not_started(e.to_string()),
     };
     let Some(edges) = edges else { return not_started(NO_WAY.to_owned()) };
-    let mut session = match binding(config, configured, edges) {
+    let made =
+        launcher(config).and_then(|launcher| binding(config, configured, edges, launcher.as_ref()));
+    let mut session = match made {
         Ok(Binding::Http(http)) => {
             Session::Http { hop: Box::new(http.hop(cancel.clone())), session: None }
         }

@@ -12,6 +12,7 @@ use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
+use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
 use crate::oauth::Startup;
@@ -127,8 +128,7 @@ fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
     let (edges, health) = (Arc::clone(edges), Arc::clone(health));
     Condition::new("proxy", move || {
         let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
-            let (_, check) = route.health().last?;
-            let (phase, reason) = check.failure?;
+            let (phase, reason) = route.health().last()?.1.failure?;
             way.proxy.as_ref()?;
             Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
         });
@@ -176,6 +176,7 @@ fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
 
 /// The cells that metrics are read from.
 pub(super) struct Seen {
+    pub(super) launcher: Option<Arc<Launcher>>,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
@@ -305,10 +306,13 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
         // One proxy may serve several hops, so the id alone is no name for a sample.
         let (id, hop) = (proxy.id(), way.name.as_str());
         let labels = [("proxy_id", id.as_str()), ("route", hop)];
-        let healthy = health.last.as_ref().is_some_and(|(_, check)| check.failure.is_none());
-        let last = health.last.as_ref().map(|(at, _)| *at);
+        let last = health.last().map(|(at, _)| *at);
         for (name, help, value) in [
-            ("proxy_health_state", "1 if the last check succeeded.", f64::from(u8::from(healthy))),
+            (
+                "proxy_health_state",
+                "1 if the last check succeeded.",
+                f64::from(u8::from(health.is_good())),
+            ),
             ("proxy_last_check_timestamp", "When the proxy was checked last.", seconds(last)),
             (
                 "proxy_last_success_timestamp",

@@ -54,6 +54,13 @@ impl Line {
         Self { time, level, component: "log", message, fields: Vec::new() }
     }
 
+    /// The line with the number of lines like it that were left out.
+    pub fn counted(mut self, left_out: u64) -> Self {
+        let (name, text) = ("left_out".to_owned(), left_out.to_string());
+        self.fields.push(Field { name, text, bare: true });
+        self
+    }
+
     /// The form for the journal, which knows the time: its priority, then as the plain line.
     pub fn journal(&self) -> String {
         let priority = match self.level {

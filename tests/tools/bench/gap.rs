@@ -25,16 +25,11 @@ impl Bench {
         let mut rows = Vec::new();
         for rate in RATES {
             for polls in [1, 2, 4] {
-                let subject = self.subject(|id| {
-                    self.start_tunnel_to(
-                        &base,
-                        id,
-                        Binding::Http,
-                        std::slice::from_ref(&url),
-                        polls,
-                        &[],
-                    )
-                })?;
+                let target = std::slice::from_ref(&url);
+                let in_flight = polls.to_string();
+                let more = [("MCP_TUNNEL_POLLS_IN_FLIGHT", in_flight.as_str())];
+                let subject = self
+                    .subject(|id| self.start_tunnel_to(&base, id, Binding::Http, target, &more))?;
                 let session = subject.session.as_deref();
                 let count = rate * LENGTH.as_secs() as u32;
                 let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,7 +1,10 @@
 //! What the tunnel costs, measured beside the floor: a bare loop of the same exchanges.
 //!
-//! `make bench` builds and runs it. Both parts get the same commands from the same control plane
-//! and talk to the same MCP server, in turns, so that what else the machine does meets both.
+//! `make bench` builds and runs it. All parts get the same commands from the same control plane
+//! and talk to the same MCP server, in turns, so that what else the machine does meets all. With
+//! `--programs` the tunnel is that of another directory, the static one that is shipped, and the
+//! one that cargo built for this host is measured beside it: the same code with the allocator of
+//! the host's C library.
 
 #[path = "../support/part.rs"]
 mod part;
@@ -43,12 +46,7 @@ fn main() -> ExitCode {
         ["floor", base, tunnel, key, ..] => {
             floor::run(base, tunnel, key, &args[4..]).map_err(|e| e.to_string())
         }
-        [] => bench(CALLS, Only::Everything),
-        ["gap"] => bench(CALLS, Only::Gap),
-        ["tls"] => bench(CALLS, Only::Tls),
-        ["tls", "--calls", calls] => number(calls).and_then(|calls| bench(calls, Only::Tls)),
-        ["--calls", calls] => number(calls).and_then(|calls| bench(calls, Only::Everything)),
-        _ => Err("usage: bench [gap | tls] [--calls N]".to_owned()),
+        words => Options::parse(words).and_then(|options| bench(&options)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,54 +57,96 @@ fn main() -> ExitCode {
     }
 }
 
-fn number(calls: &str) -> Result<usize, String> {
-    calls.parse().map_err(|_| "--calls wants a number".to_owned())
+/// What was asked for.
+struct Options<'a> {
+    only: Only,
+    calls: usize,
+    /// A directory with another build of the tunnel.
+    programs: Option<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(words: &[&'a str]) -> Result<Self, String> {
+        let mut options = Self { only: Only::Everything, calls: CALLS, programs: None };
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            match word {
+                "gap" => options.only = Only::Gap,
+                "tls" => options.only = Only::Tls,
+                "cost" => options.only = Only::Cost,
+                "--calls" => {
+                    let number = words.next().and_then(|calls| calls.parse().ok());
+                    options.calls = number.ok_or("--calls wants a number")?;
+                }
+                "--programs" => {
+                    options.programs = Some(words.next().ok_or("--programs wants a directory")?);
+                }
+                _ => {
+                    let usage = "usage: bench [cost | gap | tls] [--calls N] [--programs DIR]";
+                    return Err(usage.to_owned());
+                }
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// Which part is measured.
 #[derive(PartialEq, Eq)]
 enum Only {
     Everything,
+    Cost,
     Gap,
     Tls,
 }
 
-fn bench(calls: usize, only: Only) -> Result<(), String> {
-    let programs = part::programs()?;
-    let tunnel = programs.join("mcp-tunnel");
-    let size = fs::metadata(&tunnel).map_err(|e| format!("{}: {e}", tunnel.display()))?.len();
-    let dir = programs.parent().unwrap_or(&programs).join("bench");
+fn bench(options: &Options<'_>) -> Result<(), String> {
+    let calls = options.calls;
+    let built = part::programs()?;
+    let dir = built.parent().unwrap_or(&built).join("bench");
     fs::create_dir_all(&dir).map_err(|e| format!("can not make {dir:?}: {e}"))?;
-    let bench = Bench { tunnel, dir: dir.clone(), plane: ControlPlane::start()?, calls };
-    if only == Only::Gap {
+    let built = built.join("mcp-tunnel");
+    let (tunnel, dynamic) = match options.programs {
+        Some(programs) => (Path::new(programs).join("mcp-tunnel"), Some(built)),
+        None => (built, None),
+    };
+    let size = |program: &Path| {
+        fs::metadata(program).map(|m| m.len()).map_err(|e| format!("{}: {e}", program.display()))
+    };
+    let tunnel_build = report::Build::of(size(&tunnel)?);
+    let dynamic_build = dynamic.as_deref().map(size).transpose()?.map(report::Build::of);
+    let mut builds = (tunnel_build, dynamic_build);
+    let bench = Bench { tunnel, dynamic, dir: dir.clone(), plane: ControlPlane::start()?, calls };
+    if options.only == Only::Gap {
         print!("{}", report::gap(&bench.gap()?));
         return Ok(());
     }
-    if only == Only::Tls {
+    if options.only == Only::Tls {
         let (rows, connections) = bench.tls()?;
         print!("{}", report::tls(&rows, &connections, calls));
         return Ok(());
     }
     print!("{}", report::head(calls));
     let mut rows = Vec::new();
-    let mut first_poll = Vec::new();
     for (binding, events) in [
         (Binding::Http, false),
         (Binding::Http, true),
         (Binding::Stdio, false),
         (Binding::Stdio, true),
     ] {
-        let (mut pair, started) = bench.binding(binding, events)?;
-        first_poll.push(started);
-        rows.append(&mut pair);
+        rows.append(&mut bench.binding(binding, events, &mut builds)?);
+    }
+    if options.only == Only::Cost {
+        print!("{}", report::builds(&builds.0, builds.1.as_ref()));
+        return Ok(());
     }
     let (tls, connections) = bench.tls()?;
     print!("{}", report::tls(&tls, &connections, calls));
     let gap = bench.gap()?;
     print!("{}", report::gap(&gap));
-    let report =
-        report::Report { rows, tls, connections, gap, binary_bytes: size, first_poll, calls };
-    print!("{}", report.end());
+    print!("{}", report::builds(&builds.0, builds.1.as_ref()));
+    let (tunnel, dynamic) = builds;
+    let report = report::Report { rows, tls, connections, gap, tunnel, dynamic, calls };
     let path = dir.with_extension("json");
     fs::write(&path, report.json()).map_err(|e| format!("can not write {path:?}: {e}"))?;
     println!("\nThe same as JSON: {}", path.display());
@@ -115,12 +155,14 @@ fn bench(calls: usize, only: Only) -> Result<(), String> {
 
 struct Bench {
     tunnel: PathBuf,
+    /// The one that cargo built, if `tunnel` is another.
+    dynamic: Option<PathBuf>,
     dir: PathBuf,
     plane: ControlPlane,
     calls: usize,
 }
 
-/// One of the two that are compared.
+/// One of those that are compared.
 struct Subject {
     part: Part,
     tunnel_id: String,
@@ -130,7 +172,12 @@ struct Subject {
 
 impl Bench {
     /// Both rows of one binding: one call at a time, and many.
-    fn binding(&self, binding: Binding, events: bool) -> Result<(Vec<Row>, Duration), String> {
+    fn binding(
+        &self,
+        binding: Binding,
+        events: bool,
+        builds: &mut (report::Build, Option<report::Build>),
+    ) -> Result<Vec<Row>, String> {
         let mut _server = None;
         let target = match binding {
             Binding::Stdio => vec![self.tunnel.display().to_string(), "mcp-stub".to_owned()],
@@ -142,6 +189,15 @@ impl Bench {
         };
         let mut floor = self.subject(|id| self.start_floor(id, &target))?;
         let mut tunnel = self.subject(|id| self.start_tunnel(id, binding, &target))?;
+        builds.0.first_poll.push(tunnel.started);
+        let mut dynamic = None;
+        if let (Some(program), Some(build)) = (&self.dynamic, &mut builds.1) {
+            let base = self.plane.url();
+            let start = |id: &str| self.start_program(program, &base, id, binding, &target, &[]);
+            let subject = self.subject(start)?;
+            build.first_poll.push(subject.started);
+            dynamic = Some(subject);
+        }
         let mut rows = Vec::new();
         for in_flight in [1, CONCURRENCY] {
             let mut row = Row {
@@ -150,22 +206,26 @@ impl Bench {
                 in_flight,
                 floor: Measured::default(),
                 tunnel: Measured::default(),
+                dynamic: dynamic.as_ref().map(|_| Measured::default()),
             };
+            let mut pairs = vec![(&mut floor, &mut row.floor), (&mut tunnel, &mut row.tunnel)];
+            pairs.extend(dynamic.as_mut().zip(row.dynamic.as_mut()));
             // The first calls warm connections and caches and are not counted.
-            for subject in [&mut floor, &mut tunnel] {
+            for (subject, _) in &mut pairs {
                 self.run(subject, 100, in_flight, events, &mut Measured::default())?;
             }
             for _ in 0..TURNS {
-                let count = self.calls / TURNS;
-                self.run(&mut floor, count, in_flight, events, &mut row.floor)?;
-                self.run(&mut tunnel, count, in_flight, events, &mut row.tunnel)?;
+                for (subject, measured) in &mut pairs {
+                    self.run(subject, self.calls / TURNS, in_flight, events, measured)?;
+                }
             }
-            row.floor.peak_kib = peak_kib(floor.part.id());
-            row.tunnel.peak_kib = peak_kib(tunnel.part.id());
+            for (subject, measured) in pairs {
+                measured.peak_kib = peak_kib(subject.part.id());
+            }
             print!("{}", row.lines());
             rows.push(row);
         }
-        Ok((rows, tunnel.started))
+        Ok(rows)
     }
 
     /// An MCP server over HTTP, and its URL.
@@ -188,7 +248,7 @@ impl Bench {
     }
 
     fn start_tunnel(&self, id: &str, binding: Binding, target: &[String]) -> Result<Part, String> {
-        self.start_tunnel_to(&self.plane.url(), id, binding, target, 1, &[])
+        self.start_tunnel_to(&self.plane.url(), id, binding, target, &[])
     }
 
     fn start_tunnel_to(
@@ -197,11 +257,21 @@ impl Bench {
         id: &str,
         binding: Binding,
         target: &[String],
-        polls: usize,
+        more: &[(&str, &str)],
+    ) -> Result<Part, String> {
+        self.start_program(&self.tunnel, base, id, binding, target, more)
+    }
+
+    fn start_program(
+        &self,
+        program: &Path,
+        base: &str,
+        id: &str,
+        binding: Binding,
+        target: &[String],
         more: &[(&str, &str)],
     ) -> Result<Part, String> {
         let target = target.join(" ");
-        let polls = polls.to_string();
         let workers = CONCURRENCY.to_string();
         let mut variables = vec![
             ("CONTROL_PLANE_BASE_URL", base),
@@ -209,14 +279,13 @@ impl Bench {
             ("CONTROL_PLANE_API_KEY", KEY),
             ("HEALTH_LISTEN_ADDR", "127.0.0.1:0"),
             ("MCP_MAX_CONCURRENT_REQUESTS", workers.as_str()),
-            ("MCP_TUNNEL_POLLS_IN_FLIGHT", polls.as_str()),
             match binding {
                 Binding::Http => ("MCP_SERVER_URL", target.as_str()),
                 Binding::Stdio => ("MCP_COMMAND", target.as_str()),
             },
         ];
         variables.extend(more);
-        Part::start("tunnel", &self.tunnel, &["run"], &variables, &self.dir)
+        Part::start("tunnel", program, &["run"], &variables, &self.dir)
     }
 
     /// Starts one part, waits for its first poll, and opens an MCP session through it.

@@ -29,6 +29,8 @@ pub struct Row {
     pub in_flight: usize,
     pub floor: Measured,
     pub tunnel: Measured,
+    /// The same tunnel with the host's C library, if the other is static.
+    pub dynamic: Option<Measured>,
 }
 
 /// A steady rate of calls from a control plane that is some way off.
@@ -62,10 +64,42 @@ pub struct Report {
     pub tls: Vec<TlsRow>,
     pub connections: Vec<ConnectRow>,
     pub gap: Vec<GapRow>,
-    pub binary_bytes: u64,
-    /// From the start of the tunnel to its first poll, for each start.
-    pub first_poll: Vec<Duration>,
+    pub tunnel: Build,
+    pub dynamic: Option<Build>,
     pub calls: usize,
+}
+
+/// What belongs to a program and not to one row.
+pub struct Build {
+    pub bytes: u64,
+    /// From the start to the first poll, for each start.
+    pub first_poll: Vec<Duration>,
+}
+
+impl Build {
+    pub fn of(bytes: u64) -> Self {
+        Self { bytes, first_poll: Vec::new() }
+    }
+
+    fn starts_ms(&self) -> Vec<f64> {
+        self.first_poll.iter().map(|time| micros(time) / 1e3).collect()
+    }
+}
+
+/// Start and size of the tunnel, and of the dynamic one beside it.
+pub fn builds(tunnel: &Build, dynamic: Option<&Build>) -> String {
+    let mut out = String::new();
+    for (name, build) in [("mcp-tunnel", Some(tunnel)), ("the dynamic one", dynamic)] {
+        let Some(build) = build else { continue };
+        let starts: Vec<String> = build.starts_ms().iter().map(|ms| format!("{ms:.1}")).collect();
+        let _ = writeln!(
+            out,
+            "{name}: {} bytes; ms from start to first poll: {}",
+            build.bytes,
+            starts.join(", ")
+        );
+    }
+    out
 }
 
 /// What TLS and a proxy cost, as two tables.
@@ -130,6 +164,27 @@ struct Numbers {
     peak_kib: f64,
 }
 
+impl Numbers {
+    fn line(&self, name: &str) -> String {
+        format!(
+            "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9.0}\n",
+            self.p50_us, self.p99_us, self.per_second, self.cpu_us, self.peak_kib
+        )
+    }
+
+    /// How much slower this is than the other, and how many times as much it takes.
+    fn beside(&self, other: &Self, name: &str) -> String {
+        format!(
+            "  {name:<14}{:>+9.0}{:>+9.0}{:>9}{:>13}{:>9}\n",
+            self.p50_us - other.p50_us,
+            self.p99_us - other.p99_us,
+            times(self.per_second, other.per_second),
+            times(self.cpu_us, other.cpu_us),
+            times(self.peak_kib, other.peak_kib),
+        )
+    }
+}
+
 impl Measured {
     fn numbers(&self) -> Numbers {
         let mut sorted = self.latencies.clone();
@@ -154,27 +209,19 @@ fn micros(time: &Duration) -> f64 {
 }
 
 impl Row {
-    /// Four lines of the table.
+    /// Its lines of the table.
     pub fn lines(&self) -> String {
         let (floor, tunnel) = (self.floor.numbers(), self.tunnel.numbers());
         let mut out = format!("{}\n", self.name());
-        for (name, n) in [("floor", &floor), ("tunnel", &tunnel)] {
-            let _ = writeln!(
-                out,
-                "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9.0}",
-                n.p50_us, n.p99_us, n.per_second, n.cpu_us, n.peak_kib
-            );
+        out.push_str(&floor.line("floor"));
+        out.push_str(&tunnel.line("tunnel"));
+        out.push_str(&tunnel.beside(&floor, "added / times"));
+        if let Some(dynamic) = &self.dynamic {
+            let dynamic = dynamic.numbers();
+            out.push_str(&dynamic.line("dynamic"));
+            out.push_str(&tunnel.beside(&dynamic, "static beside"));
         }
-        let _ = writeln!(
-            out,
-            "  {:<14}{:>+9.0}{:>+9.0}{:>9}{:>13}{:>9}\n",
-            "added / times",
-            tunnel.p50_us - floor.p50_us,
-            tunnel.p99_us - floor.p99_us,
-            times(tunnel.per_second, floor.per_second),
-            times(tunnel.cpu_us, floor.cpu_us),
-            times(tunnel.peak_kib, floor.peak_kib),
-        );
+        out.push('\n');
         out
     }
 
@@ -195,6 +242,7 @@ pub fn head(calls: usize) -> String {
         "Each row: {calls} calls. p50 and p99: to the end of the response POST, from the poll\n\
          answer for one call at a time, from the queueing for many at a time.\n\
          floor: the same exchanges in a bare loop of one thread, with the same library.\n\
+         dynamic: the tunnel with the C library of this host, if the other is static.\n\
          SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
          {:<16}{:>9}{:>9}{:>9}{:>13}{:>9}\n",
         "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
@@ -202,17 +250,6 @@ pub fn head(calls: usize) -> String {
 }
 
 impl Report {
-    /// What does not belong to one row.
-    pub fn end(&self) -> String {
-        let starts: Vec<String> =
-            self.first_poll.iter().map(|time| format!("{:.1}", micros(time) / 1e3)).collect();
-        format!(
-            "Start to first poll, in ms: {}\nSize of mcp-tunnel, in bytes: {}\n",
-            starts.join(", "),
-            self.binary_bytes
-        )
-    }
-
     /// The same for programs.
     pub fn json(&self) -> String {
         let numbers = |measured: &Measured| {
@@ -234,6 +271,7 @@ impl Report {
                     "in_flight": row.in_flight,
                     "floor": numbers(&row.floor),
                     "tunnel": numbers(&row.tunnel),
+                    "dynamic": row.dynamic.as_ref().map(numbers),
                 })
             })
             .collect();
@@ -265,7 +303,7 @@ impl Report {
                 })
             })
             .collect();
-        let starts: Vec<f64> = self.first_poll.iter().map(|t| micros(t) / 1e3).collect();
+        let build = |build: &Build| json!({"bytes": build.bytes, "start_to_first_poll_ms": build.starts_ms()});
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "calls_per_row": self.calls,
@@ -273,8 +311,8 @@ impl Report {
             "tls_on_both_hops": tls,
             "opening_a_connection": connections,
             "gap_between_polls": gap,
-            "start_to_first_poll_ms": starts,
-            "binary_bytes": self.binary_bytes,
+            "tunnel": build(&self.tunnel),
+            "dynamic": self.dynamic.as_ref().map(build),
         });
         format!("{report:#}\n")
     }

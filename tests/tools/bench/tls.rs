@@ -63,8 +63,8 @@ impl Bench {
         let plain = vec![url];
         let mut subjects = [
             self.subject(|id| self.start_tunnel(id, http, &plain))?,
-            self.subject(|id| self.start_tunnel_to(&base, id, http, &target, 1, &trusting))?,
-            self.subject(|id| self.start_tunnel_to(&base, id, http, &target, 1, &proxied))?,
+            self.subject(|id| self.start_tunnel_to(&base, id, http, &target, &trusting))?,
+            self.subject(|id| self.start_tunnel_to(&base, id, http, &target, &proxied))?,
         ];
         let mut rows = NAMES.map(|name| TlsRow { name, tunnel: Measured::default() });
         for subject in &mut subjects {
