@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use support::http::get;
 use support::stack::binary;
-use support::{PATIENCE, Program, Scratch, Signal, programs};
+use support::{PATIENCE, Program, Scratch, Signal, eventually, programs};
 
 const PATH: &str = "/v1/mcp/tunnel_22222222222222222222222222222222";
 /// More than any machine needs, for the limit itself is not under test.
@@ -109,6 +109,40 @@ fn it_ends_by_itself_after_the_given_time() {
     let mut program = proxy(&scratch, &[&stub(), "--duration=1ms", ENOUGH]);
     assert_eq!(program.exit_code(), 0, "{}", program.stderr());
     assert!(program.stdout().ends_with(PATH), "{}", program.stdout());
+}
+
+/// The processes that `pid` has started, and those that they have, with their command lines.
+fn descendants(pid: u32) -> Vec<(String, String)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
+    let children = children.flatten().collect::<Vec<_>>().join(" ");
+    let mut found = Vec::new();
+    for child in children.split_whitespace() {
+        found.push((child.to_owned(), command_line(child)));
+        found.extend(descendants(child.parse().unwrap()));
+    }
+    found
+}
+
+/// Empty for a process that has ended.
+fn command_line(pid: &str) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+#[test]
+fn killed_it_leaves_no_process_behind() {
+    let scratch = Scratch::new();
+    let mut program = proxy(&scratch, &[&stub(), ENOUGH]);
+    program.stdout_line("the MCP URL", |line| line.starts_with("http://"));
+    let started = descendants(program.pid());
+    for part in ["mcp-tunnel-relay serve", "mcp-tunnel run", "mcp-stub"] {
+        assert!(started.iter().any(|(_, line)| line.contains(part)), "{part} in {started:?}");
+    }
+    program.kill();
+    eventually("all processes to end", || {
+        started.iter().all(|(pid, line)| command_line(pid) != *line).then_some(())
+    });
 }
 
 #[test]

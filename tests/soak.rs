@@ -40,6 +40,10 @@ const SETTLE: Duration = Duration::from_secs(120);
 const ATTEMPT: [(&str, &str); 2] =
     [("CONTROL_PLANE_POLL_TIMEOUT", "2s"), ("CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL", "8s")];
 
+/// How long the control plane is away when it goes: several times what three attempts at an answer
+/// take.
+const AWAY: Duration = Duration::from_secs(4);
+
 /// Processes of the two stdio channels: one of them serves clients of both eras, each with a child
 /// of its own.
 const CHILDREN: [usize; 2] = [2, 1];
@@ -76,6 +80,7 @@ struct Soak {
     stub: Stub,
     tunnel: Tunnel,
     random: Random,
+    outages: u32,
     _scripted: Server,
 }
 
@@ -109,7 +114,7 @@ impl Soak {
             settings = settings.env(name, value);
         }
         let tunnel = settings.start();
-        Soak { plane, stub, tunnel, random: Random::new(seed + 2), _scripted: scripted }
+        Soak { plane, stub, tunnel, random: Random::new(seed + 2), outages: 0, _scripted: scripted }
     }
 
     /// Traffic and faults for a while.
@@ -118,6 +123,7 @@ impl Soak {
         let end = Instant::now() + time;
         let pid = self.tunnel.program.pid();
         let mut stopped: Option<(&str, Instant)> = None;
+        let mut away: Option<Instant> = None;
         while Instant::now() < end {
             std::thread::sleep(Duration::from_millis(500 + self.random.below(1_000)));
             assert_eq!(self.tunnel.program.has_ended(), None, "the daemon has ended");
@@ -126,6 +132,10 @@ impl Soak {
             {
                 signal_children(pid, what, Signal::CONT);
                 stopped = None;
+            }
+            if away.is_some_and(|since| since.elapsed() > AWAY) {
+                self.plane.come_back();
+                away = None;
             }
             match self.random.below(20) {
                 0 => signal_children(pid, "mcp-stub", Signal::KILL),
@@ -136,6 +146,11 @@ impl Soak {
                 }
                 3 => self.stub.restart(),
                 4 => self.tunnel.program.signal(Signal::HUP),
+                11..13 if away.is_none() => {
+                    self.plane.go_away();
+                    away = Some(Instant::now());
+                    self.outages += 1;
+                }
                 5..8 => drop(self.tunnel.page("/metrics")),
                 8..11 => drop(self.tunnel.page("/readyz?verbose")),
                 _ => {}
@@ -143,6 +158,9 @@ impl Soak {
         }
         if let Some((what, _)) = stopped {
             signal_children(pid, what, Signal::CONT);
+        }
+        if away.is_some() {
+            self.plane.come_back();
         }
     }
 
@@ -203,14 +221,16 @@ impl Soak {
         let books = self.plane.ledger().books();
         println!(
             "handed out {}, answered {}, notified {}, past their deadline {late}, posted again {}, \
-             refused for good {}, no longer wanted {}, malformed {}",
+             refused for good {}, no longer wanted {}, malformed {}, the control plane away {} \
+             times",
             books.handed_out,
             books.answered,
             books.notified,
             books.retried,
             books.failed,
             books.gone,
-            books.malformed
+            books.malformed,
+            self.outages
         );
         assert!(books.wrong.is_empty(), "{:#?}", &books.wrong[..books.wrong.len().min(10)]);
         assert_eq!(unanswered("post_failed"), books.failed);

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mcp_tunnel::launcher::{Commands, Prepared};
 use mcp_tunnel::mcp::stdio::{Limits, StdioChannel, StdioConfig, StdioState};
 use mcp_tunnel::mcp::{Answer, Bounds, CallError};
 use mcp_tunnel::net::Cancel;
 use mcp_tunnel::wire::{ChannelName, FailureKind, Headers, Message};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-tunnel");
 
 /// The longest that any state is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,10 +46,18 @@ fn start(mode: &str, limits: Limits) -> Fixture {
     let _ = fs::remove_file(&seen);
     let child = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stdio_channel/child.py");
     let argv = ["python3", "-S", child, mode, seen.to_str().unwrap()].map(str::to_owned).to_vec();
-    let remove_env = vec!["CARGO_MANIFEST_DIR".to_owned()];
-    let config = StdioConfig { channel: ChannelName::main(), argv, remove_env, limits };
-    let channel = StdioChannel::start(config).unwrap();
+    let channel = StdioChannel::start(config(argv, limits)).unwrap();
     Fixture { channel, cancel: Cancel::new().unwrap(), seen }
+}
+
+/// What a channel is made of, with a launcher of its own.
+fn config(argv: Vec<String>, limits: Limits) -> StdioConfig {
+    let environment =
+        std::env::vars_os().filter(|(name, _)| name != "CARGO_MANIFEST_DIR").collect();
+    let commands = Commands { argv: vec![&argv], environment, confined: true };
+    let launcher = Prepared::start(Path::new(PROGRAM), &commands).and_then(Prepared::listen);
+    let (channel, launcher) = (ChannelName::main(), Arc::new(launcher.unwrap()));
+    StdioConfig { channel, launcher, command: 0, argv, limits }
 }
 
 impl Fixture {
@@ -644,16 +655,13 @@ fn nothing_is_written_to_a_child_before_a_client_speaks() {
 
 #[test]
 fn a_command_that_cannot_be_started_is_told_at_the_start() {
-    let config = |program: &str| StdioConfig {
-        channel: ChannelName::main(),
-        argv: vec![program.to_owned()],
-        remove_env: Vec::new(),
-        limits: quick(),
-    };
     for (program, hint) in
         [("no-such-mcp-server", "PATH"), ("/no/such/file", "no such file"), ("/etc", "chmod +x")]
     {
-        let error = StdioChannel::start(config(program)).err().unwrap().to_string();
+        let error = StdioChannel::start(config(vec![program.to_owned()], quick()))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains(program) && error.contains(hint), "{error}");
     }
 }

@@ -192,7 +192,8 @@ pub const ROOT: Command = Command {
             name: "top",
             short: "Watch a running tunnel on one screen",
             long: "Shows whether a running daemon serves, which condition fails, its load and its \
-                   last commands, again and again until Ctrl-C. Finds it as `health` does. In a \
+                   last commands, again and again until `q` or Ctrl-C, and what to do if it does \
+                   not serve. Finds it as `health` does. Without colours if NO_COLOR is set. In a \
                    pipe it prints one screen. Exit code 2 if the daemon does not answer.",
             words: &[],
             flags: &[

@@ -18,6 +18,7 @@ use super::command::Invocation;
 use super::health::{conditions, is_ok};
 use super::{fail, say};
 use crate::control_plane::new_instance_id;
+use crate::ops::parent;
 use crate::ops::signals::{Event, Signals};
 use crate::settings::reference::text_of;
 use crate::settings::{Id, Setting, grammar};
@@ -74,7 +75,7 @@ struct Ready<'a> {
 }
 
 /// A child in a process group of its own, so that Ctrl-C reaches it through this process alone.
-/// It is killed when dropped.
+/// It is killed when dropped, and ends by itself if this process is killed.
 struct Part {
     name: &'static str,
     child: Child,
@@ -322,7 +323,12 @@ fn start_daemon(
 
 impl Part {
     fn start(name: &'static str, mut command: Command) -> std::io::Result<Self> {
-        let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
+        // This is the main thread: the kernel tells the child when it is gone.
+        let child = command
+            .env(parent::VARIABLE, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()?;
         Ok(Self { name, child })
     }
 

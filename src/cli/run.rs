@@ -4,13 +4,16 @@
 //! one line and exit code 1; then the listener; then the threads. The way down is in
 //! [`take_down`].
 
+mod advice;
+mod children;
+mod confinement;
 mod instruments;
 mod reload;
+mod system;
 mod timers;
 mod views;
 mod watch;
 
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -19,27 +22,32 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
-use rustix::process::{Resource, getrlimit, setrlimit};
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, Uri};
 
+pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
+use crate::confine;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
+use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
-use crate::net::Cancel;
-use crate::net::client::header_value;
-use crate::ops::api::Admin;
+use crate::net::client::can_be_header;
+use crate::net::{Cancel, SecretHeaders, Trust};
+use crate::oauth::report::{self, Detail};
+use crate::oauth::{Discovery, Startup, startup};
+use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
 use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
+use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
-use crate::ops::service_manager::{self, Progress, ServiceManager};
+use crate::ops::service_manager::{Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
@@ -54,25 +62,18 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long children have to end once nothing is in flight: their input is closed, then they are
 /// told to, then they are killed.
 const CHILD_GRACE: Duration = Duration::from_secs(5);
-/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
-/// belongs to them too.
-const SECRET_VARIABLES: [&str; 7] = [
-    "ADMIN_UI_TOKEN",
-    "CONTROL_PLANE_API_KEY",
-    "CONTROL_PLANE_EXTRA_HEADERS",
-    "MCP_EXTRA_HEADERS",
-    "MCP_DISCOVERY_EXTRA_HEADERS",
-    "OPENAI_ADMIN_KEY",
-    "CLOUDFLARED_TUNNEL_TOKEN",
-];
 /// Stack of the threads made here, in bytes; none of them recurses over input.
 const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are known to people, `again` loads them anew.
-pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
-    match start(config, started, again) {
-        Ok(daemon) => daemon.serve(),
+pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(&config, started, again) {
+        Ok(daemon) => {
+            // It has the first secrets, which may be replaced.
+            drop(config);
+            daemon.serve()
+        }
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
             ExitCode::FAILURE
@@ -83,7 +84,6 @@ pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode
 /// The running daemon.
 struct Daemon {
     signals: Signals,
-    configured_level: LevelFilter,
     reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     manager: Arc<ServiceManager>,
@@ -108,7 +108,10 @@ struct Parts {
 fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Daemon, String> {
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
-    no_core_dumps();
+    // Before this process gives up what a child may need.
+    let launcher = children::prepare(config)?;
+    confine::no_core_file();
+    parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
@@ -121,6 +124,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if let Some(why) = edges.trust().and_then(Trust::without_system) {
+        log::warn!("{why}: only those of ca_bundle are believed");
+    }
     if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
             channel = channel.as_str();
@@ -131,7 +137,23 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
-    let bindings = bindings(config, &edges)?;
+    let pid_file = config
+        .process
+        .pid_file
+        .as_deref()
+        .map(PidFile::create)
+        .transpose()
+        .map_err(|e| format!("the PID file can not be written: {e}"))?;
+
+    // From here on threads are started, which inherit what this one has given up.
+    let confinement = confinement::begin(config, &edges)?;
+    let launcher = launcher.map(children::listen).transpose()?;
+    let bindings = bindings(config, &edges, launcher.as_ref())?;
+    let discovery = discovery(&bindings, &edges);
+    let oauth = Arc::new(match &discovery {
+        Some(discovery) => Startup::of(discovery),
+        None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
+    });
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -142,24 +164,22 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
+    let token: Token = Arc::new(Mutex::new(config.admin_ui.token.clone()));
     let reload_state = Arc::new(ReloadState::default());
     let reloader = Arc::new(Mutex::new(Reloader::new(
         config,
         started,
         again,
         (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        Arc::clone(&token),
         logger,
         Arc::clone(&reload_state),
     )));
     let proxy_health = Arc::new(ProxyHealth::new(&edges));
-    let readiness = Arc::new(Readiness::new(instruments::conditions(
-        &poll_state,
-        &access,
-        &bindings,
-        &reload_state,
-        (&edges, &proxy_health),
-    )));
     let seen = Arc::new(instruments::Seen {
+        launcher,
+        confinement,
+        oauth: Arc::clone(&oauth),
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -173,6 +193,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         proxy_health: Arc::clone(&proxy_health),
         reload: reload_state,
     });
+    let readiness = Arc::new(Readiness::new(instruments::conditions(&seen, &access)));
     let since = Arc::new(watch::Since::new());
     let metadata = Arc::new(views::Metadata::default());
     let recent = Arc::new(Recent::default());
@@ -183,7 +204,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         move || poll.cycles.get() > 0
     };
     let status = views::Status {
-        config: config.clone(),
+        config: config.without_secrets(),
         access: Arc::clone(&access),
         seen: Arc::clone(&seen),
         readiness: Arc::clone(&readiness),
@@ -193,7 +214,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         health_url: bound.url().to_owned(),
         started: began,
     };
-    let (system, settings) = (views::system(config), views::settings(config, started));
+    let settings = views::settings(config, started);
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -204,10 +227,13 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 logger,
                 recent: Arc::clone(&recent),
                 status: Box::new(move || status.json()),
-                system: Box::new(move || system.clone()),
+                system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                oauth: Box::new(move || report::json(&shown, Detail::Full)),
+                oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
+                harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
-                token: config.admin_ui.token.clone(),
+                token,
             }),
         })
         .map_err(line("the health listener"))?;
@@ -216,19 +242,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
             "the operator page answers other hosts: there is no login (admin_ui.allow_remote)"
         );
     }
-    let pid_file = config
-        .process
-        .pid_file
-        .as_deref()
-        .map(PidFile::create)
-        .transpose()
-        .map_err(|e| format!("the PID file can not be written: {e}"))?;
-
     let pool_config = PoolConfig {
         workers: config.mcp.max_concurrent_requests,
         connection_max_ttl: config.mcp.connection_max_ttl,
         access: Arc::clone(&access),
         bindings: bindings.clone(),
+        discovery: discovery.clone(),
         stats,
         observer: observer(audit.clone(), recent),
         respond_stats,
@@ -252,6 +271,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
+    if let Some(discovery) = discovery {
+        let (stop, all_settled) = (stop.clone(), all_settled.clone());
+        threads.push(spawn("oauth", move || {
+            startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
+        })?);
+    }
     for (number, intake) in intakes.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
@@ -298,19 +323,19 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         version = CLIENT_VERSION,
         control_plane = access.origin(),
         health_url = listener.url(),
-        workers = config.mcp.max_concurrent_requests;
+        workers = config.mcp.max_concurrent_requests,
+        confinement = seen.confinement.word();
         "mcp-tunnel started"
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = *source; "going through the proxy {}", proxy.url());
+            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
         }
     }
     let grace = config.process.shutdown_grace;
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon {
         signals,
-        configured_level: config.log.level,
         reloader,
         readiness,
         manager,
@@ -323,17 +348,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self {
-            mut signals,
-            configured_level,
-            reloader,
-            readiness,
-            manager,
-            seen,
-            parts,
-            _listener,
-            _pid_file,
-        } = self;
+        let Self { mut signals, reloader, readiness, manager, seen, parts, _listener, _pid_file } =
+            self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
@@ -349,7 +365,8 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let usual = configured_level.min(LevelFilter::Info);
+                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");
                 }
@@ -375,9 +392,11 @@ impl Daemon {
                     for child in &children {
                         child.stop(Duration::ZERO);
                     }
+                    seen.logger.finish();
                     return ExitCode::from(code);
                 }
                 Event::Closed => {
+                    seen.logger.finish();
                     log::info!("stopped");
                     return ExitCode::SUCCESS;
                 }
@@ -415,11 +434,14 @@ fn standstill(
 ) -> Standstill {
     let (seen, readiness) = (Arc::clone(seen), Arc::clone(readiness));
     Box::new(move || {
-        let full = seen.poll.is_waiting_for_room() || seen.outlet.len() >= seen.queue_capacity;
+        if seen.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
+            return Some("the process that starts MCP commands is gone".to_owned());
+        }
+        let waiting = seen.outlet.len();
         let progress = Progress {
-            since_poll_step: seen.poll.since_step(),
+            since_poll_step: seen.poll.since_step(waiting > 0),
             poll_limit,
-            polls_due: !full && !readiness.is_draining(),
+            polls_due: waiting < seen.queue_capacity && !readiness.is_draining(),
             oldest_in_hand: seen.dispatch.in_hand().1,
             call_limit,
         };
@@ -473,25 +495,12 @@ fn take_down(parts: Parts, closer: &Closer) {
     closer.close();
 }
 
-/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
-/// again.
-fn no_core_dumps() {
-    let mut limit = getrlimit(Resource::Core);
-    limit.current = Some(0);
-    // It can only be lowered, which is always allowed.
-    let _ = setrlimit(Resource::Core, limit);
-}
-
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let unsupported = [
-        (!config.harpoon.targets.is_empty(), "Harpoon targets"),
-        (config.log.http_raw_unsafe, "raw HTTP logging"),
-    ];
-    match unsupported.iter().find(|(configured, _)| *configured) {
-        Some((_, what)) => Err(format!("{what} can not be used yet: remove the setting")),
-        None => Ok(()),
+    if config.harpoon.targets.is_empty() {
+        return Ok(());
     }
+    Err("Harpoon targets can not be used yet: remove the setting".to_owned())
 }
 
 fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
@@ -535,29 +544,46 @@ pub(super) fn access(
             .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
-    Access::new(AccessConfig {
+    let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
         url_path: control_plane.url_path.clone(),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
-        api_key: control_plane.api_key.clone(),
         organization_id: control_plane.organization_id.clone(),
-        extra_headers: control_plane.extra_headers.clone(),
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
-    })
-    .map_err(|e| e.to_string())
+        ledger: way.ledger.clone(),
+    };
+    Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
+        .map_err(|e| e.to_string())
 }
 
-fn bindings(config: &Config, edges: &Edges) -> Result<Vec<(ChannelName, Binding)>, String> {
+fn bindings(
+    config: &Config,
+    edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
+) -> Result<Vec<(ChannelName, Binding)>, String> {
     let made = |configured: &config::Binding| {
-        Ok((configured.channel.clone(), binding(config, configured, edges)?))
+        Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
+}
+
+/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+pub(super) fn discovery(
+    bindings: &[(ChannelName, Binding)],
+    edges: &Edges,
+) -> Option<Arc<Discovery>> {
+    let beyond = edges.beyond_main()?.clone();
+    let http = bindings.iter().find_map(|(channel, binding)| match binding {
+        Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
+        _ => None,
+    })?;
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
 }
 
 /// One server; a child is started.
@@ -565,10 +591,13 @@ pub(super) fn binding(
     config: &Config,
     configured: &config::Binding,
     edges: &Edges,
+    launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    Ok(match &configured.target {
-        Target::Http(http) => Binding::Http(HttpBinding::new(
+    let command =
+        children::commands(config).position(|(channel, _)| *channel == configured.channel);
+    Ok(match (&configured.target, launcher.zip(command)) {
+        (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
             edges.channel(&configured.channel).map(Way::http).unwrap_or_default(),
@@ -577,43 +606,26 @@ pub(super) fn binding(
                 discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
             },
         )),
-        Target::Stdio { argv } => Binding::Stdio(
+        (Target::Stdio { argv }, Some((launcher, command))) => Binding::Stdio(
             StdioChannel::start(StdioConfig {
                 channel,
+                launcher: Arc::clone(launcher),
+                command,
                 argv: argv.clone(),
-                remove_env: withheld_variables(config),
                 limits: Limits::default(),
             })
             .map_err(|e| e.to_string())?,
         ),
+        (Target::Stdio { .. }, None) => return Err("there is no launcher for a command".to_owned()),
     })
 }
 
-/// Variables of our own environment that are no business of a child: our secrets (B-18), and how
-/// the service manager speaks with us.
-fn withheld_variables(config: &Config) -> Vec<String> {
-    let key = config.control_plane.api_key.expose();
-    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
-    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
-    std::env::vars_os()
-        .filter(|(name, value)| {
-            SECRET_VARIABLES.iter().any(|secret| name == secret)
-                || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || holds(value)
-        })
-        .filter_map(|(name, _)| name.into_string().ok())
-        .collect()
-}
-
-fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {
     headers
         .iter()
         .map(|(name, value)| {
             let key = HeaderName::from_bytes(name.as_bytes()).ok();
-            let value = header_value(value.expose()).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
+            let value = can_be_header(value.expose()).then(|| value.clone());
             key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
         })
         .collect()

@@ -15,7 +15,7 @@ use super::error_body::StatusError;
 use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
 use crate::net::{Cancel, Client, NetError, NetErrorKind};
-use crate::stats::{Counter, Gauge, TimeHistogram};
+use crate::stats::{Counter, TimeHistogram};
 use crate::wire::{ChannelName, Command, Envelope};
 
 /// Most commands asked for at once (W-38).
@@ -62,8 +62,7 @@ pub trait Sink: Send {
 #[derive(Debug, Default)]
 pub struct PollState {
     inner: Mutex<Inner>,
-    loops: Gauge,
-    waiting_for_room: Gauge,
+    loops: Mutex<Vec<Step>>,
     vouched: AtomicBool,
     classes: [Counter; ERROR_CLASSES.len()],
     daemons: AtomicUsize,
@@ -96,10 +95,19 @@ struct Inner {
     last_success: Option<(Instant, SystemTime)>,
     failing: Option<Failing>,
     began: Option<Instant>,
-    /// When a loop last began or ended a poll.
-    stepped: Option<Instant>,
     last_error: Option<LastError>,
     logged: Option<Logged>,
+}
+
+/// What one loop did last.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// It has not begun: an MCP server may have to be there first.
+    Made,
+    /// It waits for room for commands.
+    Waits(Instant),
+    /// It began or ended a poll.
+    Polls(Instant),
 }
 
 /// The failure that was logged last, and how often it was only counted since.
@@ -166,10 +174,24 @@ impl PollState {
         ERROR_CLASSES.into_iter().zip(self.classes.each_ref().map(Counter::get))
     }
 
-    /// How long ago a loop last began or ended a poll; `None` before the first. A loop that waits
-    /// for room makes no steps.
-    pub fn since_step(&self) -> Option<Duration> {
-        self.lock().stepped.map(|at| at.elapsed())
+    /// How long ago the loop that stands still longest took its last step. A loop that waits for
+    /// room takes none, which is no fault while the room is `taken` or another loop polls for it.
+    pub fn since_step(&self, taken: bool) -> Option<Duration> {
+        let loops = self.loops();
+        let polled = |step: &Step| match step {
+            Step::Polls(at) => Some(*at),
+            Step::Made | Step::Waits(_) => None,
+        };
+        let waits = |step: &Step| match step {
+            Step::Waits(at) => Some(*at),
+            Step::Made | Step::Polls(_) => None,
+        };
+        let longest = loops.iter().filter_map(polled).min();
+        let longest = match longest {
+            None if !taken => loops.iter().filter_map(waits).max(),
+            longest => longest,
+        };
+        longest.map(|at| at.elapsed())
     }
 
     /// The service has answered another request for this tunnel with this key.
@@ -207,14 +229,23 @@ impl PollState {
 
     fn begins(&self) {
         self.cycles.inc();
-        let mut inner = self.lock();
-        inner.began = Some(Instant::now());
-        inner.stepped = inner.began;
+        self.lock().began = Some(Instant::now());
     }
 
     /// Whether no poll is made because all room for commands is taken.
     pub fn is_waiting_for_room(&self) -> bool {
-        self.waiting_for_room.get() >= self.loops.get()
+        self.loops().iter().all(|step| matches!(step, Step::Waits(_)))
+    }
+
+    /// A place for a loop.
+    fn enrol(&self) -> usize {
+        let mut loops = self.loops();
+        loops.push(Step::Made);
+        loops.len() - 1
+    }
+
+    fn loops(&self) -> std::sync::MutexGuard<'_, Vec<Step>> {
+        self.loops.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -224,7 +255,6 @@ impl PollState {
     fn succeeded(&self) {
         let mut inner = self.lock();
         inner.last_success = Some((Instant::now(), SystemTime::now()));
-        inner.stepped = Some(Instant::now());
         inner.failing = None;
     }
 
@@ -233,7 +263,6 @@ impl PollState {
             self.classes[index].inc();
         }
         let mut inner = self.lock();
-        inner.stepped = Some(Instant::now());
         inner.last_error = Some(LastError { at: SystemTime::now(), class, line: line.to_owned() });
         let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
         inner.failing = Some(Failing { since, line: line.to_owned(), refused });
@@ -269,6 +298,8 @@ pub struct Poller<S> {
     sink: S,
     channels: Vec<ChannelName>,
     state: Arc<PollState>,
+    /// Its place among the loops.
+    number: usize,
     backoff: Backoff,
 }
 
@@ -314,8 +345,8 @@ impl<S: Sink> Poller<S> {
     ) -> Self {
         let client = access.client(stop.clone(), Some(LINGER));
         let backoff = Backoff::default();
-        state.loops.add(1);
-        Self { access, client, stop, sink, channels, state, backoff }
+        let number = state.enrol();
+        Self { access, client, stop, sink, channels, state, number, backoff }
     }
 
     /// Polls until the process stops. Commands that were handed out by then are still taken.
@@ -323,7 +354,9 @@ impl<S: Sink> Poller<S> {
         while let Some(limit) = self.wait_for_room() {
             self.state.begins();
             let began = Instant::now();
-            match self.poll(limit) {
+            let polled = self.poll(limit);
+            self.step(Step::Polls);
+            match polled {
                 Ok(envelope) => {
                     self.state.latency_ok.observe(began.elapsed());
                     self.state.succeeded();
@@ -347,8 +380,14 @@ impl<S: Sink> Poller<S> {
     }
 
     fn wait_for_room(&mut self) -> Option<usize> {
-        let _waiting = self.state.waiting_for_room.hold();
-        self.sink.wait_for_room(BATCH_MAX, &self.stop)
+        self.step(Step::Waits);
+        let room = self.sink.wait_for_room(BATCH_MAX, &self.stop);
+        self.step(Step::Polls);
+        room
+    }
+
+    fn step(&self, step: fn(Instant) -> Step) {
+        self.state.loops()[self.number] = step(Instant::now());
     }
 
     fn poll(&self, limit: usize) -> Result<Envelope, PollError> {
@@ -476,5 +515,34 @@ impl<S: Sink> Poller<S> {
             );
         }
         wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(seconds: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
+    }
+
+    fn since(steps: &[Step], taken: bool) -> Option<u64> {
+        let state = PollState { loops: Mutex::new(steps.to_vec()), ..PollState::default() };
+        state.since_step(taken).map(|since| since.as_secs())
+    }
+
+    #[test] // ops W-4
+    fn one_loop_that_stands_still_is_seen_beside_others_that_move() {
+        let (stuck, moving) = (Step::Polls(ago(500)), Step::Polls(ago(1)));
+        assert_eq!(since(&[moving, stuck, Step::Waits(ago(900))], false), Some(500));
+        assert_eq!(since(&[Step::Made, moving, Step::Waits(ago(900))], false), Some(1));
+        assert_eq!(since(&[Step::Made], false), None);
+    }
+
+    #[test] // ops W-4
+    fn a_wait_for_room_is_a_standstill_only_if_the_room_is_there() {
+        let waiting = [Step::Waits(ago(900)), Step::Waits(ago(500))];
+        assert_eq!(since(&waiting, true), None);
+        assert_eq!(since(&waiting, false), Some(500));
     }
 }

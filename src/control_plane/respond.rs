@@ -1,5 +1,9 @@
 //! Response POSTs (W-59 to W-73): each answer with its shard token, retried within the deadline
 //! as far as that can not do harm.
+//!
+//! An attempt that never wrote a byte (lookup, connect, proxy, TLS) was none to the service. It is
+//! repeated until the service can be reached again, so that a restart or a network that is away
+//! for a while loses no answer. Only attempts that may have arrived count against [`ATTEMPTS`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +19,12 @@ use crate::net::{Cancel, Client, NetError, NetErrorKind};
 use crate::stats::{Counter, TimeHistogram};
 use crate::wire::{Command, Response};
 
-/// Attempts for one answer, in all (W-69).
+/// Attempts for one answer that may have reached the service, in all (W-69).
 const ATTEMPTS: u32 = 3;
+
+/// How long the final answer of a call is kept for a service that can not be reached, if its
+/// deadline is not earlier. A worker is held meanwhile; after so long nobody waits any more.
+pub const UNREACHED_MAX: Duration = Duration::from_secs(600);
 
 /// What became of an answer.
 #[derive(Debug)]
@@ -71,11 +79,12 @@ impl Responder {
         Self { access, client, cancel, url, stats }
     }
 
-    /// Posts one answer to a command.
-    pub fn post(&self, command: &Command, response: &Response) -> Delivery {
+    /// Posts one answer to a command. While the service can not be reached it is tried again
+    /// until `patience`, and never after the command's deadline.
+    pub fn post(&self, command: &Command, response: &Response, patience: Instant) -> Delivery {
         let began = Instant::now();
         let is_final = response.resp_type.is_final();
-        let delivery = self.attempts(command, response);
+        let delivery = self.attempts(command, response, patience);
         match &delivery {
             Delivery::Delivered => self.stats.delivered.inc(),
             Delivery::Gone => self.stats.gone.inc(),
@@ -88,15 +97,16 @@ impl Responder {
         delivery
     }
 
-    fn attempts(&self, command: &Command, response: &Response) -> Delivery {
+    fn attempts(&self, command: &Command, response: &Response, patience: Instant) -> Delivery {
         let body = response.to_body(command.request_id.as_str(), command.channel.as_str());
         let Some(headers) = step_one_headers(command) else {
             return Delivery::Failed("the shard token can not be sent as a header".to_owned());
         };
+        let passed_by = |at: Instant| command.deadline.is_some_and(|deadline| deadline <= at);
         let mut backoff = Backoff::default();
-        let mut attempt = 1;
+        let (mut arrived, mut unreached) = (0, 0_u32);
         loop {
-            if command.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if passed_by(Instant::now()) {
                 return Delivery::DeadlinePassed;
             }
             let sent = self.access.send(
@@ -107,25 +117,44 @@ impl Responder {
                 Some(body.as_bytes()),
                 command.deadline,
             );
+            let may_have_arrived = sent.as_ref().map_or_else(|error| error.wrote, |_| true);
             let outcome = match sent {
                 Ok(reply) => judge_status(reply, response.resp_type.is_final()),
                 Err(error) => judge_error(error, response.resp_type.is_final()),
             };
             let (line, asked) = match outcome {
-                Attempt::Done(delivery) => return delivery,
+                Attempt::Done(delivery) => {
+                    if unreached > 0 && matches!(delivery, Delivery::Delivered) {
+                        log::info!(request_id:% = command.request_id, unreached;
+                            "the control plane can be reached again: response POST delivered");
+                    }
+                    return delivery;
+                }
                 Attempt::Again(line, asked) => (line, asked),
             };
-            if attempt == ATTEMPTS && command.deadline.is_none_or(|d| Instant::now() < d) {
+            let is_last = match may_have_arrived {
+                true => {
+                    arrived += 1;
+                    arrived == ATTEMPTS
+                }
+                false => {
+                    unreached = unreached.saturating_add(1);
+                    patience <= Instant::now()
+                }
+            };
+            if is_last && !passed_by(Instant::now()) {
                 return Delivery::Failed(line);
             }
-            attempt += 1;
             let wait = backoff.next(asked);
-            if command.deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
+            if passed_by(Instant::now() + wait) {
                 // No attempt could follow the wait (W-72).
                 return Delivery::DeadlinePassed;
             }
-            log::info!(
-                request_id:% = command.request_id, retry_in_ms = wait.as_millis() as u64;
+            // The first line says that the service is away, and another one that it is back.
+            let known = !may_have_arrived && unreached > 1;
+            let level = if known { log::Level::Debug } else { log::Level::Info };
+            log::log!(
+                level, request_id:% = command.request_id, retry_in_ms = wait.as_millis() as u64;
                 "response POST failed; trying again: {line}"
             );
             let _ = self.cancel.channel().recv_timeout(wait);

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Errand, Outlet, Queued};
 use super::record::{Notes, Observer};
-use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
+use super::stats::{DispatchStats, Dropped, FailureLabels, LatencyLabels, method_label};
+use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
+use crate::oauth::Discovery;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
@@ -50,6 +52,7 @@ impl Hop {
 
 pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
+    pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) responder: Responder,
     pub(super) stats: Arc<DispatchStats>,
     pub(super) observer: Observer,
@@ -90,12 +93,7 @@ impl Worker {
             }
             (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, queued, &bounds),
             (Some(_), CommandKind::OauthDiscovery) if command.channel.is_main() => {
-                Some(discovery_failure(
-                    502,
-                    "this tunnel client can not read OAuth metadata from its MCP server",
-                    "server_error",
-                    "oauth_discovery_failed",
-                ))
+                self.discover(command, &bounds)
             }
             (Some(_), CommandKind::OauthDiscovery) => Some(self.unsupported_channel(command)),
         };
@@ -177,7 +175,7 @@ impl Worker {
             if lost {
                 return ControlFlow::Continue(());
             }
-            match self.post_notification(command, answer) {
+            match self.post_notification(command, answer, bounds.limit) {
                 Delivery::Delivered => ControlFlow::Continue(()),
                 Delivery::Gone => ControlFlow::Break(()),
                 Delivery::Failed(_) | Delivery::DeadlinePassed | Delivery::Cancelled => {
@@ -254,6 +252,39 @@ impl Worker {
         self.receipt_response(command, ResponseType::SessionTermination, ended)
     }
 
+    /// Fetches the server's OAuth metadata and passes them on as they came (O-28, O-29). What the
+    /// remote side hears of a failure names no place (L-6).
+    fn discover(&self, command: &Command, bounds: &Bounds) -> Option<Response> {
+        let found = self
+            .discovery
+            .as_ref()
+            .map(|discovery| self.timed(|| discovery.document(bounds.limit, &bounds.cancel)));
+        let why = match found {
+            Some(Ok(document)) => {
+                return Some(Response {
+                    resp_type: ResponseType::OauthDiscovery,
+                    resp_code: document.status,
+                    resp_headers: document.headers,
+                    resp_json: Some(document.resource.text),
+                });
+            }
+            Some(Err(failure)) => failure.text,
+            None => "the MCP server is a command, which has no URL".to_owned(),
+        };
+        if passed(command.deadline) {
+            self.dropped(command, Dropped::DeadlineServer);
+            return None;
+        }
+        self.notes.outcome("failed");
+        log::info!(request_id:% = command.request_id; "no OAuth metadata to pass on: {why}");
+        Some(discovery_failure(
+            502,
+            "this tunnel client can not read OAuth metadata from its MCP server",
+            "server_error",
+            "oauth_discovery_failed",
+        ))
+    }
+
     /// What to report for a call without an answer; nothing if its deadline has passed, after
     /// which no answer may be posted (W-57, F-10).
     fn failure(&self, command: &Command, error: CallError) -> Option<(Failure, Headers)> {
@@ -273,7 +304,11 @@ impl Worker {
             CallError::Failed(failure, headers) => (failure, headers),
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
-        self.stats.fail(failure.source.as_str(), failure.kind.as_str());
+        self.stats.fail(FailureLabels {
+            channel: command.channel.to_string(),
+            source: failure.source.as_str(),
+            kind: failure.kind.as_str(),
+        });
         self.notes.outcome("failed");
         let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
@@ -330,8 +365,9 @@ impl Worker {
         }
     }
 
-    /// Posts a notification before the answer.
-    fn post_notification(&self, command: &Command, answer: Answer) -> Delivery {
+    /// Posts a notification before the answer; it is a part of the call, and has no more time
+    /// than that.
+    fn post_notification(&self, command: &Command, answer: Answer, limit: Instant) -> Delivery {
         let mut resp_headers = answer.headers;
         if !resp_headers.has("Content-Type") {
             resp_headers.set("Content-Type", "text/event-stream");
@@ -343,7 +379,7 @@ impl Worker {
             resp_json: Some(answer.json),
         };
         self.notes.posting(&response);
-        let delivery = self.responder.post(command, &response);
+        let delivery = self.responder.post(command, &response, limit);
         if let Delivery::Failed(line) = &delivery {
             log::info!(request_id:% = command.request_id;
                 "a notification was not delivered; later ones of this call are left out: {line}");
@@ -353,7 +389,7 @@ impl Worker {
 
     fn post_final(&self, command: &Command, response: &Response) {
         self.notes.posting(response);
-        match self.responder.post(command, response) {
+        match self.responder.post(command, response, Instant::now() + UNREACHED_MAX) {
             Delivery::Delivered => {
                 self.stats.answered.inc();
                 self.observe(command, response);
@@ -370,7 +406,8 @@ impl Worker {
             Delivery::Failed(line) => {
                 self.stats.drop_for(Dropped::PostFailed);
                 self.notes.dropped(Dropped::PostFailed.as_str());
-                log::warn!(request_id:% = command.request_id;
+                let bytes = response.resp_json.as_ref().map_or(0, String::len);
+                log::warn!(request_id:% = command.request_id, bytes;
                     "an answer could not be delivered: {line}");
             }
             Delivery::DeadlinePassed => self.dropped(command, Dropped::DeadlinePost),
@@ -382,8 +419,11 @@ impl Worker {
         self.stats.drop_for(reason);
         self.notes.dropped(reason.as_str());
         let (level, line) = match reason {
-            // Another client may have answered it, which is worth a look (W-64).
-            Dropped::Gone => (log::Level::Warn, "the control plane waits no longer for an answer"),
+            // Another client may have answered it, which is worth a look (W-64). So may an earlier
+            // attempt of ours whose receipt was lost: the control plane does not say.
+            Dropped::Gone => {
+                (log::Level::Warn, "the control plane waits no longer for an answer, or has it")
+            }
             Dropped::Stopping => (log::Level::Warn, "no answer was posted before the end"),
             _ => (log::Level::Info, "dropping command whose response deadline has passed"),
         };

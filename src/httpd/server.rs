@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -197,8 +197,6 @@ struct Book {
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 /// How long it pauses when the process has run out of descriptors or threads.
 const EXHAUSTED_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// At most one warning about that in this time.
-const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Hall {
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -206,7 +204,6 @@ impl Hall {
     }
 
     fn accept_all(self: Arc<Self>, listener: &Listener) {
-        let mut warned: Option<Instant> = None;
         loop {
             let mut set = [
                 PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
@@ -225,10 +222,7 @@ impl Hall {
                 Err(e) => Err(e),
             };
             if let Err(e) = result {
-                if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
-                    log::warn!("a connection could not be accepted: {e}");
-                    warned = Some(Instant::now());
-                }
+                log::warn!("a connection could not be accepted: {e}");
                 evict_oldest(&self.book());
                 let mut set = [PollFd::from_borrowed_fd(self.stop.fd(), PollFlags::IN)];
                 let _ = poll(&mut set, Some(&EXHAUSTED_PAUSE));

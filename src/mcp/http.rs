@@ -12,18 +12,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::http::{Method, Uri};
 
 use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
-use super::headers;
+use super::headers::{self, RequestHeaders};
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
+use crate::net::{
+    Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
+};
 use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
+    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
+    MessageKind, RpcId,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).
@@ -38,14 +41,14 @@ const IDLE: Duration = Duration::from_secs(3);
 /// and a worker waits for them.
 const COURTESY_LIMIT: Duration = Duration::from_secs(2);
 
-/// Headers of the operator's for one server, marked sensitive: they go to its URL alone (F-46).
+/// Headers of the operator's for one server: they go to its URL alone (F-46).
 #[derive(Debug, Clone, Default)]
 pub struct FixedHeaders {
     /// With every request.
-    pub always: Vec<(HeaderName, HeaderValue)>,
+    pub always: SecretHeaders,
     /// With those that the tunnel makes itself to find out about the server; they beat the
     /// others (F-47).
-    pub discovery: Vec<(HeaderName, HeaderValue)>,
+    pub discovery: SecretHeaders,
 }
 
 /// How a server is reached.
@@ -57,6 +60,13 @@ pub struct HttpWay {
     pub unix_socket: Option<PathBuf>,
     /// A proxy to go through.
     pub proxy: Option<Proxy>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
+}
+
+/// The pattern of a path, for metrics: what is configured may hold a secret.
+pub fn route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
 }
 
 /// One HTTP server and the channel that it serves; shared by all workers.
@@ -65,6 +75,7 @@ pub struct HttpBinding {
     client: ClientConfig,
     fixed: Mutex<FixedHeaders>,
     state: Arc<ServerState>,
+    catalog: Catalog,
     sessions: Sessions,
     /// The calls of sessions that wait for their answers, at most one of each worker.
     running: Mutex<Vec<Running>>,
@@ -86,7 +97,7 @@ impl fmt::Debug for HttpBinding {
 impl HttpBinding {
     /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
     pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
-        let HttpWay { tls, unix_socket, proxy } = way;
+        let HttpWay { tls, unix_socket, proxy, ledger } = way;
         let client = ClientConfig {
             tls,
             unix_socket,
@@ -94,6 +105,7 @@ impl HttpBinding {
             idle: IDLE,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         };
         let state = Arc::new(ServerState::new(channel));
         let sessions = Sessions::default();
@@ -102,6 +114,7 @@ impl HttpBinding {
             client,
             fixed: Mutex::new(fixed),
             state,
+            catalog: Catalog::default(),
             sessions,
             running: Mutex::default(),
         })
@@ -110,6 +123,11 @@ impl HttpBinding {
     /// Whether the server answers.
     pub fn state(&self) -> &Arc<ServerState> {
         &self.state
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Scheme, host and port, for log lines.
@@ -125,7 +143,7 @@ impl HttpBinding {
     /// Connects and nothing more: a server that takes connections is taken to be there.
     pub fn connect(&self, limit: Instant, cancel: &Cancel) {
         match client::connect(&self.client, &self.url, limit, cancel) {
-            Ok(()) => self.state.answered(),
+            Ok(()) => self.state.reached(),
             Err(error) if error.kind == NetErrorKind::Cancelled => {}
             Err(error) => self.failed(&error),
         }
@@ -147,6 +165,25 @@ impl HttpBinding {
         let mut hop = self.hop(cancel);
         hop.discovers = true;
         hop
+    }
+
+    /// The endpoint.
+    pub fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// A client for questions of the tunnel's own on any path of the server's origin: there the
+    /// operator's headers go along (F-47).
+    pub fn question_client(&self, cancel: Cancel) -> Client {
+        Client::new(ClientConfig { secrets_keep_path: false, ..self.client.clone() }, cancel)
+    }
+
+    /// The headers of such a question.
+    pub fn question_headers(&self) -> RequestHeaders {
+        let fixed = self.fixed();
+        let operators: SecretHeaders =
+            fixed.always.iter().chain(&fixed.discovery).cloned().collect();
+        headers::for_question(&operators)
     }
 
     /// Sends other fixed headers from the next request on.
@@ -201,13 +238,13 @@ pub struct HttpHop {
 /// requests share.
 struct Exchange<'a> {
     id: &'a RpcId,
-    headers: HeaderMap,
+    headers: RequestHeaders,
     bounds: &'a Bounds,
     modern: bool,
 }
 
 impl HttpHop {
-    fn fixed(&self) -> Vec<(HeaderName, HeaderValue)> {
+    fn fixed(&self) -> SecretHeaders {
         let fixed = self.binding.fixed();
         let mut headers = fixed.always.clone();
         if self.discovers {
@@ -250,6 +287,7 @@ impl HttpHop {
             return Ok(withdrawn(id));
         }
         match &answered {
+            Ok(answer) => self.binding.catalog.learn(message, &answer.json),
             // A server that was never reached has nothing to stop.
             Err(CallError::TimedOut) if self.client.borrow().0.wrote() => {
                 self.cancel(message, &exchange, "the time for the answer has passed");
@@ -323,28 +361,34 @@ impl HttpHop {
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
         let headers = headers::for_termination(command, &self.binding.fixed().always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
-        self.binding.state.answered();
+        self.binding.state.reached();
         let receipt =
             Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
         reply.drain();
         Ok(receipt)
     }
 
-    fn post(&self, text: &str, headers: HeaderMap, limit: Instant) -> Result<Reply, CallError> {
+    fn post(
+        &self,
+        text: &str,
+        headers: RequestHeaders,
+        limit: Instant,
+    ) -> Result<Reply, CallError> {
         self.send(Method::POST, headers, Some(text.as_bytes()), limit)
     }
 
     fn send(
         &self,
         method: Method,
-        headers: HeaderMap,
+        headers: RequestHeaders,
         body: Option<&[u8]>,
         limit: Instant,
     ) -> Result<Reply, CallError> {
+        let RequestHeaders { open: headers, secret: secrets } = headers;
         self.client
             .borrow()
             .0
-            .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
+            .send(&Outgoing { method, uri: &self.binding.url, headers, secrets, body, limit })
             .map_err(|error| self.failed(&error))
     }
 
@@ -355,14 +399,20 @@ impl HttpHop {
         self.binding.sessions.answered(name, asked, status, named);
     }
 
-    /// What an answer to a message tells of the server.
+    /// What a status without a message of MCP tells of the server. Of the tunnel's own requests
+    /// the probe judges that.
     fn seen(&self, status: u16) {
+        let state = &self.binding.state;
         match status {
             500.. => {
                 let origin = self.binding.origin();
-                self.binding.state.failed(&format!("{origin} answers with status {status}"));
+                state.failed(&format!("{origin} answers with status {status}"));
             }
-            _ => self.binding.state.answered(),
+            401 => state.asked_for_authorization(),
+            _ if self.discovers => {}
+            // Also said of a session that has ended: the probe finds out.
+            404 | 405 => state.doubted(),
+            _ => state.reached(),
         }
     }
 
@@ -391,7 +441,7 @@ impl HttpHop {
             }
             return refused;
         }
-        self.binding.state.answered();
+        self.seen(status);
         let answered = match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
             media if is_json(media) => self.body(exchange, reply).map(|json| Answer {
@@ -404,6 +454,15 @@ impl HttpHop {
                 Err(Failure::of_answer(status, Kind::NonProtocolResponse).into())
             }
         };
+        match &answered {
+            Ok(_) => self.binding.state.answered(),
+            Err(CallError::Failed(failure, _))
+                if !self.discovers && failure.source == FailureSource::Protocol =>
+            {
+                self.binding.state.doubted();
+            }
+            Err(_) => {}
+        }
         answered.map_err(|error| match error {
             // What the server said of itself and of the session is said on (F-41).
             CallError::Failed(failure, _) => CallError::Failed(failure, received),

@@ -5,6 +5,7 @@
 //! another.
 
 mod backlog;
+pub mod catalog;
 pub mod classify;
 pub mod headers;
 pub mod http;
@@ -20,7 +21,8 @@ use crate::net::Cancel;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{Failure, Headers, RpcId};
 
-pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
+pub use catalog::Catalog;
+pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
 pub use state::ServerState;
 pub use stdio::StdioChannel;
 
@@ -41,11 +43,15 @@ impl Binding {
             Self::Stdio(stdio) => stdio.status().state.complaint(),
         }
     }
-}
 
-/// Largest message that is taken from an MCP server, in bytes: four times the 16 MiB that must
-/// pass, so that escaping and an envelope fit. It bounds what one worker can hold.
-pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        match self {
+            Self::Http(http) => http.catalog(),
+            Self::Stdio(stdio) => stdio.catalog(),
+        }
+    }
+}
 
 /// One answer of an MCP server, or one notification before it.
 #[derive(Debug, Clone, PartialEq, Eq)]

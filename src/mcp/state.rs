@@ -13,18 +13,58 @@ pub struct ServerState {
     inner: Mutex<Inner>,
 }
 
+/// What was found of a server last (operations.md, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing yet.
+    Pending,
+    /// It answers.
+    Ok,
+    /// It answers, and asks for authorization.
+    AuthRequired,
+    /// It takes connections and lets the time pass.
+    Timeout,
+    /// Something answers that is no MCP server for us.
+    Strange,
+    /// It does not answer.
+    Failed,
+}
+
+impl Found {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ok => "ok",
+            Self::AuthRequired => "auth-required",
+            Self::Timeout => "timeout",
+            Self::Strange | Self::Failed => "failed",
+        }
+    }
+
+    fn is_answer(self) -> bool {
+        matches!(self, Self::Ok | Self::AuthRequired)
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
-    answering: bool,
+    found: Found,
     reason: String,
     seen_at: Option<Instant>,
+    /// A call has met what no MCP server says.
+    doubted: bool,
 }
 
 impl ServerState {
     /// A channel whose server has not answered yet.
     pub fn new(name: ChannelName) -> Self {
-        let inner =
-            Inner { answering: false, reason: "has not answered yet".to_owned(), seen_at: None };
+        let inner = Inner {
+            found: Found::Pending,
+            reason: "has not answered yet".to_owned(),
+            seen_at: None,
+            doubted: false,
+        };
         Self { name, inner: Mutex::new(inner) }
     }
 
@@ -33,30 +73,81 @@ impl ServerState {
         &self.name
     }
 
-    /// The server answered, with whatever.
+    /// The server answered, and spoke MCP.
     pub fn answered(&self) {
-        let mut inner = self.lock();
-        if !inner.answering {
-            log::info!(channel:% = self.name; "MCP server answers");
+        self.up(Found::Ok);
+    }
+
+    /// The server answered that it asks for authorization: that of the client, not ours.
+    pub fn asked_for_authorization(&self) {
+        self.up(Found::AuthRequired);
+    }
+
+    /// Something is there. Whether it is an MCP server, this does not tell.
+    pub fn reached(&self) {
+        let found = self.found();
+        match found {
+            Found::Strange => self.lock().seen_at = Some(Instant::now()),
+            _ => self.up(if found.is_answer() { found } else { Found::Ok }),
         }
-        inner.answering = true;
-        inner.seen_at = Some(Instant::now());
+    }
+
+    /// Something is there, and a call met what no MCP server says: worth a question.
+    pub fn doubted(&self) {
+        self.reached();
+        self.lock().doubted = true;
+    }
+
+    /// Whether the server has been doubted since it was last asked.
+    pub fn is_doubted(&self) -> bool {
+        self.lock().doubted
+    }
+
+    /// Something answers that is no MCP server for us, and how that shows: one line, without
+    /// secrets.
+    pub fn strange(&self, reason: &str) {
+        self.down(Found::Strange, reason);
+        let mut inner = self.lock();
+        (inner.seen_at, inner.doubted) = (Some(Instant::now()), false);
     }
 
     /// The server does not answer, and why: one line, without secrets.
     pub fn failed(&self, reason: &str) {
+        self.down(Found::Failed, reason);
+    }
+
+    /// The server lets the time pass; the reason as for [`ServerState::failed`].
+    pub fn timed_out(&self, reason: &str) {
+        self.down(Found::Timeout, reason);
+    }
+
+    fn up(&self, found: Found) {
         let mut inner = self.lock();
-        if inner.answering || inner.reason != reason {
-            log::warn!(channel:% = self.name; "MCP server does not answer: {reason}");
+        if !inner.found.is_answer() {
+            log::info!(channel:% = self.name; "MCP server answers");
         }
-        inner.answering = false;
+        (inner.found, inner.seen_at, inner.doubted) = (found, Some(Instant::now()), false);
+    }
+
+    fn down(&self, found: Found, reason: &str) {
+        let mut inner = self.lock();
+        if inner.found.is_answer() || inner.reason != reason {
+            let what = if found == Found::Strange { "can not be used" } else { "does not answer" };
+            log::warn!(channel:% = self.name; "MCP server {what}: {reason}");
+        }
+        inner.found = found;
         reason.clone_into(&mut inner.reason);
     }
 
     /// `Ok` while the server answers, else the reason in one line.
     pub fn check(&self) -> Result<(), String> {
         let inner = self.lock();
-        if inner.answering { Ok(()) } else { Err(inner.reason.clone()) }
+        if inner.found.is_answer() { Ok(()) } else { Err(inner.reason.clone()) }
+    }
+
+    /// What was found last.
+    pub fn found(&self) -> Found {
+        self.lock().found
     }
 
     /// When the server was last seen to answer.
@@ -77,11 +168,29 @@ mod tests {
     fn a_state_goes_up_and_down_and_up_again() {
         let state = ServerState::new(ChannelName::main());
         assert!(state.check().is_err());
-        state.answered();
-        assert_eq!(state.check(), Ok(()));
+        assert_eq!(state.found(), Found::Pending);
+        state.asked_for_authorization();
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::AuthRequired));
+        state.timed_out("has not answered");
+        assert_eq!((state.check().is_err(), state.found()), (true, Found::Timeout));
+        state.reached();
+        assert_eq!((state.check(), state.found()), (Ok(()), Found::Ok));
         state.failed("connection refused");
         assert_eq!(state.check(), Err("connection refused".to_owned()));
         state.answered();
         assert_eq!(state.check(), Ok(()));
+    }
+
+    #[test] // B-28
+    fn only_an_answer_of_mcp_shows_that_a_strange_server_is_one_after_all() {
+        let state = ServerState::new(ChannelName::main());
+        state.doubted();
+        assert!(state.check().is_ok() && state.is_doubted());
+        state.strange("status 404");
+        state.reached();
+        assert!(state.check().is_err() && !state.is_doubted());
+        state.answered();
+        assert!(state.check().is_ok() && !state.is_doubted());
     }
 }

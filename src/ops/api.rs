@@ -5,8 +5,8 @@
 //! support archive is put together from these same answers, so it is redacted by construction.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -38,6 +38,9 @@ const COMMANDS_DEFAULT: usize = 100;
 /// Minutes of log in the support archive (B-6).
 const EXPORT_DEFAULT: u64 = 30;
 const EXPORT_MAX: u64 = 1_440;
+/// What is answered on the routes of Harpoon, which this program does not have.
+const NO_TARGETS: &str = r#"{"targets":[]}"#;
+const NO_CALLS: &str = r#"{"calls":[]}"#;
 /// How a record begins that quotes a line of a child's stderr.
 const CHILD_LINE: &str = ",\"message\":\"child: ";
 /// Longest body that is read, in bytes: `{"level":"debug"}` and some air.
@@ -62,11 +65,20 @@ pub struct Admin {
     pub system: Text,
     /// `/api/settings`.
     pub settings: Text,
+    /// `/api/oauth`.
+    pub oauth: Text,
+    /// The same without what should not leave this host, for the support archive.
+    pub oauth_summary: Text,
+    /// `/api/harpoon/status`.
+    pub harpoon: String,
     /// Whether peers that are not on this host are answered.
     pub allow_remote: bool,
     /// What a request that changes something must carry.
-    pub token: Option<Secret>,
+    pub token: Token,
 }
+
+/// The token, if there is one; a reload replaces it.
+pub type Token = Arc<Mutex<Option<Secret>>>;
 
 /// The routes.
 pub(super) struct Desk {
@@ -109,6 +121,10 @@ impl Desk {
         let head = exchange.head();
         let writes = !matches!(head.method.as_str(), "GET" | "HEAD");
         let path = head.path.clone();
+        if path.starts_with("/api/codex/") {
+            // There is no assistant here to be asked (operations.md, section 2.5).
+            return text(exchange, 503, "codex bridge unavailable\n");
+        }
         if path == "/api/log-level" {
             return self.log_level(exchange);
         }
@@ -127,6 +143,10 @@ impl Desk {
             "/api/status" => json(exchange, &(self.admin.status)()),
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
+            "/api/oauth" => json(exchange, &(self.admin.oauth)()),
+            "/api/harpoon/status" => json(exchange, &self.admin.harpoon),
+            "/api/harpoon/targets" => json(exchange, NO_TARGETS),
+            "/api/harpoon/calls" => json(exchange, NO_CALLS),
             "/api/commands" => {
                 let limit = number(&exchange, "limit").unwrap_or(COMMANDS_DEFAULT);
                 json(exchange, &self.admin.recent.json(limit));
@@ -174,7 +194,8 @@ impl Desk {
 
     /// Who may change something.
     fn admit_change(&self, exchange: &Exchange<'_>) -> Result<(), (u16, &'static str)> {
-        let Some(token) = &self.admin.token else {
+        let token = self.admin.token.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(token) = &*token else {
             if exchange.peer().is_local() {
                 return Ok(());
             }
@@ -296,6 +317,8 @@ impl Desk {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
+            "admin/harpoon.json",
             "admin/commands.json",
         ];
         let manifest = format!(
@@ -314,7 +337,8 @@ impl Desk {
         );
         let readme = "What mcp-tunnel knows of itself: its settings with their sources, its newest \
                       log records, its metrics, its state, and its last commands.\nIt holds no key, \
-                      no token, no header and no payload.\n";
+                      no token, no header and no payload; of what went through the tunnel it has \
+                      the names of methods, MCP servers and their tools.\n";
         let contents = [
             manifest,
             readme.to_owned(),
@@ -323,6 +347,8 @@ impl Desk {
             metrics(),
             (self.admin.status)(),
             (self.admin.system)(),
+            (self.admin.oauth_summary)(),
+            self.admin.harpoon.clone(),
             self.admin.recent.json(usize::MAX),
         ];
         let files: Vec<(&str, String)> = names.into_iter().zip(contents).collect();

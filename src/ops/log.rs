@@ -5,8 +5,11 @@
 //! HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
 //!
 //! The log may never stop or end the daemon: a reader that has stalled or gone away costs the
-//! lines that it did not take, which are counted and reported when it takes lines again.
+//! lines that it did not take, which are counted and reported when it takes lines again. Nor may
+//! a fault that repeats fill the log: above level debug, each place in the program has a number
+//! of lines a minute ([`flood`]).
 
+mod flood;
 mod line;
 mod ring;
 
@@ -16,21 +19,30 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
+use self::flood::Floods;
 use self::line::Line;
 pub use self::line::printable;
 pub use self::ring::{Batch, LogEvent, LogRing};
 use super::metrics::Exposition;
 use crate::stats::Counter;
 
-/// How long one line waits for a reader that takes nothing (a paused terminal, a full pipe).
-/// After that lines are dropped at once until the reader takes them again.
+/// How long lines wait for a reader that takes nothing (a paused terminal, a full pipe). After
+/// that lines are dropped at once until the reader takes them again.
 const READER_STALL: Duration = Duration::from_secs(1);
+
+/// The share of all time that lines may spend on such waits, as its divisor: a reader that is
+/// merely slow costs lines too, not the pace of the daemon.
+const STALL_SHARE: u32 = 10;
+
+/// Most bytes of one write, the `PIPE_BUF` of Linux: a pipe or a socket that can be written to
+/// takes so much without a wait.
+const WRITE_MAX: usize = 4096;
 
 /// The records that are ours: those of this crate's modules and of its binaries.
 const OWN_TARGET: &str = "mcp_tunnel";
@@ -68,25 +80,37 @@ pub struct Logger {
     always: Vec<(&'static str, String)>,
     simple: SimpleLogger,
     ring: LogRing,
+    floods: Mutex<Floods>,
     sink: Mutex<Sink>,
     records: [Counter; 4],
+    left_out: Counter,
     lost: Counter,
+    complaint: Mutex<Option<String>>,
 }
 
 struct Sink {
     target: Target,
-    /// The last line was not taken in time.
-    stalled: bool,
+    patience: Patience,
+    /// The last line was written in part.
+    torn: bool,
     /// Lines lost since one was last written.
     lost: u64,
 }
 
+/// The waits that are left to the reader.
+struct Patience {
+    left: Duration,
+    at: Instant,
+    /// The last line was not taken in time.
+    stalled: bool,
+}
+
 enum Target {
-    /// Stderr that is a terminal, a pipe or a socket, which can be asked before a write.
-    Reader,
+    /// Stderr that is a terminal.
+    Terminal,
     /// Stderr that the service manager has connected to the journal.
     Journal,
-    /// Any other stderr, for instance a file on a disk that may be full.
+    /// Any other stderr: a pipe, a file on a disk that may be full.
     Stderr,
     Stdout,
     File {
@@ -117,7 +141,9 @@ impl Logger {
         let target = match settings.file {
             Some(path) => Target::File { file: open(&path)?, path },
             None if format == Format::Plain && is_the_journal(io::stderr()) => Target::Journal,
-            None if format == Format::Plain && has_reader(io::stderr()) => Target::Reader,
+            None if format == Format::Plain && rustix::termios::isatty(io::stderr()) => {
+                Target::Terminal
+            }
             None if format == Format::Plain => Target::Stderr,
             None => Target::Stdout,
         };
@@ -126,9 +152,12 @@ impl Logger {
             always: settings.always,
             ring: LogRing::new(settings.ring),
             simple: SimpleLogger::new().with_utc_timestamps(),
-            sink: Mutex::new(Sink { target, stalled: false, lost: 0 }),
+            floods: Mutex::default(),
+            sink: Mutex::new(Sink { target, patience: Patience::new(), torn: false, lost: 0 }),
             records: Default::default(),
+            left_out: Counter::new(),
             lost: Counter::new(),
+            complaint: Mutex::default(),
         })
     }
 
@@ -168,9 +197,13 @@ impl Logger {
             [Level::Error, Level::Warn, Level::Info, Level::Debug].iter().zip(&self.records)
         {
             let level = level.as_str().to_ascii_lowercase();
-            let help = "Log records, by level.";
+            let help = "Log records, by level, those left out included.";
             out.counter("mcp_tunnel_log_records_total", help, &[("level", &level)], counter.get());
         }
+        let help = "Log records that were left out because there were too many like them.";
+        out.counter("mcp_tunnel_log_left_out_total", help, &[], self.left_out.get());
+        let help = "Records that readers of the log stream were too slow for.";
+        out.counter("mcp_tunnel_log_stream_missed_total", help, &[], self.ring.missed());
         let help = "Log lines that were lost because the log's reader did not take them.";
         out.counter("mcp_tunnel_log_lost_total", help, &[], self.lost.get());
     }
@@ -179,21 +212,84 @@ impl Logger {
         self.sink.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Says what was left out so far, at the end of the process.
+    pub fn finish(&self) {
+        let lines = self.floods().all();
+        lines.iter().for_each(|line| self.put(line));
+    }
+
+    fn floods(&self) -> MutexGuard<'_, Floods> {
+        self.floods.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Gives a line to the ring and to the reader, in time or not at all.
+    fn put(&self, line: &Line) {
+        // The page and the support archive show no payload, whatever the operator has allowed.
+        if !line.holds_payload() {
+            self.ring.add(line, SystemTime::now());
+        }
+        let mut sink = self.sink();
+        let lost = sink.lost;
+        let notice = || Line::notice(format!("the log has lost {lost} lines"));
+        let mut taken = match lost {
+            0 => Ok(()),
+            _ => self.write(&mut sink, &notice()),
+        };
+        taken = taken.and_then(|()| self.write(&mut sink, line));
+        match taken {
+            Ok(()) if lost == 0 => {}
+            Ok(()) => {
+                sink.lost = 0;
+                *self.cell() = None;
+            }
+            Err(error) => {
+                sink.lost += 1;
+                self.lost.inc();
+                if lost == 0 {
+                    *self.cell() = Some(sink.target.complaint(&error));
+                }
+            }
+        }
+    }
+
+    /// Why lines are being lost; nothing if the last one was taken.
+    pub fn complaint(&self) -> Option<String> {
+        self.cell().clone()
+    }
+
+    /// Never held while a line is written: whoever asks does not wait for the reader.
+    fn cell(&self) -> MutexGuard<'_, Option<String>> {
+        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {
-        match &sink.target {
-            // It panics when a write fails, and a panic ends the daemon: see `takes_a_line`.
-            Target::Reader => {
+        let Sink { target, patience, torn, .. } = sink;
+        let mut text = match target {
+            Target::Journal => line.journal(),
+            _ => self.text(line),
+        };
+        if *torn {
+            text.insert(0, '\n');
+        }
+        let mut written = 0;
+        let whole = match target {
+            // It panics when a write fails, so it gets what it can write.
+            Target::Terminal => patience.wait(io::stderr()).map(|()| {
                 let text = line.message_and_fields();
                 let mut record = Record::builder();
                 record.level(line.level).target(line.component);
                 self.simple.log(&record.args(format_args!("{text}")).build());
-                Ok(())
+            }),
+            Target::Journal | Target::Stderr => {
+                patience.write(io::stderr().as_fd(), text.as_bytes(), &mut written)
             }
-            Target::Journal => write_all(io::stderr().as_fd(), line.journal().as_bytes()),
-            Target::Stderr => write_all(io::stderr().as_fd(), self.text(line).as_bytes()),
-            Target::Stdout => write_all(io::stdout().as_fd(), self.text(line).as_bytes()),
-            Target::File { file, .. } => write_all(file.as_fd(), self.text(line).as_bytes()),
-        }
+            Target::Stdout => patience.write(io::stdout().as_fd(), text.as_bytes(), &mut written),
+            Target::File { file, .. } => {
+                patience.write(file.as_fd(), text.as_bytes(), &mut written)
+            }
+        };
+        *torn = whole.is_err() && (*torn || written > 0);
+        whole
     }
 
     fn text(&self, line: &Line) -> String {
@@ -216,36 +312,74 @@ impl Log for Logger {
         }
         // Level counts from 1, `Error`; we write no trace records.
         self.records[(record.level() as usize - 1).min(self.records.len() - 1)].inc();
-        let now = SystemTime::now();
-        let line = Line::of(record, now);
-        self.ring.add(&line, now);
-        let mut sink = self.sink();
-        let patience = if sink.stalled { Duration::ZERO } else { READER_STALL };
-        let mut taken = sink.target.takes_a_line(patience);
-        sink.stalled = !taken;
-        if taken && sink.lost > 0 {
-            let notice = Line::notice(format!("the log has lost {} lines", sink.lost));
-            taken = self.write(&mut sink, &notice).is_ok();
-        }
-        if taken && self.write(&mut sink, &line).is_ok() {
-            sink.lost = 0;
-        } else {
-            sink.lost += 1;
-            self.lost.inc();
+        let line = Line::of(record, SystemTime::now());
+        // Whoever wants to follow single requests gets every record.
+        let place = flood::place(record).filter(|_| log::max_level() < LevelFilter::Debug);
+        let line = match place {
+            None => Some(line),
+            Some(place) => self.floods().admit(place, line, Instant::now()),
+        };
+        self.flush();
+        match line {
+            Some(line) => self.put(&line),
+            None => self.left_out.inc(),
         }
     }
 
-    fn flush(&self) {}
+    /// Says what was left out, where a minute has passed.
+    fn flush(&self) {
+        let lines = self.floods().due(Instant::now());
+        lines.iter().for_each(|line| self.put(line));
+    }
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { left: READER_STALL, at: Instant::now(), stalled: false }
+    }
+
+    /// Waits until a piece of at most [`WRITE_MAX`] can be written, as long as it may.
+    fn wait(&mut self, fd: impl AsFd) -> io::Result<()> {
+        let now = Instant::now();
+        let regained = now.duration_since(self.at) / STALL_SHARE;
+        self.left = self.left.saturating_add(regained).min(READER_STALL);
+        let taken = writable(fd, if self.stalled { Duration::ZERO } else { self.left });
+        self.at = Instant::now();
+        self.left = self.left.saturating_sub(self.at.duration_since(now));
+        self.stalled = !taken;
+        if taken { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+
+    /// Writes all of it, if the reader takes it in time; `written` says how much that was.
+    fn write(&mut self, fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        while *written < bytes.len() {
+            self.wait(fd)?;
+            let end = bytes.len().min(*written + WRITE_MAX);
+            match rustix::io::write(fd, &bytes[*written..end]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *written += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Target {
-    /// Whether a line can be written now, or within `patience`.
-    fn takes_a_line(&self, patience: Duration) -> bool {
-        match self {
-            Self::Reader | Self::Journal => writable(io::stderr(), patience),
-            Self::Stdout => writable(io::stdout(), patience),
-            Self::Stderr | Self::File { .. } => true,
-        }
+    /// What is wrong, once lines are lost. Of a file the standard error is told too: it is where
+    /// people look who miss the file's lines.
+    fn complaint(&self, error: &io::Error) -> String {
+        let Self::File { path, .. } = self else {
+            return "nobody reads the log: lines are lost".to_owned();
+        };
+        let path = path.display();
+        let line = format!("the log file {path} can not be written, lines are lost: {error}");
+        let mut unhurried = Patience { left: Duration::ZERO, ..Patience::new() };
+        let told = format!("mcp-tunnel: {line}\n");
+        // There is nobody else to tell.
+        let _ = unhurried.write(io::stderr().as_fd(), told.as_bytes(), &mut 0);
+        line
     }
 }
 
@@ -257,29 +391,11 @@ fn writable(fd: impl AsFd, patience: Duration) -> bool {
     ready && !set[0].revents().intersects(bad)
 }
 
-fn has_reader(fd: impl AsFd) -> bool {
-    use rustix::fs::FileType;
-    let kind = rustix::fs::fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    matches!(kind, Ok(FileType::Fifo | FileType::Socket)) || rustix::termios::isatty(fd)
-}
-
 /// Whether this is the stream that the service manager has named in `JOURNAL_STREAM`.
 fn is_the_journal(fd: impl AsFd) -> bool {
     let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     named == format!("{}:{}", stat.st_dev, stat.st_ino)
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = &bytes[n..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -10,6 +10,7 @@ pub mod files;
 pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod parent;
 mod process;
 pub mod readiness;
 pub mod recent;

@@ -13,9 +13,10 @@ pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PI
 
 /// How much later than its limit a poll's step may be noticed.
 const POLL_SLACK: Duration = Duration::from_secs(90);
-/// What the last answers of a command may take beyond its limit: three attempts with the longest
-/// waits that the control plane can ask for, and notifications before them.
-const POST_SLACK: Duration = Duration::from_secs(600);
+/// What the last answers of a command may take beyond its limit: ten minutes for a control plane
+/// that can not be reached, three attempts with the longest waits that it can ask for, and
+/// notifications before them.
+const POST_SLACK: Duration = Duration::from_secs(1_200);
 
 /// Where notices go.
 #[derive(Debug)]
@@ -86,6 +87,11 @@ impl ServiceManager {
     }
 }
 
+/// Whether the environment names a socket in the abstract namespace.
+pub fn is_abstract() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
+}
+
 /// A path, or a name in the abstract namespace after `@`.
 fn address(name: &OsString) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
@@ -103,7 +109,8 @@ fn watchdog(usec: Option<&str>, pid: Option<&str>) -> Option<Duration> {
 /// What tells progress from a standstill.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Since a poll loop last began or ended a poll; `None` before the first poll.
+    /// Since the poll loop that stands still longest last began or ended a poll; `None` if none
+    /// has begun.
     pub since_poll_step: Option<Duration>,
     /// How long one poll may take.
     pub poll_limit: Duration,
@@ -122,7 +129,7 @@ impl Progress {
             .since_poll_step
             .filter(|since| self.polls_due && *since > self.poll_limit.saturating_add(POLL_SLACK));
         if let Some(since) = poll {
-            return Some(format!("no poll has begun or ended for {} s", since.as_secs()));
+            return Some(format!("a poll loop has taken no step for {} s", since.as_secs()));
         }
         let limit = self.call_limit.saturating_add(POST_SLACK);
         (self.oldest_in_hand > limit)

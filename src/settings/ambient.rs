@@ -25,34 +25,30 @@ pub enum Choice {
 
 /// The variables as they are, upper case first (W-32).
 pub fn of(env: &Env) -> AmbientProxy {
-    let value = |upper: &str, lower: &str| {
-        let found = env.non_blank(upper).or_else(|| env.non_blank(lower));
-        found.map(|text| text.trim().to_owned())
+    let value = |names: [&'static str; 2]| {
+        names.into_iter().find_map(|name| Some((name, env.non_blank(name)?.trim().to_owned())))
     };
+    let secret = |names| value(names).map(|(name, text)| (name, Secret::new(text)));
     AmbientProxy {
-        http: value("HTTP_PROXY", "http_proxy").map(Secret::new),
-        https: value("HTTPS_PROXY", "https_proxy").map(Secret::new),
-        no_proxy: value("NO_PROXY", "no_proxy"),
+        http: secret(["HTTP_PROXY", "http_proxy"]),
+        https: secret(["HTTPS_PROXY", "https_proxy"]),
+        no_proxy: value(["NO_PROXY", "no_proxy"]).map(|(_, text)| text),
         is_cgi: env.non_blank("REQUEST_METHOD").is_some(),
     }
 }
 
 /// Which proxy serves `target`.
 pub fn choose(ambient: &AmbientProxy, target: &HttpUrl) -> Choice {
-    let (variable, name) = match target.https {
-        true => (&ambient.https, "HTTPS_PROXY"),
-        false => (&ambient.http, "HTTP_PROXY"),
-    };
-    let Some(variable) = variable else { return Choice::Direct };
+    let variable = if target.https { &ambient.https } else { &ambient.http };
+    let Some((name, variable)) = variable else { return Choice::Direct };
     if bypassed(ambient.no_proxy.as_deref().unwrap_or_default(), target) {
         return Choice::Direct;
     }
     if ambient.is_cgi && !target.https {
-        return Choice::Refused(
-            "HTTP_PROXY is not used while REQUEST_METHOD is set: a client of a CGI program may \
-             have chosen it"
-                .to_owned(),
-        );
+        return Choice::Refused(format!(
+            "{name} is not used while REQUEST_METHOD is set: a client of a CGI program may have \
+             chosen it"
+        ));
     }
     let text = variable.expose();
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -150,10 +146,11 @@ mod tests {
     use super::*;
 
     fn ambient(http: &str, https: &str, no_proxy: &str) -> AmbientProxy {
-        let set = |text: &str| (!text.is_empty()).then(|| Secret::new(text.to_owned()));
+        let set =
+            |name, text: &str| (!text.is_empty()).then(|| (name, Secret::new(text.to_owned())));
         AmbientProxy {
-            http: set(http),
-            https: set(https),
+            http: set("HTTP_PROXY", http),
+            https: set("HTTPS_PROXY", https),
             no_proxy: Some(no_proxy.to_owned()),
             is_cgi: false,
         }

@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
-    AdminUi, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
-    HttpTarget, Identity, Log, LogFormat, Mcp, Process, Target,
+    AdminUi, Binding, Config, Confinement, ControlPlane, Harpoon, HarpoonTarget, Health,
+    HealthListener, HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -17,7 +17,7 @@ use super::problem::{Problem, Source, shown};
 use super::reference::{is_reference, read_bounded, text_of};
 use super::resolve::{Item, Raw, Resolver, Sourced};
 use super::table::{GUARDRAIL_LIMIT_NS, Id, POLL_DEADLINE_MAX_NS, Setting, TABLE};
-use super::url::{HttpUrl, ProxyUrl};
+use super::url::HttpUrl;
 use super::yaml::{Node, Value};
 use crate::secret::Secret;
 use crate::wire::{ChannelName, IDENTITY_HEADERS, TunnelId};
@@ -184,7 +184,7 @@ fn half_of_a_pair(r: &mut Resolver<'_>, missing: Id, source: &Source) -> Option<
 fn control_plane(
     r: &mut Resolver<'_>,
     poll_channels: Option<Vec<ChannelName>>,
-    global: Option<&ProxyUrl>,
+    global: Option<&ProxySetting>,
 ) -> Option<ControlPlane> {
     let identity = identity(r, Id::ControlPlaneClientCert, Id::ControlPlaneClientKey);
     let base_url = base_url(r, identity.is_some());
@@ -374,10 +374,10 @@ fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> O
             r.wrong(id, source, wrong);
             None
         }
-        _ => Some(text.to_owned()),
+        _ => Some(Secret::new(text.to_owned())),
     };
     let key = key.and_then(|key| {
-        let checked = grammar::api_key(&key).map(|()| Secret::new(key));
+        let checked = grammar::api_key(key.expose()).map(|()| key);
         r.checked(id, source, checked)
     })?;
     let described = Some(described.to_owned());
@@ -420,7 +420,7 @@ fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
 }
 
 /// The servers, each with the proxy and certificate that it inherits.
-fn bindings(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Vec<Binding> {
+fn bindings(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Vec<Binding> {
     let servers = servers(r);
     let commands = commands(r);
     let identity = identity(r, Id::McpClientCert, Id::McpClientKey);
@@ -618,8 +618,7 @@ fn server(
     if let (Some(_), Some((_, source))) = (&unix_socket, &proxy) {
         r.wrong(id, source, "an entry has a Unix socket or a proxy, not both");
     }
-    let http_proxy = proxy
-        .and_then(|(text, source)| r.referenced(id, &source, &text, |refs, text| refs.proxy(text)));
+    let http_proxy = proxy.and_then(|(text, source)| r.proxy_of(id, &source, &text));
     let cert = path_field(r, id, fields, "client_cert");
     let key = path_field(r, id, fields, "client_key");
     let identity = match (cert, key) {
@@ -672,12 +671,25 @@ fn record_bound(r: &mut Resolver<'_>, id: Id, bound: &[Bound]) {
     let shown: Vec<String> = bound
         .iter()
         .map(|(_, binding, _)| match &binding.target {
-            Target::Http(http) => format!("{}: {}", binding.channel, http.url),
+            Target::Http(http) => format!("{}: {}", binding.channel, shown_server(http)),
             Target::Stdio { argv } => format!("{}: {}", binding.channel, argv.join(" ")),
         })
         .collect();
     let source = bound.first().map_or(Source::Default, |(.., source)| source.clone());
     r.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
+}
+
+/// The URL of a server, and what its entry says beside it.
+fn shown_server(http: &HttpTarget) -> String {
+    let identity = http.identity.as_ref();
+    let options = [
+        ("unix_socket", http.unix_socket.as_ref().map(|path| path.display().to_string())),
+        ("http_proxy", http.http_proxy.as_ref().map(|proxy| proxy.url.to_string())),
+        ("client_cert", identity.map(|own| own.cert.display().to_string())),
+        ("client_key", identity.map(|own| own.key.display().to_string())),
+    ];
+    let set = options.into_iter().filter_map(|(name, value)| Some(format!(" {name}={}", value?)));
+    set.fold(http.url.to_string(), |shown, option| shown + &option)
 }
 
 /// Which channels are served, against which are asked for (V-1, V-4).
@@ -739,7 +751,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     let http_raw_unsafe = r.boolean(Id::HttpRawUnsafe);
     if let Some((true, source)) = &http_raw_unsafe {
         let source = source.clone();
-        r.warn(Id::HttpRawUnsafe, &source, "keys and payloads are written to the log");
+        r.warn(Id::HttpRawUnsafe, &source, "payloads are written to the log at level debug");
     }
     // P-9
     let unset = if file.is_some() { LogFormat::StructText } else { LogFormat::Plain };
@@ -752,7 +764,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     })
 }
 
-fn harpoon(r: &mut Resolver<'_>, global: Option<&ProxyUrl>) -> Option<Harpoon> {
+fn harpoon(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Option<Harpoon> {
     let allow_plaintext = r.boolean(Id::AllowPlaintextHttp);
     let plaintext = allow_plaintext.as_ref().is_some_and(|(allow, _)| *allow);
     let targets = targets(r, plaintext);
@@ -855,7 +867,23 @@ fn admin_ui(r: &mut Resolver<'_>) -> Option<AdminUi> {
 fn process(r: &mut Resolver<'_>) -> Option<Process> {
     let pid_file = r.path(Id::PidFile);
     let shutdown_grace = r.duration(Id::ShutdownGrace);
-    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0 })
+    let parse = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+        // YAML and people have other words for these two.
+        "on" | "true" => Ok(Confinement::On),
+        "off" | "false" => Ok(Confinement::Off),
+        "require" => Ok(Confinement::Require),
+        _ => Err("it is `on`, `off` or `require`".to_owned()),
+    };
+    let show = |confinement: &Confinement| {
+        let word = match confinement {
+            Confinement::On => "on",
+            Confinement::Off => "off",
+            Confinement::Require => "require",
+        };
+        word.to_owned()
+    };
+    let confinement = r.parsed(Id::Confinement, parse, show);
+    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0, confinement: confinement?.0 })
 }
 
 /// Settings that are accepted so that existing files load (section 10).

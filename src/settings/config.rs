@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::table::Id;
 use super::url::{HttpUrl, ProxyUrl};
 use crate::secret::Secret;
 use crate::wire::{ChannelName, TunnelId};
@@ -40,6 +41,20 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// A copy for those who show it: without key, headers and token.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        shown.control_plane.api_key = Secret::new(String::new());
+        shown.control_plane.extra_headers.clear();
+        shown.mcp.extra_headers.clear();
+        shown.mcp.discovery_extra_headers.clear();
+        shown.admin_ui.token = None;
+        shown
+    }
+}
+
 /// How to reach the control plane and who we are there.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
@@ -57,7 +72,7 @@ pub struct ControlPlane {
     /// Client certificate and key for this hop.
     pub identity: Option<Identity>,
     /// Explicit proxy; without one [`Config::ambient_proxy`] applies.
-    pub http_proxy: Option<ProxyUrl>,
+    pub http_proxy: Option<ProxySetting>,
     /// A unix socket that every connection goes to, whatever the base URL says.
     pub unix_socket: Option<PathBuf>,
     /// Most commands that are polled and not yet being forwarded, 1 to 10000.
@@ -76,6 +91,18 @@ pub struct ControlPlane {
 
 /// Header names in canonical spelling with their values.
 pub type HeaderMap = Vec<(String, Secret)>;
+
+/// An explicit proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySetting {
+    /// Where it is, and who we are there.
+    pub url: ProxyUrl,
+    /// The setting that named it.
+    pub id: Id,
+    /// Where it was named, as the API says it (W-35): the flag, the variable or the key of the
+    /// file, without dashes; `env:NAME` for a reference.
+    pub source: String,
+}
 
 /// A client certificate and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +159,7 @@ pub struct HttpTarget {
     /// Connect here instead of to the URL's host. Never together with a proxy.
     pub unix_socket: Option<PathBuf>,
     /// The proxy of this entry, of the MCP side, or of everything, whichever is nearest.
-    pub http_proxy: Option<ProxyUrl>,
+    pub http_proxy: Option<ProxySetting>,
     /// Client certificate of this entry or of the MCP side.
     pub identity: Option<Identity>,
 }
@@ -149,7 +176,7 @@ pub struct Harpoon {
     /// Most redirects that are followed, 0 to 5.
     pub max_redirects: usize,
     /// Explicit proxy for its targets.
-    pub http_proxy: Option<ProxyUrl>,
+    pub http_proxy: Option<ProxySetting>,
     /// Whether `/harpoon/mcp` is served on the health listener.
     pub serve_http_streamable: bool,
     /// Host suffixes that OAuth discovery may register.
@@ -252,15 +279,28 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// How long calls in flight may go on after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
+    /// Whether it gives up what it does not need.
+    pub confinement: Confinement,
+}
+
+/// Whether the daemon gives up what it does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    /// As far as the kernel can take it.
+    On,
+    /// No.
+    Off,
+    /// All of it, or there is no start.
+    Require,
 }
 
 /// The standard proxy variables as they were found, upper case first.
 #[derive(Debug, Clone, Default)]
 pub struct AmbientProxy {
-    /// `HTTP_PROXY`. May hold credentials.
-    pub http: Option<Secret>,
-    /// `HTTPS_PROXY`. May hold credentials.
-    pub https: Option<Secret>,
+    /// `HTTP_PROXY` or `http_proxy`, whichever was found. May hold credentials.
+    pub http: Option<(&'static str, Secret)>,
+    /// `HTTPS_PROXY` or `https_proxy`. May hold credentials.
+    pub https: Option<(&'static str, Secret)>,
     /// `NO_PROXY`.
     pub no_proxy: Option<String>,
     /// `REQUEST_METHOD` is set: `HTTP_PROXY` may come from a client.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::config::HeaderMap;
+use super::config::{HeaderMap, ProxySetting};
 use super::file::File;
 use super::flags::Flags;
 use super::grammar::{self, Wrong};
@@ -12,7 +12,6 @@ use super::problem::{Problem, Source, did_you_mean, shown};
 use super::reference::{References, is_reference};
 use super::source::Env;
 use super::table::{Id, Kind, Setting};
-use super::url::ProxyUrl;
 use super::yaml::{Node, Value};
 use crate::secret::Secret;
 
@@ -107,6 +106,7 @@ impl<'a> Resolver<'a> {
         let words: &[&str] = match kind {
             Kind::LogLevel => &["debug", "info", "warn", "error"],
             Kind::LogFormat => &["struct-text", "json"],
+            Kind::Choice(words) => words,
             Kind::Bool => &["true", "false"],
             _ => &[],
         };
@@ -251,7 +251,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// A proxy (class D). An empty flag is an error (P-2), a blank variable or key is unset.
-    pub fn proxy(&mut self, id: Id) -> Option<ProxyUrl> {
+    pub fn proxy(&mut self, id: Id) -> Option<ProxySetting> {
         let found = match self.in_flags(id) {
             Some((Raw::Text(text), source)) => Some((text.to_owned(), source)),
             _ => self.text(id),
@@ -260,9 +260,22 @@ impl<'a> Resolver<'a> {
             self.record(id, None, &Source::Default);
             return None;
         };
-        let proxy = self.referenced(id, &source, &text, |refs, text| refs.proxy(text))?;
-        self.record(id, Some(proxy.to_string()), &source);
+        let proxy = self.proxy_of(id, &source, &text)?;
+        self.record(id, Some(proxy.url.to_string()), &source);
         Some(proxy)
+    }
+
+    /// The proxy that a text of this setting names.
+    pub fn proxy_of(&mut self, id: Id, source: &Source, text: &str) -> Option<ProxySetting> {
+        let url = self.referenced(id, source, text, |refs, text| refs.proxy(text))?;
+        let setting = Setting::of(id);
+        let label = match source {
+            _ if is_reference(text) => text.trim(),
+            Source::Variable(name) => name,
+            Source::File { .. } => setting.key,
+            Source::Flag(_) | Source::Default => setting.flag,
+        };
+        Some(ProxySetting { url, id, source: label.to_owned() })
     }
 
     /// A whole number within its bounds (C-4, Y-3).
@@ -399,7 +412,7 @@ impl<'a> Resolver<'a> {
 
     /// A header map (G-6, G-7, G-18, class E).
     pub fn headers(&mut self, id: Id, reserved: &[&str]) -> HeaderMap {
-        let mut found: Vec<(String, String, Source)> = Vec::new();
+        let mut found: Vec<(String, Secret, Source)> = Vec::new();
         let (pairs, source) = self.header_pairs(id);
         for (name, value, source) in pairs {
             let Some(name) = self.checked(id, &source, grammar::header_name(&name)) else {
@@ -425,7 +438,7 @@ impl<'a> Resolver<'a> {
         let shown: Vec<String> =
             found.iter().map(|(name, ..)| format!("{name}: [redacted]")).collect();
         self.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
-        found.into_iter().map(|(name, value, _)| (name, Secret::new(value))).collect()
+        found.into_iter().map(|(name, value, _)| (name, value)).collect()
     }
 
     /// Names and values of a header map as written; an exact repeat keeps the last one (G-18).

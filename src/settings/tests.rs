@@ -206,13 +206,33 @@ fn the_nearest_proxy_wins_and_sockets_have_none() {
         .bindings
         .iter()
         .map(|b| match &b.target {
-            Target::Http(http) => http.http_proxy.as_ref().map(ToString::to_string),
+            Target::Http(http) => http.http_proxy.as_ref().map(|p| p.url.to_string()),
             Target::Stdio { .. } => None,
         })
         .collect();
     assert_eq!(proxies, [Some("http://mcp".into()), Some("http://entry".into()), None]);
-    assert_eq!(config.control_plane.http_proxy.unwrap().to_string(), "http://global");
-    assert_eq!(config.harpoon.http_proxy.unwrap().to_string(), "http://global");
+    assert_eq!(config.control_plane.http_proxy.unwrap().url.to_string(), "http://global");
+    assert_eq!(config.harpoon.http_proxy.unwrap().url.to_string(), "http://global");
+}
+
+#[test] // W-35
+fn a_proxy_knows_where_it_was_named() {
+    let entry = "mcp: {server_urls: [{url: 'http://a', http_proxy: 'http://p'}]}";
+    let of_server = |config: Config| match config.mcp.bindings.into_iter().next()?.target {
+        Target::Http(http) => http.http_proxy.map(|proxy| proxy.source),
+        Target::Stdio { .. } => None,
+    };
+    let of_plane = |config: Config| config.control_plane.http_proxy.map(|proxy| proxy.source);
+    let is = |label: &str| Some(label.to_owned());
+    let flag = good_base(&["--control-plane.http-proxy=http://p"], &[], "");
+    assert_eq!(of_plane(flag), is("control-plane.http-proxy"));
+    let variable = good_base(&[], &[("CONTROL_PLANE_HTTP_PROXY", "http://p")], "");
+    assert_eq!(of_plane(variable), is("CONTROL_PLANE_HTTP_PROXY"));
+    let reference = good_base(&["--http-proxy=env:WAY"], &[("WAY", "http://p")], "");
+    assert_eq!(of_plane(reference.clone()), is("env:WAY"));
+    assert_eq!(of_server(reference), is("env:WAY"));
+    assert_eq!(of_plane(good_base(&[], &[], "http_proxy: http://p")), is("http_proxy"));
+    assert_eq!(of_server(good(&[], &BASE[..2], entry)), is("mcp.server_urls"));
 }
 
 #[test] // cfg P-8, R-1

@@ -3,6 +3,7 @@
 //! No I/O and no clocks of its own. The daemon and the relay both build on it; every other room
 //! may call it, it calls none.
 
+pub mod challenge;
 pub mod command;
 pub mod failure;
 pub mod headers;
@@ -17,7 +18,7 @@ pub use command::{Command, CommandKind, Envelope, Rejected};
 pub use failure::{Failure, FailureKind, FailureSource};
 pub use headers::Headers;
 pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
-pub use message::{Message, MessageKind, RpcId};
+pub use message::{MESSAGE_MAX, Message, MessageKind, RpcId};
 pub use response::{Response, ResponseType};
 
 /// The name that the daemon gives itself on both hops (W-5).

@@ -29,6 +29,7 @@ struct Shared {
     traffic: Mutex<Traffic>,
     next_at: Mutex<Instant>,
     quiet: AtomicBool,
+    away: AtomicBool,
 }
 
 impl Plane {
@@ -39,6 +40,7 @@ impl Plane {
             traffic: Mutex::new(Traffic::new(seed + 1)),
             next_at: Mutex::new(Instant::now()),
             quiet: AtomicBool::new(false),
+            away: AtomicBool::new(false),
         });
         let handler = shared.clone();
         let server = Server::start(move |request, peer| handler.answer(request, peer));
@@ -57,9 +59,26 @@ impl Plane {
     pub fn be_quiet(&self, quiet: bool) {
         self.shared.quiet.store(quiet, Ordering::SeqCst);
     }
+
+    /// Goes away, as for a restart: connections end when their request is answered, and new ones
+    /// are refused.
+    pub fn go_away(&self) {
+        self.shared.away.store(true, Ordering::SeqCst);
+        self.server.refuse();
+    }
+
+    /// Can be reached again.
+    pub fn come_back(&self) {
+        self.shared.away.store(false, Ordering::SeqCst);
+        self.server.accept();
+    }
 }
 
 impl Shared {
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::SeqCst)
+    }
+
     fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::SeqCst)
     }
@@ -73,6 +92,15 @@ impl Shared {
     }
 
     fn answer(&self, request: Request, peer: &Peer) -> Answer {
+        let answer = self.answer_to(request, peer);
+        match self.is_away() {
+            // A client that is told does not try the connection again.
+            true => answer.header("Connection", "close").close(),
+            false => answer,
+        }
+    }
+
+    fn answer_to(&self, request: Request, peer: &Peer) -> Answer {
         if request.path().ends_with("/poll") {
             return self.poll(&request, peer);
         }
@@ -92,7 +120,7 @@ impl Shared {
             if peer.is_gone() {
                 return Answer::status(204).close();
             }
-            if Instant::now() >= end {
+            if Instant::now() >= end || self.is_away() {
                 return Answer::status(204);
             }
             if !self.is_quiet() && self.ledger.in_work() < MOST {

@@ -1,7 +1,7 @@
 //! A raw HTTP/1.1 server whose answers are scripts of bytes, gates, cuts and resets, and a GET.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -198,6 +198,17 @@ impl Answer {
         self
     }
 
+    /// Head and body, for a server that is none of ours. Only what is sent counts.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head_bytes();
+        for step in &self.steps {
+            if let Step::Send(body) = step {
+                bytes.extend(body);
+            }
+        }
+        bytes
+    }
+
     fn step(mut self, step: Step) -> Answer {
         self.steps.push(step);
         self
@@ -355,10 +366,17 @@ impl Server {
         refusing.store(false, Ordering::Relaxed);
         let thread = std::thread::spawn(move || {
             static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming() {
                 if refusing.load(Ordering::Relaxed) {
-                    return;
+                    // Whoever has connected is still served: a reset would be another fault.
+                    let _ = listener.set_nonblocking(true);
                 }
+                let stream = match stream {
+                    Ok(stream) => stream,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                    Err(_) => continue,
+                };
+                let _ = stream.set_nonblocking(false);
                 let _ = stream.set_nodelay(true);
                 let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
                 open.lock().unwrap().insert(number, stream.try_clone().unwrap());

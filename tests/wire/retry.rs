@@ -1,11 +1,14 @@
 //! What is tried again, what is not, and what an error says of itself (W-19, W-68 to W-78).
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use crate::call;
+use crate::support::http::Server;
 use crate::support::{
-    Answer, ControlPlane, Gate, McpServer, Posted, Tunnel, between, each_at_once, eventually,
+    Answer, Command, ControlPlane, Gate, McpServer, Posted, Relay, Tunnel, between, each_at_once,
+    eventually,
 };
+use crate::{call, held};
 
 const PROGRESS: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
@@ -89,6 +92,158 @@ fn an_answer_is_delivered_by_a_later_attempt_and_only_once() {
     tunnel.wait_metric("mcp_tunnel_responses_delivered_total", 1.0);
     assert_eq!(tunnel.metric("mcp_tunnel_response_retries_total"), 2.0);
     assert_eq!(server.count("tools/call"), 1);
+}
+
+/// A daemon with one worker, which has a call in hand, and a control plane that has closed its
+/// port: the worker has no connection yet.
+fn away_with_a_call_in_hand(command: Command) -> (ControlPlane, McpServer, Tunnel) {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .env("MCP_MAX_CONCURRENT_REQUESTS", "1")
+        .env("CONTROL_PLANE_MAX_INFLIGHT_REQUESTS", "1")
+        .start();
+    let called = Gate::new();
+    server.on("tools/call", held(&called));
+    control_plane.push(command);
+    server.next("tools/call");
+    control_plane.server().refuse();
+    called.open();
+    tunnel.program.stderr_line("the outage", |line| {
+        line.contains("INFO") && line.contains("trying again: connection refused")
+    });
+    (control_plane, server, tunnel)
+}
+
+#[test] // W-57, W-68, W-69
+fn an_answer_outlasts_a_control_plane_that_is_away_for_seconds_and_arrives_once() {
+    let (control_plane, server, tunnel) = away_with_a_call_in_hand(call("r1"));
+    // Far more than the three attempts that may reach it, and seconds by the backoff.
+    tunnel.wait_metric("mcp_tunnel_response_retries_total", 5.0);
+    control_plane.server().accept();
+    assert_eq!(control_plane.next_response().request_id(), "r1");
+    tunnel.program.stderr_line("the end of the outage", |line| {
+        line.contains("INFO") && line.contains("reached again") && line.contains("request_id=r1")
+    });
+    control_plane.push(call("r2"));
+    assert_eq!(control_plane.next_response().request_id(), "r2");
+    assert_eq!(server.count("tools/call"), 2);
+    tunnel.wait_metric("mcp_tunnel_responses_delivered_total", 2.0);
+}
+
+#[test] // W-69
+fn attempts_that_may_have_arrived_count_and_those_before_them_do_not() {
+    let (control_plane, _server, tunnel) = away_with_a_call_in_hand(call("r1"));
+    tunnel.wait_metric("mcp_tunnel_response_retries_total", 3.0);
+    for answer in [Answer::status(503), Answer::reset_at_once(), Answer::raw("").close()] {
+        control_plane.on_response(answer);
+    }
+    control_plane.server().accept();
+    let posts = [(); 3].map(|()| control_plane.next_response());
+    same(&posts[0], &posts[1]);
+    same(&posts[0], &posts[2]);
+    tunnel.program.stderr_line("the end", |line| line.contains("not be delivered"));
+    control_plane.push(call("r2"));
+    assert_eq!(control_plane.next_response().request_id(), "r2");
+}
+
+#[test] // W-57, W-72
+fn an_answer_for_a_control_plane_that_is_away_ends_with_its_deadline() {
+    let command = call("r1").response_timeout("2s");
+    let (control_plane, _server, tunnel) = away_with_a_call_in_hand(command);
+    let dropped = r#"mcp_tunnel_commands_unanswered_total{reason="deadline_post"}"#;
+    tunnel.wait_metric(dropped, 1.0);
+    control_plane.server().accept();
+    control_plane.push(call("r2"));
+    assert_eq!(control_plane.next_response().request_id(), "r2");
+}
+
+#[test] // W-39, W-69
+fn while_answers_wait_for_a_control_plane_that_is_away_no_more_commands_are_taken_than_fit() {
+    let (control_plane, server, tunnel) = away_with_a_call_in_hand(call("r1"));
+    // The poll's own connection stands: it goes on as far as there is room.
+    for id in ["r2", "r3", "r4"] {
+        control_plane.push_batch([call(id)]);
+    }
+    tunnel.wait_metric("commands_queue_length", 1.0);
+    tunnel.wait_metric("mcp_tunnel_response_retries_total", 3.0);
+    assert_eq!(tunnel.metric("commands_queue_length"), 1.0);
+    assert_eq!((control_plane.commands_waiting(), server.count("tools/call")), (2, 1));
+    control_plane.server().accept();
+    for id in ["r1", "r2", "r3", "r4"] {
+        assert_eq!(control_plane.next_response().request_id(), id);
+    }
+}
+
+/// Stands before a relay, and loses its answer to the first response POST in one of several ways.
+fn losing_one_receipt(relay: &Relay, lost: Answer) -> (Server, Arc<Mutex<Vec<u16>>>) {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let (to, receipts) = (relay.url.clone(), Arc::<Mutex<Vec<u16>>>::default());
+    let said = receipts.clone();
+    let between = Server::start(move |request, _| {
+        let mut passing = ureq::http::Request::builder()
+            .method(request.method.as_str())
+            .uri(format!("{}{}", to.trim_end_matches('/'), request.target));
+        for (name, value) in &request.headers {
+            if !name.eq_ignore_ascii_case("host") {
+                passing = passing.header(name, value);
+            }
+        }
+        let mut answer = match request.method.as_str() {
+            "POST" => agent.run(passing.body(request.body.as_slice()).unwrap()),
+            _ => agent.run(passing.body(()).unwrap()),
+        }
+        .unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap());
+        if request.path().ends_with("/response") {
+            said.lock().unwrap().push(status);
+            if said.lock().unwrap().len() == 1 {
+                return lost.clone();
+            }
+        }
+        Answer::json(status, body)
+    });
+    (between, receipts)
+}
+
+#[test] // W-64, W-68, R-5
+fn an_answer_whose_receipt_was_lost_is_sent_again_and_reaches_its_client_once() {
+    each_at_once(
+        [
+            Answer::reset_at_once(),
+            Answer::raw("").close(),
+            Answer::raw("HTTP/1.1 200").close(),
+            Answer::status(502),
+        ],
+        |lost| {
+            let (relay, server) = (Relay::start(), McpServer::start());
+            let (between, receipts) = losing_one_receipt(&relay, lost);
+            let tunnel = Tunnel::to(&between.url()).http(&server.url()).start_ready();
+            for text in ["first", "second"] {
+                let call = format!(
+                    r#"{{"jsonrpc":"2.0","id":"{text}","method":"tools/call","params":{{}}}}"#
+                );
+                let mut answer = ureq::post(relay.mcp_url())
+                    .header("Content-Type", "application/json")
+                    .header("Accept", "application/json, text/event-stream")
+                    .send(&call)
+                    .unwrap();
+                let body = answer.body_mut().read_to_string().unwrap();
+                assert!(body.contains(&format!("\"id\":\"{text}\"")), "{body}");
+            }
+            // The second call may be over before the first answer is sent again.
+            eventually("three posts", || (receipts.lock().unwrap().len() == 3).then_some(()));
+            let mut receipts = receipts.lock().unwrap().clone();
+            receipts.sort();
+            assert_eq!(receipts, [200, 200, 404], "the relay takes an answer once");
+            tunnel.program.stderr_line("what became of it", |line| {
+                line.contains("WARN") && line.contains("waits no longer for an answer, or has it")
+            });
+            tunnel.wait_metric("mcp_tunnel_responses_gone_total", 1.0);
+            assert_eq!(server.count("tools/call"), 2, "no call is made twice");
+        },
+    );
 }
 
 #[test] // W-68

@@ -143,6 +143,35 @@ fn an_answer_that_can_not_be_delivered_does_not_outlast_the_grace_period() {
     assert_eq!(control_plane.responses_waiting(), 0);
 }
 
+#[test] // W-72, W-88
+fn an_answer_for_a_control_plane_that_is_away_is_kept_for_the_grace_period() {
+    for comes_back in [true, false] {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let mut tunnel = Tunnel::to(&control_plane.url())
+            .http(&server.url())
+            .env("MCP_TUNNEL_SHUTDOWN_GRACE", if comes_back { "60s" } else { "100ms" })
+            .start();
+        let called = Gate::new();
+        server.on("tools/call", held(&called));
+        control_plane.push(call("r1").response_timeout("1h"));
+        server.next("tools/call");
+        control_plane.server().refuse();
+        called.open();
+        tunnel.wait_metric("mcp_tunnel_response_retries_total", 3.0);
+        tunnel.program.signal(Signal::TERM);
+        tunnel.program.stderr_line("the stop", |line| line.contains("stopping"));
+        if comes_back {
+            control_plane.server().accept();
+            assert_eq!(control_plane.next_response().request_id(), "r1");
+        } else {
+            tunnel.program.stderr_line("the loss", |line| {
+                line.contains("WARN") && line.contains("no answer was posted before the end")
+            });
+        }
+        assert_eq!(tunnel.program.exit_code(), 0);
+    }
+}
+
 #[test] // W-89
 fn a_daemon_asks_for_nothing_but_metadata_polls_and_responses() {
     let (control_plane, _server, mut tunnel) = between();

@@ -1,5 +1,7 @@
-//! What the operator page shows, as JSON: `/api/status`, `/api/system`, `/api/settings`, and the
-//! record of a command (operations.md, section 2).
+//! What the operator page shows, as JSON: `/api/status`, `/api/settings`, and the record of a
+//! command (operations.md, section 2).
+//!
+//! All that a peer chose itself (names of servers and tools) is made printable here.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,12 +9,16 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::super::config::source_json;
+use super::super::edges::Way;
+use super::advice;
 use super::instruments::Seen;
 use super::watch::Since;
 use crate::control_plane::Access;
 use crate::dispatch::CommandRecord;
-use crate::mcp::Binding;
+use crate::mcp::stdio::StdioState;
+use crate::mcp::{Binding, Catalog};
 use crate::ops::listener::Standstill;
+use crate::ops::log::printable;
 use crate::ops::readiness::Readiness;
 use crate::settings::config::{Config, Target};
 use crate::settings::url::bracketed;
@@ -86,28 +92,16 @@ impl Status {
             Some(Err(line)) => status["tunnel_metadata_error"] = line.as_str().into(),
             None => {}
         }
+        let report = self.readiness.report();
+        status["advice"] = advice::json(&report);
         // The report is JSON text already.
         let text = status.to_string();
-        format!("{},\"readiness\":{}}}", &text[..text.len() - 1], self.readiness.report().json())
+        format!("{},\"readiness\":{}}}", &text[..text.len() - 1], report.json())
     }
 
     /// The control plane's route, and those of the HTTP servers.
     fn routes(&self) -> (Value, Value) {
-        let mut routes = self.seen.edges.ways().enumerate().map(|(number, way)| {
-            let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
-            let mut route = json!({
-                "kind": kind,
-                "name": way.name,
-                "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
-                "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
-                "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source),
-            });
-            if let Some((proxy, _)) = &way.proxy {
-                route["proxy_url"] = proxy.url().into();
-                route["proxy_id"] = proxy.id().into();
-            }
-            route
-        });
+        let mut routes = self.seen.edges.ways().enumerate().map(|(number, way)| route(number, way));
         let first = routes.next().unwrap_or_default();
         (first, routes.collect())
     }
@@ -115,8 +109,8 @@ impl Status {
     fn channels(&self) -> Vec<Value> {
         let channel = |configured: &crate::settings::config::Binding| {
             let name = configured.channel.as_str();
-            let found = self.seen.bindings.iter().find(|(channel, _)| channel.as_str() == name);
-            let complaint = found.and_then(|(_, binding)| binding.complaint());
+            let bound = self.seen.bindings.iter().find(|(channel, _)| channel.as_str() == name);
+            let complaint = bound.and_then(|(_, binding)| binding.complaint());
             let mut shown = json!({
                 "name": name,
                 "enabled": complaint.is_none(),
@@ -125,7 +119,17 @@ impl Status {
             if let Some(reason) = complaint {
                 shown["reason"] = reason.into();
             }
-            match (&configured.target, found.map(|(_, binding)| binding)) {
+            if configured.channel.is_main() {
+                let (found, complaint) = found(&self.seen);
+                shown["probe_status"] = found.into();
+                if let Some(complaint) = complaint {
+                    shown["probe_error"] = complaint.into();
+                }
+            }
+            if let Some((_, binding)) = bound {
+                catalog(binding.catalog(), &mut shown);
+            }
+            match (&configured.target, bound.map(|(_, binding)| binding)) {
                 (Target::Stdio { argv }, Some(Binding::Stdio(stdio))) => {
                     let status = stdio.status();
                     let pid = status.pid.map_or_else(|| "—".to_owned(), |pid| pid.to_string());
@@ -146,27 +150,74 @@ impl Status {
             }
             shown
         };
-        self.config.mcp.bindings.iter().map(channel).collect()
+        let mut channels: Vec<Value> = self.config.mcp.bindings.iter().map(channel).collect();
+        channels.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        channels
     }
 }
 
-/// `/api/system`: where trust comes from, and the process.
-pub(super) fn system(config: &Config) -> String {
-    let mut tls = json!({
-        "system_trust": {"enabled": true, "source": "system cert pool"},
+/// One way: the control plane's is number 0.
+pub(super) fn route(number: usize, way: &Way) -> Value {
+    let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
+    let mut route = json!({
+        "kind": kind,
+        "name": way.name,
+        "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
+        "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
+        "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source.as_str()),
     });
-    if let Some(path) = &config.ca_bundle {
-        tls["extra_bundle"] = json!({"path": path.display().to_string()});
+    if let Some((proxy, _)) = &way.proxy {
+        route["proxy_url"] = proxy.url().into();
+        route["proxy_id"] = proxy.id().into();
     }
-    json!({
-        "tls": tls,
-        "process": {
-            "pid": std::process::id(),
-            "pid_file": config.process.pid_file.as_ref().map(|p| p.display().to_string()),
-            "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
-            "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
-            "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
+    route
+}
+
+/// What was found of the main channel's server, in the reference's word, and the complaint.
+pub(super) fn found(seen: &Seen) -> (Option<&'static str>, Option<String>) {
+    let main = seen.bindings.iter().find(|(channel, _)| channel.is_main());
+    let Some((_, binding)) = main else { return (None, None) };
+    let word = match binding {
+        Binding::Http(http) => http.state().found().as_str(),
+        Binding::Stdio(stdio) => match stdio.status().state {
+            StdioState::Up { .. } => "ok",
+            StdioState::Starting { .. } => "pending",
+            StdioState::Silent { .. } => "timeout",
+            StdioState::Down { .. } => "failed",
         },
+    };
+    (Some(word), binding.complaint())
+}
+
+/// What a server has said of itself.
+fn catalog(catalog: &Catalog, shown: &mut Value) {
+    let text = |text: &str| Value::from(printable(text));
+    if let Some(about) = catalog.server() {
+        shown["server_info"] = json!({
+            "name": text(&about.name),
+            "version": about.version.as_deref().map(text),
+            "protocol_version": about.protocol.as_deref().map(text),
+            "seen_at": rfc3339(about.seen_at),
+        });
+    }
+    if let Some(tools) = catalog.tools() {
+        shown["tools"] = json!({
+            "names": tools.names.iter().map(|name| text(name)).collect::<Vec<_>>(),
+            "more": tools.more,
+            "seen_at": rfc3339(tools.seen_at),
+        });
+    }
+}
+
+/// `/api/harpoon/status`: this program has no Harpoon, and refuses targets at its start.
+pub(super) fn harpoon(config: &Config) -> String {
+    json!({
+        "enabled": false,
+        "reason": "harpoon not initialized",
+        "capture_payloads": false,
+        "allow_plaintext_http": config.harpoon.allow_plaintext_http,
+        "max_response_bytes": config.harpoon.max_response_bytes,
+        "max_redirects": config.harpoon.max_redirects,
     })
     .to_string()
 }
@@ -212,11 +263,13 @@ pub(super) fn record(record: &CommandRecord) -> String {
     let mut line = Map::new();
     let mut put = |name: &str, value: Value| line.insert(name.to_owned(), value);
     put("time", rfc3339(record.at).into());
-    put("request_id", record.request_id.as_str().into());
+    // These three are the remote side's text.
+    let text = |text: &str| Value::from(printable(text));
+    put("request_id", text(&record.request_id));
     put("channel", record.channel.as_str().into());
     put("kind", record.kind.into());
-    put("method", record.method.as_deref().into());
-    put("tool", record.tool.as_deref().into());
+    put("method", record.method.as_deref().map(text).into());
+    put("tool", record.tool.as_deref().map(text).into());
     put("outcome", record.outcome.into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());

@@ -3,22 +3,23 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use log::info;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::StdioConfig;
 use super::lines::Lines;
 use super::server::Shared;
 use super::stdin::{Stdin, WriterEnd};
 use super::throttle::{Heads, Throttle, printable};
+use crate::launcher::{Launcher, Started};
 use crate::net::Cancel;
 
 /// How much is read from a pipe at once, in bytes: what a pipe holds.
@@ -36,6 +37,9 @@ const STDERR_PER_MINUTE: u32 = 300;
 
 /// Stack of the threads of a channel, in bytes. They neither recurse nor keep buffers on it.
 const STACK: usize = 256 * 1024;
+
+/// How long a child whose start is undone may take to end after SIGKILL.
+const UNDO_MAX: Duration = Duration::from_secs(1);
 
 /// Words that only a shell understands.
 const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ";", ">", "<", "cd", "export", "source"];
@@ -72,7 +76,8 @@ impl fmt::Display for StartError {
                 f.write_str("there is no such program on PATH (install it, or give its whole path)")
             }
             io::ErrorKind::PermissionDenied => f.write_str(
-                "it is not an executable file (is it a directory, or is `chmod +x` due?)",
+                "it is not an executable file (is it a directory, or is `chmod +x` due?), or the \
+                 service may start no programs: see stdio.conf in mcp-tunnel(1)",
             ),
             _ => write!(f, "{error}"),
         }
@@ -85,12 +90,14 @@ impl std::error::Error for StartError {
     }
 }
 
-/// A started child with its threads. The supervisor owns it and alone reaps it, so its process
-/// id means this child until then.
+/// A started child with its threads. The launcher owns the process and alone reaps it.
 pub(super) struct Running {
-    process: Child,
-    pub pid: Pid,
+    launcher: Arc<Launcher>,
+    number: u32,
+    pub pid: i32,
     pub stdin: Arc<Stdin>,
+    /// Gives its status once it has ended, and what it left behind in its group with it.
+    pub ended: Receiver<ExitStatus>,
     gone: Cancel,
     reader: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
@@ -105,27 +112,19 @@ impl Running {
     }
 
     fn try_launch(shared: &Arc<Shared>, config: &StdioConfig) -> io::Result<Self> {
-        let (program, arguments) =
-            config.argv.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
         let gone = Cancel::new()?;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0);
-        for name in &config.remove_env {
-            command.env_remove(name);
-        }
-        let mut process = command.spawn()?;
+        let started = config.launcher.launch(config.command)?;
+        let (number, pid, ended) = (started.number, started.pid, started.ended.clone());
         let mut threads = Vec::new();
-        let prepared = Self::attach(shared, &mut process, &gone, &mut threads);
-        match prepared {
-            Ok((pid, stdin)) => {
+        match Self::attach(shared, started, &gone, &mut threads) {
+            Ok(stdin) => {
                 let reader = threads.remove(0);
-                Ok(Self { process, pid, stdin, gone, reader, others: threads })
+                let launcher = config.launcher.clone();
+                Ok(Self { launcher, number, pid, stdin, ended, gone, reader, others: threads })
             }
             Err(error) => {
                 // Out of threads or descriptors: undo, so that the next attempt starts clean.
-                let pid = Pid::from_child(&process);
-                let _ = kill_process_group(pid, Signal::KILL);
+                config.launcher.kill(number);
                 gone.cancel();
                 if let Some(live) = shared.lock().live.take() {
                     live.stdin.close();
@@ -133,7 +132,7 @@ impl Running {
                 for thread in threads {
                     let _ = thread.join();
                 }
-                let _ = process.wait();
+                let _ = ended.recv_timeout(UNDO_MAX);
                 Err(error)
             }
         }
@@ -141,23 +140,21 @@ impl Running {
 
     fn attach(
         shared: &Arc<Shared>,
-        process: &mut Child,
+        started: Started,
         gone: &Cancel,
         threads: &mut Vec<JoinHandle<()>>,
-    ) -> io::Result<(Pid, Arc<Stdin>)> {
-        let pid = Pid::from_child(process);
-        let pipe = |pipe: Option<OwnedFd>| -> io::Result<OwnedFd> {
-            let pipe = pipe.ok_or_else(|| io::Error::other("a pipe is missing"))?;
+    ) -> io::Result<Arc<Stdin>> {
+        let pipe = |pipe: OwnedFd| -> io::Result<OwnedFd> {
             // Ours alone: the child's end of the pipe is another open file.
             rustix::io::ioctl_fionbio(&pipe, true)?;
             Ok(pipe)
         };
-        let stdin = pipe(process.stdin.take().map(OwnedFd::from))?;
-        let stdout = pipe(process.stdout.take().map(OwnedFd::from))?;
-        let stderr = pipe(process.stderr.take().map(OwnedFd::from))?;
+        let stdin = pipe(started.stdin)?;
+        let stdout = pipe(started.stdout)?;
+        let stderr = pipe(started.stderr)?;
         let stdin = Arc::new(Stdin::new(stdin, shared.config.limits.stdin_stall)?);
         shared.stats.starts.inc();
-        shared.lock().install(pid, stdin.clone(), &shared.config.limits, Instant::now());
+        shared.lock().install(started.pid, stdin.clone(), &shared.config.limits, Instant::now());
 
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| -> io::Result<()> {
             threads.push(thread(name, body)?);
@@ -179,30 +176,22 @@ impl Running {
                 WriterEnd::Stalled => shared.input_stalled(),
             })
         })?;
-        spawn("stdio-wait", {
-            let shared = shared.clone();
-            Box::new(move || {
-                // Without reaping it: until the supervisor does, its id is no one else's.
-                while let Err(Errno::INTR) =
-                    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-                {
-                }
-                shared.exited();
-            })
-        })?;
-        Ok((pid, stdin))
+        Ok(stdin)
     }
 
-    /// Sends a signal to the child and all of its process group.
-    pub fn signal(&self, signal: Signal) {
-        // The only failure is that nobody is left in the group.
-        let _ = kill_process_group(self.pid, signal);
+    /// Sends SIGTERM to the child and all of its process group.
+    pub fn terminate(&self) {
+        self.launcher.terminate(self.number);
     }
 
-    /// After the end of the child: ends what it left behind in its group, reads what it said
-    /// last, then calls `read` before the rest is cleared away. Returns its exit status.
-    pub fn reap(mut self, read: impl FnOnce()) -> io::Result<ExitStatus> {
-        self.signal(Signal::KILL);
+    /// Sends SIGKILL to the child and all of its process group.
+    pub fn kill(&self) {
+        self.launcher.kill(self.number);
+    }
+
+    /// After the end of the child: reads what it said last, then calls `read` before the rest is
+    /// cleared away.
+    pub fn clear_away(self, read: impl FnOnce()) {
         self.gone.cancel();
         self.stdin.close();
         let _ = self.reader.join();
@@ -210,7 +199,6 @@ impl Running {
         for thread in self.others {
             let _ = thread.join();
         }
-        self.process.wait()
     }
 }
 
@@ -219,15 +207,14 @@ pub(super) fn thread(name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<J
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body)
 }
 
-/// How a child ended, in words.
-pub(super) fn exit_words(status: io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("child exited with status {code}"),
-            (None, Some(signal)) => format!("child was ended by signal {signal}"),
-            (None, None) => "child ended".to_owned(),
-        },
-        Err(_) => "child ended".to_owned(),
+/// How a child ended, in words; `None` if the launcher could not tell.
+pub(super) fn exit_words(status: Option<ExitStatus>) -> String {
+    let code = status.and_then(|status| status.code());
+    let signal = status.and_then(|status| status.signal());
+    match (code, signal) {
+        (Some(code), _) => format!("child exited with status {code}"),
+        (None, Some(signal)) => format!("child was ended by signal {signal}"),
+        (None, None) => "child ended".to_owned(),
     }
 }
 
@@ -312,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_exit_is_told_in_words() {
-        assert_eq!(exit_words(Ok(ExitStatus::from_raw(3 << 8))), "child exited with status 3");
-        assert_eq!(exit_words(Ok(ExitStatus::from_raw(9))), "child was ended by signal 9");
+        assert_eq!(exit_words(Some(ExitStatus::from_raw(3 << 8))), "child exited with status 3");
+        assert_eq!(exit_words(Some(ExitStatus::from_raw(9))), "child was ended by signal 9");
     }
 }

@@ -106,11 +106,14 @@ impl<'a> Inbox<'a> {
     fn too_long(&mut self, number: Option<u64>) {
         let shared = self.shared;
         shared.stats.oversized_lines.inc();
-        warn!(
-            channel:% = shared.config.channel,
-            limit = shared.config.limits.line;
-            "skipped a line on the child's standard output that is over the limit"
-        );
+        if let Some(held_back) = self.strays.admit(Instant::now()) {
+            warn!(
+                channel:% = shared.config.channel,
+                limit = shared.config.limits.line,
+                not_logged = held_back;
+                "skipped a line on the child's standard output that is over the limit"
+            );
+        }
         let call = {
             let mut state = shared.lock();
             let Some(live) = &mut state.live else { return };

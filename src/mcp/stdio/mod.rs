@@ -41,10 +41,13 @@ pub use self::child::StartError;
 
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
-use super::{Answer, Bounds, CallError, MESSAGE_MAX, Receipt};
+use super::{Answer, Bounds, CallError, Catalog, Receipt};
+use crate::launcher::Launcher;
 use crate::stats::{Counter, Gauge};
 use crate::wire::failure::error_json;
-use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Headers, Message};
+use crate::wire::{
+    ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message,
+};
 
 /// The child ended, or closed its output, before it answered.
 const CHILD_GONE: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
@@ -162,10 +165,13 @@ impl Default for Limits {
 pub struct StdioConfig {
     /// The channel's name, for the log.
     pub channel: ChannelName,
-    /// The program, looked up on `PATH` unless it has a slash, and its arguments.
+    /// Who starts the child.
+    pub launcher: Arc<Launcher>,
+    /// The index of the command there.
+    pub command: usize,
+    /// The command, for messages: the program, looked up on `PATH` unless it has a slash, and its
+    /// arguments.
     pub argv: Vec<String>,
-    /// Variables of our own environment that the child must not see (B-18).
-    pub remove_env: Vec<String>,
     /// The limits.
     pub limits: Limits,
 }
@@ -268,6 +274,7 @@ pub struct StdioStats {
 pub struct StdioChannel {
     config: StdioConfig,
     stats: Arc<StdioStats>,
+    catalog: Catalog,
     first: Server,
     /// For clients of the older protocol, if the first child serves the modern one.
     second: Mutex<Option<Arc<Server>>>,
@@ -281,7 +288,8 @@ impl StdioChannel {
     pub fn start(config: StdioConfig) -> Result<Arc<Self>, StartError> {
         let stats = Arc::new(StdioStats::default());
         let first = Server::start(config.clone(), stats.clone())?;
-        Ok(Arc::new(Self { config, stats, first, second: Mutex::new(None) }))
+        let (catalog, second) = (Catalog::default(), Mutex::new(None));
+        Ok(Arc::new(Self { config, stats, catalog, first, second }))
     }
 
     /// Forwards a request and waits for its answer. Notifications that belong to it are handed
@@ -312,7 +320,10 @@ impl StdioChannel {
             false => self.for_older_clients(message.method() == Some("initialize"))?,
         };
         let server = second.as_deref().unwrap_or(&self.first);
-        server.request(message, &outgoing, command.session_id(), bounds, on_notification)
+        let session = command.session_id();
+        let answer = server.request(message, &outgoing, session, bounds, on_notification)?;
+        self.catalog.learn(message, &answer.json);
+        Ok(answer)
     }
 
     /// Forwards a notification, and returns once it is written to the child or needs not be.
@@ -359,6 +370,11 @@ impl StdioChannel {
             }
         }
         StdioStatus { state, pid, restarts: self.stats.starts.get().saturating_sub(servers) }
+    }
+
+    /// What the server has said of itself.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// What happened so far.

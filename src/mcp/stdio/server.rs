@@ -168,7 +168,7 @@ impl Server {
     /// Whether it serves, and the process id of the child, if one runs.
     pub fn status(&self) -> (StdioState, Option<i32>) {
         let state = self.shared.lock();
-        let pid = state.live.as_ref().map(|live| live.pid.as_raw_pid());
+        let pid = state.live.as_ref().map(|live| live.pid);
         (state.summary(&self.shared.config.limits, Instant::now()), pid)
     }
 
@@ -412,6 +412,5 @@ impl Shared {
         if let Some(live) = &mut self.lock().live {
             live.exited = true;
         }
-        self.look();
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::process::Pid;
 
 use super::calls::Calls;
 use super::mailbox::Outcome;
@@ -55,7 +54,7 @@ const SILENT_CALLS: u32 = 3;
 
 /// One child process.
 pub(super) struct Live {
-    pub pid: Pid,
+    pub pid: i32,
     pub born: Instant,
     pub stdin: Arc<Stdin>,
     pub calls: Calls,
@@ -73,7 +72,7 @@ pub(super) struct Live {
     silent_at: Option<Instant>,
     /// It is on its way out.
     pub ending: Option<Ending>,
-    /// It has ended, but is not reaped yet.
+    /// It has ended, but is not cleared away yet.
     pub exited: bool,
 }
 
@@ -217,7 +216,7 @@ impl State {
 
     /// Takes in a fresh child. If clients were initialized on an earlier one, it is initialized
     /// in the same way before anything else is written (B-5).
-    pub fn install(&mut self, pid: Pid, stdin: Arc<Stdin>, limits: &Limits, now: Instant) {
+    pub fn install(&mut self, pid: i32, stdin: Arc<Stdin>, limits: &Limits, now: Instant) {
         let mut live = Live {
             pid,
             born: now,

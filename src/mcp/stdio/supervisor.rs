@@ -1,14 +1,13 @@
-//! The one thread that owns the child: asks it whether it is there, ends it, reaps it, starts the
-//! next one.
+//! The one thread that owns the child: asks it whether it is there, ends it, notices its end, starts
+//! the next one.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, at, never, select};
 use log::{info, warn};
-use rustix::process::Signal;
 
 use super::Limits;
 use super::child::{Running, StartError, exit_words};
@@ -44,7 +43,7 @@ pub(super) fn run(
     loop {
         info!(
             channel:% = shared.config.channel,
-            pid = running.pid.as_raw_pid();
+            pid = running.pid;
             "MCP child started"
         );
         let end = attend(shared, running, nudge);
@@ -74,21 +73,19 @@ pub(super) fn run(
 
 /// Looks after one child until it is gone.
 fn attend(shared: &Arc<Shared>, running: Running, nudge: &Receiver<()>) -> End {
-    loop {
-        let next = {
-            let mut state = shared.lock();
-            if state.live.as_ref().is_none_or(|live| live.exited) {
-                break;
-            }
-            due(&mut state, shared, &running)
-        };
+    let status = loop {
+        let next = due(&mut shared.lock(), shared, &running);
         running.stdin.pump();
-        match next {
-            Some(at) => drop(nudge.recv_deadline(at)),
-            None => drop(nudge.recv()),
+        let timer = next.map_or_else(never, at);
+        select! {
+            // Disconnected if the launcher is gone.
+            recv(running.ended) -> status => break status.ok(),
+            recv(nudge) -> _ => {}
+            recv(timer) -> _ => {}
         }
-    }
-    let status = running.reap(|| shared.lose_calls());
+    };
+    shared.exited();
+    running.clear_away(|| shared.lose_calls());
     let mut state = shared.lock();
     let Some(live) = state.live.take() else {
         return End { reason: exit_words(status), well: false };
@@ -158,10 +155,10 @@ fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant>
     if let Some(ending) = &mut state.live.as_mut()?.ending {
         if now >= ending.kill_at && ending.step < Step::Killed {
             ending.step = Step::Killed;
-            running.signal(Signal::KILL);
+            running.kill();
         } else if now >= ending.term_at && ending.step < Step::Terminated {
             ending.step = Step::Terminated;
-            running.signal(Signal::TERM);
+            running.terminate();
         }
         return match ending.step {
             Step::Closed => Some(ending.term_at),

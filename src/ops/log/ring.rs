@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use super::line::Line;
+use crate::stats::Counter;
 
 /// Most bytes of all records together (W-22): a flood of long lines costs old lines, not memory.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -37,6 +38,7 @@ pub struct LogRing {
     capacity: usize,
     inner: Mutex<Inner>,
     more: Condvar,
+    missed: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ struct Inner {
 
 impl LogRing {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, inner: Mutex::default(), more: Condvar::new() }
+        Self { capacity, inner: Mutex::default(), more: Condvar::new(), missed: Counter::new() }
     }
 
     pub(super) fn add(&self, line: &Line, at: SystemTime) {
@@ -94,7 +96,13 @@ impl LogRing {
         let events: Vec<LogEvent> =
             inner.events.iter().filter(|event| event.seq > seen).take(limit).cloned().collect();
         let missed = events.first().map_or(0, |first| first.seq - seen - 1);
+        self.missed.add(missed);
         Batch { events, missed, closed: inner.closed }
+    }
+
+    /// Records that [`LogRing::after`] could not give any more.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed.get()
     }
 
     /// Ends every wait, now and later.

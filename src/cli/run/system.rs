@@ -1,0 +1,181 @@
+//! `/api/system`: whom the daemon believes, who it is, and how its proxies are (operations.md,
+//! section 2.2).
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::super::edges::{self, Way};
+use super::instruments::Seen;
+use super::views::{found, route};
+use crate::net::certificate::Facts;
+use crate::net::proxy::Check;
+use crate::settings::Config;
+use crate::wire::time::rfc3339;
+
+/// Most certificates of the bundle that are listed: a whole system store in it is 150. The count
+/// is that of all.
+const BUNDLE_SHOWN: usize = 200;
+
+/// The object.
+pub(super) fn json(config: &Config, seen: &Seen) -> String {
+    let (found, complaint) = found(seen);
+    let mut system = json!({
+        "tls": tls(config, seen),
+        "certificates": certificates(seen),
+        "proxy_identity_map": proxies(seen),
+        "proxy_health": routes(seen),
+        "main_channel_probe_status": found,
+        "process": {
+            "pid": std::process::id(),
+            "pid_file": config.process.pid_file.as_ref().map(|p| p.display().to_string()),
+            "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
+            "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
+            "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
+            "confinement": seen.confinement.to_string(),
+        },
+    });
+    if let Some(complaint) = complaint {
+        system["main_channel_probe_error"] = complaint.into();
+    }
+    system.to_string()
+}
+
+/// The trusted certificates. They are read only if a hop speaks TLS.
+fn tls(config: &Config, seen: &Seen) -> Value {
+    let trust = seen.edges.trust();
+    let mut system_trust = json!({"enabled": true, "source": "system cert pool"});
+    let named: Vec<String> = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok().filter(|path| !path.is_empty()))
+        .collect();
+    if !named.is_empty() {
+        system_trust["source_paths"] = named.into();
+    }
+    match trust {
+        Some(trust) => {
+            system_trust["trusted_count"] = trust.roots().into();
+            if let Some(why) = trust.without_system() {
+                system_trust["fallback_note"] =
+                    format!("{why}: only those of ca_bundle are believed").into();
+            }
+        }
+        None => system_trust["fallback_note"] = "no hop speaks TLS: nothing is read".into(),
+    }
+    let mut tls = json!({"system_trust": system_trust});
+    match trust.and_then(|trust| trust.bundle()) {
+        Some(bundle) => {
+            let source = bundle.path.display().to_string();
+            let is_unreadable = |(_, facts): &&(String, Option<Facts>)| facts.is_none();
+            let unreadable = bundle.certificates.iter().filter(is_unreadable).count();
+            let listed = bundle.certificates.iter().take(BUNDLE_SHOWN);
+            let listed: Vec<Value> = listed
+                .map(|(id, facts)| {
+                    let mut shown = facts.as_ref().map(described).unwrap_or_default();
+                    shown.entry("parse_status").or_insert_with(|| "unreadable".into());
+                    shown.insert("cert_id".to_owned(), id.as_str().into());
+                    shown.insert("source".to_owned(), source.as_str().into());
+                    Value::Object(shown)
+                })
+                .collect();
+            tls["extra_bundle"] = json!({
+                "path": source,
+                "cert_count": bundle.certificates.len(),
+                "parse_errors": unreadable,
+                "certificates": listed,
+            });
+        }
+        None if config.ca_bundle.is_some() => {
+            let path = config.ca_bundle.as_ref().map(|path| path.display().to_string());
+            tls["extra_bundle"] = json!({"path": path, "cert_count": 0, "parse_errors": 0});
+        }
+        None => {}
+    }
+    tls
+}
+
+/// A certificate's facts, under the names of the reference.
+fn described(facts: &Facts) -> serde_json::Map<String, Value> {
+    let seconds_left = facts.seconds_left(SystemTime::now());
+    let members = json!({
+        "subject_cn": facts.subject,
+        "issuer_cn": facts.issuer,
+        "not_before": rfc3339(facts.not_before),
+        "not_after": rfc3339(facts.not_after),
+        "seconds_left": seconds_left,
+        "parse_status": "ok",
+    });
+    members.as_object().cloned().unwrap_or_default()
+}
+
+/// What is in use on each hop: ours, and of the server's chain the first that expires.
+fn certificates(seen: &Seen) -> Vec<Value> {
+    let of = |way: &Way| {
+        edges::certificates(way)
+            .into_iter()
+            .map(|(whose, facts)| {
+                let mut shown = described(&facts);
+                shown.insert("hop".to_owned(), way.name.as_str().into());
+                shown.insert("whose".to_owned(), whose.into());
+                let warning = edges::expiry_warning(whose, &facts);
+                shown.insert("warning".to_owned(), warning.into());
+                Value::Object(shown)
+            })
+            .collect::<Vec<_>>()
+    };
+    seen.edges.ways().flat_map(of).collect()
+}
+
+/// Each proxy once.
+fn proxies(seen: &Seen) -> Vec<Value> {
+    let mut known: Vec<Value> = Vec::new();
+    for (proxy, source) in seen.edges.ways().filter_map(|way| way.proxy.as_ref()) {
+        let id = proxy.id();
+        if !known.iter().any(|earlier| earlier["proxy_id"] == id.as_str()) {
+            known.push(json!({"proxy_id": id, "proxy_url": proxy.url(), "proxy_source": source}));
+        }
+    }
+    known
+}
+
+/// Each way and what the checks of its proxy found.
+fn routes(seen: &Seen) -> Vec<Value> {
+    let ways = seen.edges.ways().zip(seen.proxy_health.routes()).enumerate();
+    ways.map(|(number, (way, checks))| {
+        let mut shown = json!({"route": route(number, way)});
+        if way.proxy.is_none() {
+            shown["health_state"] = "direct".into();
+            return shown;
+        }
+        let health = checks.health();
+        shown["health_state"] = if health.is_good() { "healthy" } else { "unhealthy" }.into();
+        let last = health.last().map(|(at, _)| *at);
+        for (name, at) in [("last_check", last), ("last_success", health.last_success)] {
+            if let Some(at) = at {
+                shown[name] = rfc3339(at).into();
+            }
+        }
+        shown["history"] = health.history.iter().map(checked).collect();
+        shown
+    })
+    .collect()
+}
+
+/// One check of a proxy.
+fn checked((at, check): &(SystemTime, Check)) -> Value {
+    let mut shown = json!({"timestamp": rfc3339(*at), "success": check.failure.is_none()});
+    let phases = [("tcp_duration_ms", check.tcp), ("connect_duration_ms", check.connect)];
+    for (name, took) in phases {
+        if let Some(took) = took {
+            shown[name] = (took.as_millis() as u64).into();
+        }
+    }
+    if let Some((phase, reason)) = check.failure {
+        shown["error_phase"] = phase.into();
+        shown["error_reason"] = reason.into();
+    }
+    if let Some(status) = check.status {
+        shown["http_status_category"] = format!("{}xx", status / 100).into();
+    }
+    shown
+}

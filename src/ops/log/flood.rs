@@ -1,0 +1,142 @@
+//! Repeated lines: a place in the program that says too much is only counted for a while.
+//!
+//! What a remote party or a server can make the daemon say is said in a fixed number of places,
+//! so the memory of them is bounded whatever anybody sends.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use log::Record;
+
+use super::line::Line;
+
+/// Lines of one place that are written within [`WINDOW`]: enough to see what they have in common.
+pub const BURST: u32 = 20;
+
+/// How long lines are counted before one that was left out is written, with the count.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// Modules that never say too much: the lines of a child have a bound for each child
+/// (`mcp::stdio`), and those of the daemon's main thread come once, or by an operator's signal.
+const BOUNDED: [&str; 2] = ["mcp_tunnel::mcp::stdio::", "mcp_tunnel::cli::run"];
+
+/// A statement in the program that logs: its file and line.
+pub type Place = (&'static str, u32);
+
+/// Where a record comes from, if that place can say too much.
+pub fn place(record: &Record<'_>) -> Option<Place> {
+    let [by_child, main_thread] = BOUNDED;
+    let target = record.target();
+    if target.starts_with(by_child) || target == main_thread {
+        return None;
+    }
+    Some((record.file_static()?, record.line()?))
+}
+
+/// What the places have said lately.
+#[derive(Default)]
+pub struct Floods {
+    places: HashMap<Place, Seen>,
+    /// The earliest end of a window.
+    due: Option<Instant>,
+}
+
+struct Seen {
+    until: Instant,
+    written: u32,
+    left_out: u64,
+    last: Option<Line>,
+}
+
+impl Floods {
+    /// Gives the line back if it is to be written.
+    pub fn admit(&mut self, place: Place, line: Line, now: Instant) -> Option<Line> {
+        let until = now + WINDOW;
+        let fresh = Seen { until, written: 0, left_out: 0, last: None };
+        let seen = self.places.entry(place).or_insert(fresh);
+        self.due = Some(self.due.map_or(seen.until, |due| due.min(seen.until)));
+        if seen.written < BURST {
+            seen.written += 1;
+            return Some(line);
+        }
+        seen.left_out += 1;
+        seen.last = Some(line);
+        None
+    }
+
+    /// The last line of each place whose window has ended, with the number of lines that were
+    /// left out. A place that was quiet for a window may say as much as before.
+    pub fn due(&mut self, now: Instant) -> Vec<Line> {
+        if self.due.is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
+        self.places.retain(|_, seen| {
+            if now < seen.until {
+                return true;
+            }
+            let Some(line) = seen.last.take() else { return false };
+            lines.push(line.counted(std::mem::take(&mut seen.left_out)));
+            seen.until = now + WINDOW;
+            true
+        });
+        self.due = self.places.values().map(|seen| seen.until).min();
+        lines
+    }
+
+    /// The same for all places, at the end of the process.
+    pub fn all(&mut self) -> Vec<Line> {
+        let places = std::mem::take(&mut self.places).into_values();
+        places.filter_map(|seen| Some(seen.last?.counted(seen.left_out))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Place = ("here", 1);
+    const THERE: Place = ("there", 1);
+
+    fn line(number: u32) -> Line {
+        Line::notice(format!("fault {number}"))
+    }
+
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        lines.iter().map(Line::message_and_fields).collect()
+    }
+
+    #[test]
+    fn a_flood_is_its_first_lines_and_then_one_line_a_minute_with_a_count() {
+        let start = Instant::now();
+        let mut floods = Floods::default();
+        let say = |floods: &mut Floods, at| {
+            (0..1_000).filter_map(|number| floods.admit(HERE, line(number), at)).count()
+        };
+        assert_eq!(say(&mut floods, start), BURST as usize);
+        assert!(floods.admit(THERE, line(0), start).is_some(), "another place is heard");
+        assert!(floods.due(start + WINDOW / 2).is_empty());
+        let told = texts(floods.due(start + WINDOW));
+        assert_eq!(told, [format!("fault 999 left_out={}", 1_000 - BURST)]);
+        // It goes on.
+        assert_eq!(say(&mut floods, start + WINDOW), 0);
+        assert_eq!(texts(floods.due(start + WINDOW * 2)), ["fault 999 left_out=1000"]);
+        // It is over, and then a new one begins.
+        assert!(floods.due(start + WINDOW * 3).is_empty());
+        assert_eq!(say(&mut floods, start + WINDOW * 3), BURST as usize);
+        assert_eq!(texts(floods.all()).len(), 1);
+        assert!(floods.places.is_empty());
+    }
+
+    #[test]
+    fn lines_with_a_bound_of_their_own_are_not_counted_again() {
+        let place_of = |target| {
+            let mut record = Record::builder();
+            place(&record.target(target).file_static(Some("f")).line(Some(1)).build())
+        };
+        assert_eq!(place_of("mcp_tunnel::mcp::stdio::child"), None);
+        assert_eq!(place_of("mcp_tunnel::cli::run"), None);
+        assert_eq!(place_of("mcp_tunnel::cli::run::watch"), Some(("f", 1)));
+        assert_eq!(place_of("mcp_tunnel::dispatch::worker"), Some(("f", 1)));
+    }
+}
