@@ -243,6 +243,21 @@ fn each_route_of_the_reference_answers_with_its_fields() {
     assert_eq!(ask(&tunnel, "DELETE /api/status", "").0, 405);
 }
 
+#[test] // ops W-20
+fn the_log_stream_goes_on_where_a_list_ended() {
+    let (_control_plane, _server, mut tunnel) = support::between();
+    tunnel.wait_ready();
+    let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /api/logs/stream?after=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    tunnel.program.signal(Signal::TERM);
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let numbers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let all: Vec<String> = (2..2 + numbers.len()).map(|number| number.to_string()).collect();
+    assert!(numbers.len() > 2 && numbers == all, "{text}");
+}
+
 #[test] // ops 2.1
 fn the_main_channel_says_what_was_found_of_its_server() {
     let (control_plane, server, tunnel) = support::between();
@@ -324,6 +339,8 @@ fn the_page_shows_a_tunnel_that_serves_with_its_servers_tools_commands_log_and_s
     browser.wait_for_in("#settings", "control_plane.tunnel_id");
     browser.wait_for_in("#settings", "variable CONTROL_PLANE_TUNNEL_ID");
     browser.wait_for_in("#system", "pid ");
+    browser.wait_for_in("#system", "Confinement");
+    assert!(!browser.text("#system").contains("unknown"));
     // What is not there has no panel.
     let panels = browser.value(
         "[...document.querySelectorAll('section:not([hidden])')].map(s => s.ariaLabel).join()",
