@@ -37,6 +37,8 @@ use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::can_be_header;
 use crate::net::{Cancel, SecretHeaders};
+use crate::oauth::report::{self, Detail};
+use crate::oauth::{Discovery, Startup, startup};
 use crate::ops::api::Admin;
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -145,6 +147,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let confinement = confinement::begin(config, &edges)?;
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
+    let discovery = discovery(&bindings, &edges);
+    let oauth = Arc::new(match &discovery {
+        Some(discovery) => Startup::of(discovery),
+        None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
+    });
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -168,6 +175,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let readiness = Arc::new(Readiness::new(instruments::conditions(
         &poll_state,
         &access,
+        &oauth,
         &bindings,
         &reload_state,
         (&edges, &proxy_health),
@@ -209,7 +217,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: began,
     };
     let settings = views::settings(config, started);
-    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -222,6 +231,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 status: Box::new(move || status.json()),
                 system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                oauth: Box::new(move || report::json(&shown, Detail::Full)),
+                oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
                 harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token: config.admin_ui.token.clone(),
@@ -238,6 +249,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         connection_max_ttl: config.mcp.connection_max_ttl,
         access: Arc::clone(&access),
         bindings: bindings.clone(),
+        discovery: discovery.clone(),
         stats,
         observer: observer(audit.clone(), recent),
         respond_stats,
@@ -261,6 +273,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
+    if let Some(discovery) = discovery {
+        let (stop, all_settled) = (stop.clone(), all_settled.clone());
+        threads.push(spawn("oauth", move || {
+            startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
+        })?);
+    }
     for (number, intake) in intakes.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
@@ -567,6 +585,19 @@ fn bindings(
         Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
+}
+
+/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+pub(super) fn discovery(
+    bindings: &[(ChannelName, Binding)],
+    edges: &Edges,
+) -> Option<Arc<Discovery>> {
+    let beyond = edges.beyond_main()?.clone();
+    let http = bindings.iter().find_map(|(channel, binding)| match binding {
+        Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
+        _ => None,
+    })?;
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
 }
 
 /// One server; a child is started.

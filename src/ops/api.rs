@@ -65,6 +65,10 @@ pub struct Admin {
     pub system: Text,
     /// `/api/settings`.
     pub settings: Text,
+    /// `/api/oauth`.
+    pub oauth: Text,
+    /// The same without what should not leave this host, for the support archive.
+    pub oauth_summary: Text,
     /// `/api/harpoon/status`.
     pub harpoon: String,
     /// Whether peers that are not on this host are answered.
@@ -136,6 +140,7 @@ impl Desk {
             "/api/status" => json(exchange, &(self.admin.status)()),
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
+            "/api/oauth" => json(exchange, &(self.admin.oauth)()),
             "/api/harpoon/status" => json(exchange, &self.admin.harpoon),
             "/api/harpoon/targets" => json(exchange, NO_TARGETS),
             "/api/harpoon/calls" => json(exchange, NO_CALLS),
@@ -310,6 +315,7 @@ impl Desk {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
             "admin/harpoon.json",
             "admin/commands.json",
         ];
@@ -339,6 +345,7 @@ impl Desk {
             metrics(),
             (self.admin.status)(),
             (self.admin.system)(),
+            (self.admin.oauth_summary)(),
             self.admin.harpoon.clone(),
             self.admin.recent.json(usize::MAX),
         ];

@@ -3,6 +3,7 @@
 
 mod authority;
 mod cancel;
+mod discovery;
 mod identity;
 mod leak;
 mod memory;

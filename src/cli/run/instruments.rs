@@ -16,6 +16,7 @@ use crate::dispatch::stats::Dropped;
 use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
+use crate::oauth::Startup;
 use crate::ops::audit::Audit;
 use crate::ops::log::{Logger, printable};
 use crate::ops::metrics::{Exposition, Source, Unit};
@@ -34,6 +35,7 @@ const POLL_SLACK: Duration = Duration::from_secs(10);
 pub(super) fn conditions(
     poll: &Arc<PollState>,
     access: &Access,
+    oauth: &Arc<Startup>,
     bindings: &[(ChannelName, Binding)],
     reload: &Arc<ReloadState>,
     (edges, proxy_health): (&Arc<Edges>, &Arc<ProxyHealth>),
@@ -50,6 +52,7 @@ pub(super) fn conditions(
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
+    conditions.push(oauth_condition(oauth));
     conditions.extend(bindings.iter().map(|(name, binding)| server_condition(name, binding)));
     if edges.ways().any(|way| way.tls.is_some()) {
         conditions.push(certificate_condition(edges));
@@ -62,6 +65,13 @@ pub(super) fn conditions(
         reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
     }));
     conditions
+}
+
+/// Before the servers, as scripts of the reference expect (O-25).
+fn oauth_condition(oauth: &Arc<Startup>) -> Condition {
+    let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
+    Condition::new("oauth", move || seen.complaint().map_or(Verdict::Ready, Verdict::NotReady))
+        .with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
