@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::browser::Browser;
 use support::control_plane::{API_KEY, TUNNEL_ID};
+use support::http::Server;
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Signal, Tunnel, eventually, programs,
 };
@@ -151,6 +152,15 @@ fn each_route_of_the_reference_answers_with_its_fields() {
             "main_channel_probe_status",
             "certificates",
             "process",
+        ],
+    );
+    has(
+        &tunnel.json("/api/oauth"),
+        &[
+            "discovery_urls",
+            "auth_server_metadata_mode",
+            "authorization_server_count",
+            "metadata_source",
         ],
     );
     has(&system["tls"]["system_trust"], &["enabled", "source", "fallback_note"]);
@@ -477,6 +487,57 @@ fn what_a_server_calls_itself_is_text_and_nothing_else() {
     // What went over the wire is no markup either, whatever it is taken for.
     let (_, status) = tunnel.page("/api/status");
     assert!(!status.contains('<') && !status.contains('\u{202e}'), "{status}");
+}
+
+#[test] // O-23, O-24
+fn the_oauth_panel_tells_what_was_found_and_what_failed() {
+    let issuer = Server::start(|request, _| match request.path() {
+        "/.well-known/oauth-authorization-server" => {
+            let named = format!("http://{}", request.header("Host").unwrap());
+            Answer::json(200, format!(r#"{{"issuer":"{named}","token_endpoint":"{named}/token"}}"#))
+        }
+        _ => Answer::status(404),
+    });
+    let (path, root) =
+        ("/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource");
+    let document = serde_json::json!({"resource": "http://private/mcp",
+        "authorization_servers": [issuer.url()], "resource_name": HOSTILE});
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    server.always(path, Answer::json(500, "{}"));
+    server.always(root, Answer::json(403, "{}"));
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+    let mut browser = open(&tunnel);
+    browser.wait_for_in("#verdict", "The tunnel is down");
+    browser.wait_for_in("#reason", "oauth discovery failed");
+    browser.wait_for_in("#advice", "under OAuth on the page");
+    // It opens by itself.
+    browser.wait_for_in("#oauth-body", "well known root");
+    browser.wait_for_in("#oauth-body td.n", "500");
+    browser.picture(&picture("oauth-bad.png"));
+
+    server.always(path, Answer::json(200, document.to_string()));
+    browser.wait_for_in("#verdict", "The tunnel is up");
+    browser.wait_for_in("#oauth-line", "protected, metadata by well known");
+    browser.value("document.getElementById('oauth-more').open = true");
+    for text in [&issuer.url(), "oauth-authorization-server", "taken", "<img src=x"] {
+        browser.wait_for_in("#oauth-body", text);
+    }
+    assert_eq!(browser.value("document.images.length"), 0);
+    browser.picture(&picture("oauth.png"));
+    for width in [320, 1200] {
+        browser.emulate(width, 900, false);
+        let wide = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(wide <= u64::from(width), "{width} px would scroll sideways: {wide}");
+    }
+    browser.assert_clean(&tunnel.health);
+
+    // A server that has none of it says so in one line.
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start_ready();
+    let mut browser = open(&tunnel);
+    browser.wait_for_in("#oauth-line", "the MCP server advertises none");
+    assert_eq!(browser.value("document.getElementById('oauth-more').open"), false);
+    browser.assert_clean(&tunnel.health);
 }
 
 #[test]
