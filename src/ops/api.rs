@@ -260,7 +260,9 @@ impl Desk {
             return text(exchange, 503, "too many log streams are open\n");
         }
         let last = exchange.head().headers.get("Last-Event-ID");
-        let mut seen = last.and_then(|id| id.parse().ok()).unwrap_or_else(|| ring.last_seq());
+        let after = || number(&exchange, "after").map(|number| number as u64);
+        let mut seen =
+            last.and_then(|id| id.parse().ok()).or_else(after).unwrap_or_else(|| ring.last_seq());
         // Numbers of an earlier process say nothing here.
         seen = seen.min(ring.last_seq());
         let headers = [
