@@ -31,6 +31,9 @@ pub struct Way {
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
+    /// for the day when the hop speaks TLS, so they are checked all the same.
+    unused_identity: Option<IdentityFiles>,
 }
 
 impl Way {
@@ -138,18 +141,13 @@ impl Edges {
     /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
     /// is told.
     pub fn reload(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if let Some(trust) = &self.trust
-            && let Err(error) = trust.reload()
-        {
-            wrong.push(error.to_string());
-        }
+        // Before the hops, which take it over.
+        let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        for tls in self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies) {
-            if let Err(error) = tls.reload() {
-                wrong.push(error.to_string());
-            }
-        }
+        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).map(Tls::reload);
+        let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
+        let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
+        let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();
         wrong.dedup();
         wrong
     }
@@ -182,15 +180,14 @@ fn identity_error(error: TlsError) -> EdgeError {
 }
 
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
-    let tls = match wanted.identity {
-        identity if wanted.target.https => Some(trust.hop(identity)?),
-        // It is not shown, but a mistake in it would wait for the day when the hop speaks TLS.
-        Some(identity) => {
-            files(identity).check().map_err(identity_error)?;
-            None
-        }
-        None => None,
+    let tls = match wanted.target.https {
+        true => Some(trust.hop(wanted.identity)?),
+        false => None,
     };
+    let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
+    if let Some(unused) = &unused_identity {
+        unused.check().map_err(identity_error)?;
+    }
     let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {
@@ -207,6 +204,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        unused_identity,
     })
 }
 

@@ -150,9 +150,8 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
         Some(config) => {
-            let flags = invocation.settings.clone();
-            let again = move || crate::settings::load(&flags, &Env::of_process());
-            run::run(&config, &loaded.effective, Box::new(again))
+            let again = move || crate::settings::load(&settings, &Env::of_process());
+            run::run(config, &loaded.effective, Box::new(again))
         }
         None => {
             complain_about(&loaded.problems);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, Uri};
 
 pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
@@ -35,8 +35,8 @@ use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
-use crate::net::Cancel;
-use crate::net::client::header_value;
+use crate::net::client::can_be_header;
+use crate::net::{Cancel, SecretHeaders};
 use crate::ops::api::Admin;
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -65,9 +65,13 @@ const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are known to people, `again` loads them anew.
-pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
-    match start(config, started, again) {
-        Ok(daemon) => daemon.serve(),
+pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(&config, started, again) {
+        Ok(daemon) => {
+            // It has the first secrets, which may be replaced.
+            drop(config);
+            daemon.serve()
+        }
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
             ExitCode::FAILURE
@@ -194,7 +198,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         move || poll.cycles.get() > 0
     };
     let status = views::Status {
-        config: config.clone(),
+        config: config.without_secrets(),
         access: Arc::clone(&access),
         seen: Arc::clone(&seen),
         readiness: Arc::clone(&readiness),
@@ -537,22 +541,21 @@ pub(super) fn access(
             .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
-    Access::new(AccessConfig {
+    let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
         url_path: control_plane.url_path.clone(),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
-        api_key: control_plane.api_key.clone(),
         organization_id: control_plane.organization_id.clone(),
-        extra_headers: control_plane.extra_headers.clone(),
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
-    })
-    .map_err(|e| e.to_string())
+    };
+    Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
+        .map_err(|e| e.to_string())
 }
 
 fn bindings(
@@ -600,15 +603,12 @@ pub(super) fn binding(
     })
 }
 
-fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {
     headers
         .iter()
         .map(|(name, value)| {
             let key = HeaderName::from_bytes(name.as_bytes()).ok();
-            let value = header_value(value.expose()).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
+            let value = can_be_header(value.expose()).then(|| value.clone());
             key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
         })
         .collect()

@@ -10,6 +10,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 
 use super::cancel::Cancel;
 use super::error::{NetError, NetErrorKind};
+use super::head::SecretHeaders;
 use super::proxy::Proxy;
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
@@ -42,8 +43,8 @@ pub struct ClientConfig {
     /// How long an exchange that is given up listens on for an answer that is on its way: the
     /// peer is told by the end of our side that it may hand out nothing more.
     pub linger: Option<Duration>,
-    /// Whether headers that are marked sensitive are left out where a redirect leads to another
-    /// path, although it is on the same origin.
+    /// Whether secret headers are left out where a redirect leads to another path, although it is
+    /// on the same origin.
     pub secrets_keep_path: bool,
 }
 
@@ -64,8 +65,10 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// All headers but `Host` and `Content-Length`.
+    /// All headers but `Host`, `Content-Length` and those that are secrets.
     pub headers: HeaderMap,
+    /// The others; `headers` has none of their names.
+    pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
     /// When to give up: from before the lookup to the last byte of the answer's body.
@@ -188,17 +191,18 @@ impl Client {
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&request.headers);
-            if without_secrets {
-                leave_out_secrets(headers);
-            }
             // ureq would add its own; an empty value of its configuration sends none.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::HOST);
+        }
+        if !without_secrets {
+            self.trace.secrets().clone_from(&request.secrets);
         }
         let answered = match request.body {
             Some(body) => self.run(builder.body(body), left),
             None => self.run(builder.body(()), left),
         };
+        self.trace.secrets().clear();
         let wrote = self.wrote();
         let reused = !self.trace.dialled.load(Ordering::SeqCst);
         let response = answered
@@ -303,14 +307,6 @@ fn path(uri: &Uri) -> &str {
     uri.path().trim_end_matches('/')
 }
 
-fn leave_out_secrets(headers: &mut HeaderMap) {
-    for (name, value) in std::mem::take(headers).iter() {
-        if !value.is_sensitive() {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-}
-
 fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Uri> {
     let follow = match reply.status.as_u16() {
         307 | 308 => true,
@@ -354,10 +350,15 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// Turns text into a header value, if it has no control character but tab (bytes of 0x80 and
-/// above are allowed, as in RFC 9110, 5.5).
+/// Turns text into a header value, if it can be one.
 pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
+}
+
+/// Whether text can be a header value: it has no control character but tab (bytes of 0x80 and
+/// above are allowed, as in RFC 9110, 5.5). For a secret, of which no copy may be made.
+pub fn can_be_header(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 #[cfg(test)]
@@ -413,7 +414,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("x-many", "1".parse().unwrap());
         headers.append("x-many", "2".parse().unwrap());
-        Outgoing { method, uri, headers, body, limit }
+        Outgoing { method, uri, headers, secrets: Vec::new(), body, limit }
     }
 
     #[test] // W-7
@@ -501,7 +502,9 @@ mod tests {
 
     #[test]
     fn a_header_value_has_no_line_breaks() {
-        assert!(header_value("a\tb é").is_some());
-        assert!(header_value("a\r\nb").is_none());
+        for (text, can_be) in [("a\tb é", true), ("", true), ("a\r\nb", false), ("a\x7f", false)] {
+            assert_eq!(can_be_header(text), can_be, "{text:?}");
+            assert_eq!(header_value(text).is_some(), can_be, "{text:?}");
+        }
     }
 }

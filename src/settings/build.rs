@@ -374,10 +374,10 @@ fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> O
             r.wrong(id, source, wrong);
             None
         }
-        _ => Some(text.to_owned()),
+        _ => Some(Secret::new(text.to_owned())),
     };
     let key = key.and_then(|key| {
-        let checked = grammar::api_key(&key).map(|()| Secret::new(key));
+        let checked = grammar::api_key(key.expose()).map(|()| key);
         r.checked(id, source, checked)
     })?;
     let described = Some(described.to_owned());
@@ -671,12 +671,25 @@ fn record_bound(r: &mut Resolver<'_>, id: Id, bound: &[Bound]) {
     let shown: Vec<String> = bound
         .iter()
         .map(|(_, binding, _)| match &binding.target {
-            Target::Http(http) => format!("{}: {}", binding.channel, http.url),
+            Target::Http(http) => format!("{}: {}", binding.channel, shown_server(http)),
             Target::Stdio { argv } => format!("{}: {}", binding.channel, argv.join(" ")),
         })
         .collect();
     let source = bound.first().map_or(Source::Default, |(.., source)| source.clone());
     r.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
+}
+
+/// The URL of a server, and what its entry says beside it.
+fn shown_server(http: &HttpTarget) -> String {
+    let identity = http.identity.as_ref();
+    let options = [
+        ("unix_socket", http.unix_socket.as_ref().map(|path| path.display().to_string())),
+        ("http_proxy", http.http_proxy.as_ref().map(|proxy| proxy.url.to_string())),
+        ("client_cert", identity.map(|own| own.cert.display().to_string())),
+        ("client_key", identity.map(|own| own.key.display().to_string())),
+    ];
+    let set = options.into_iter().filter_map(|(name, value)| Some(format!(" {name}={}", value?)));
+    set.fold(http.url.to_string(), |shown, option| shown + &option)
 }
 
 /// Which channels are served, against which are asked for (V-1, V-4).

@@ -41,6 +41,20 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// A copy for those who show it: without key, headers and token.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        shown.control_plane.api_key = Secret::new(String::new());
+        shown.control_plane.extra_headers.clear();
+        shown.mcp.extra_headers.clear();
+        shown.mcp.discovery_extra_headers.clear();
+        shown.admin_ui.token = None;
+        shown
+    }
+}
+
 /// How to reach the control plane and who we are there.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {

@@ -5,6 +5,8 @@ mod authority;
 mod cancel;
 mod identity;
 mod leak;
+mod memory;
+mod page;
 mod peers;
 mod proxies;
 mod rotation;
@@ -13,7 +15,7 @@ mod support;
 mod trust;
 
 use support::stack::Settings;
-use support::{Command, ControlPlane, Program, Tunnel};
+use support::{Command, ControlPlane, Program, Tunnel, eventually};
 
 /// A call of a tool.
 fn call(request_id: &str) -> Command {
@@ -49,4 +51,14 @@ fn poll_failure(program: &Program, part: &str) -> String {
     program.stderr_line(&format!("a failed poll with {part:?}"), |line| {
         line.contains("poll") && line.contains("failed") && line.contains(part)
     })
+}
+
+/// Waits for a poll that the control plane saw in this way; those before it are taken.
+fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
+    eventually(&format!("a poll with {name}: {value}"), || {
+        // Each command ends the poll that waits, and so begins the next one.
+        control_plane.push(call("r1"));
+        let poll = control_plane.next_poll();
+        (poll.header(name) == Some(value)).then_some(())
+    });
 }

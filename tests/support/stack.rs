@@ -159,6 +159,12 @@ impl Tunnel {
             .unwrap_or_else(|| panic!("no answer to GET {path}"))
     }
 
+    /// A page of JSON.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.page(path);
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {status} {e}: {body}"))
+    }
+
     /// The value of a metric that has one, named with its labels as the page has them.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, page) = self.page("/metrics");

@@ -234,10 +234,10 @@ pub fn program() -> String {
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
          and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
-         writes no core dumps. Memory pages with keys and other configured secrets are kept out of \
-         swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells whether it does \
-         (`secrets_locked`). Copies that TLS and HTTP make to send a secret are not.",
+         writes no core dumps.",
     );
+    p.line(".Pp");
+    p.text(MEMORY);
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
     p.line(".Xr mcp-tunnel.conf 5");
@@ -250,7 +250,18 @@ const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
     name and purpose of a server's certificate are always checked, against the certificates of \
     the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
-    name and dates, also if it is signed by itself. Revocation lists are not read.";
+    name and dates, also if it is signed by itself. Revocation lists are not read: take a \
+    certificate authority that is no longer to be believed out of `ca_bundle`.";
+
+/// Where secrets are in memory; `tests/edges/memory.rs` holds the daemon to the second sentence.
+const MEMORY: &str = "Memory pages with keys, header values, tokens and passwords of the \
+    configuration are kept out of swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells \
+    whether it does (`secrets_locked`). One that is replaced is wiped as soon as no call uses it \
+    any more, and so is the buffer that it is sent from, once it is sent. This can not be said of \
+    a secret that stands in an environment variable or literally in the configuration file \
+    instead of a file of its own; of the private key of a client certificate, which the TLS \
+    library has and does not wipe; and of what a command brings along: payload, headers and shard \
+    token.";
 
 /// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
 const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \
@@ -324,8 +335,8 @@ pub fn configuration() -> String {
     );
     p.line(".Pp");
     p.text(
-        "No file is read unless `-c`, a profile, or a variable names one. It is read once, at \
-         start. A flag wins over the environment, the environment over the file. A variable \
+        "No file is read unless `-c`, a profile, or a variable names one. It is read at \
+         start, and SIGHUP takes keys and header values from it again. A flag wins over the environment, the environment over the file. A variable \
          that is set but empty hides the file's value, and the default applies. A list or map of \
          a higher layer replaces the one below it whole.",
     );

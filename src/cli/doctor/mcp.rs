@@ -114,6 +114,7 @@ fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String
         method: Method::GET,
         uri: &uri,
         headers,
+        secrets: Vec::new(),
         body: None,
         limit: Instant::now() + REACH_LIMIT,
     };

@@ -4,7 +4,7 @@
 //! What can not be used leaves the old in use, and is told in the log, a metric and the readiness
 //! line. Calls in flight finish as they began; new requests and connections use the new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use crate::cli::edges::Edges;
 use crate::control_plane::Access;
 use crate::mcp::{Binding, FixedHeaders};
 use crate::ops::log::Logger;
+use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
 use crate::settings::{Effective, Id, Loaded, Setting};
 use crate::stats::Counter;
@@ -53,6 +54,8 @@ pub struct Reloader {
     again: LoadAgain,
     /// The settings that the daemon was started with.
     started: BTreeMap<Id, Option<String>>,
+    /// What their shown values leave out.
+    hidden: Vec<(Id, Secret)>,
     edges: Arc<Edges>,
     access: Arc<Access>,
     bindings: Vec<(ChannelName, Binding)>,
@@ -75,8 +78,8 @@ impl Reloader {
         state: Arc<ReloadState>,
     ) -> Self {
         let files = stamped(files(config));
-        let started = values(started);
-        Self { again, started, edges, access, bindings, logger, state, files }
+        let (started, hidden) = (values(started), hidden(config));
+        Self { again, started, hidden, edges, access, bindings, logger, state, files }
     }
 
     /// Reloads if one of the files has changed.
@@ -97,13 +100,13 @@ impl Reloader {
             wrong.push(format!("the log file can not be opened anew: {error}"));
         }
         let loaded = (self.again)();
-        let needs_restart = self.needs_restart(&loaded.effective);
+        let needs_restart = self.needs_restart(&loaded);
         match &loaded.config {
             Some(config) => {
                 self.files = stamped(files(config));
                 wrong.extend(refuse_unsupported(config).and_then(|()| self.renew(config)).err());
             }
-            None => wrong.extend(loaded.problems.first().map(ToString::to_string)),
+            None => wrong.extend(loaded.problems.iter().map(ToString::to_string)),
         }
         for line in self.edges.reload() {
             if !wrong.contains(&line) {
@@ -145,14 +148,38 @@ impl Reloader {
 
     /// The settings that differ from those at the start and are not reloaded. One that could not
     /// be understood is a problem of its own.
-    fn needs_restart(&self, now: &[Effective]) -> Vec<&'static str> {
-        values(now)
-            .into_iter()
-            .filter(|(id, _)| !RELOADED.contains(id))
+    fn needs_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
+        let shown = values(&loaded.effective).into_iter();
+        let mut changed: BTreeSet<Id> = shown
             .filter(|(id, value)| self.started.get(id) != Some(value))
-            .map(|(id, _)| Setting::of(id).key)
-            .collect()
+            .map(|(id, _)| id)
+            .collect();
+        let now = loaded.config.as_ref().map(hidden).unwrap_or_default();
+        changed.extend(now.iter().filter(|one| !self.hidden.contains(one)).map(|(id, _)| *id));
+        changed.retain(|id| !RELOADED.contains(id));
+        changed.into_iter().map(|id| Setting::of(id).key).collect()
     }
+}
+
+/// What is shown of a setting without some of its parts, because they may be secrets.
+fn hidden(config: &Config) -> Vec<(Id, Secret)> {
+    let servers: Vec<_> = config
+        .mcp
+        .bindings
+        .iter()
+        .filter_map(|binding| match &binding.target {
+            Target::Http(http) => Some(http),
+            Target::Stdio { .. } => None,
+        })
+        .collect();
+    let proxies = servers
+        .iter()
+        .filter_map(|http| http.http_proxy.as_ref())
+        .chain(config.control_plane.http_proxy.as_ref())
+        .filter_map(|proxy| Some((proxy.id, proxy.url.0.userinfo.clone()?)));
+    let queries = servers.iter().map(|http| (Id::ServerUrls, Secret::new(http.url.full())));
+    let token = config.admin_ui.token.clone().map(|token| (Id::AdminToken, token));
+    proxies.chain(queries).chain(token).collect()
 }
 
 fn values(settings: &[Effective]) -> BTreeMap<Id, Option<String>> {

@@ -60,6 +60,8 @@ fn tls(config: &Config, seen: &Seen) -> Value {
     match trust.and_then(|trust| trust.bundle()) {
         Some(bundle) => {
             let source = bundle.path.display().to_string();
+            let is_unreadable = |(_, facts): &&(String, Option<Facts>)| facts.is_none();
+            let unreadable = bundle.certificates.iter().filter(is_unreadable).count();
             let listed = bundle.certificates.iter().take(BUNDLE_SHOWN);
             let listed: Vec<Value> = listed
                 .map(|(id, facts)| {
@@ -73,7 +75,7 @@ fn tls(config: &Config, seen: &Seen) -> Value {
             tls["extra_bundle"] = json!({
                 "path": source,
                 "cert_count": bundle.certificates.len(),
-                "parse_errors": bundle.unreadable,
+                "parse_errors": unreadable,
                 "certificates": listed,
             });
         }
