@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, kill_process, test_kill_process};
 use support::stack::binary;
-use support::{Child, ControlPlane, Relay, Signal, Tunnel, eventually};
+use support::{Child, ControlPlane, Relay, Signal, Tunnel, eventually, programs};
 
 /// The process that started `pid`.
 fn parent(pid: i32) -> i32 {
@@ -121,7 +121,7 @@ fn the_relay_is_confined_too() {
 #[test]
 fn doctor_tells_how_the_daemon_would_be_confined() {
     let doctor = |confinement: &str| {
-        let mut command = binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = binary(programs::tunnel());
         command
             .args(["doctor", "--mcp.command=true", "--control-plane.base-url=http://127.0.0.1:9"])
             .arg("--control-plane.tunnel-id=tunnel_0123456789abcdefghijklmnopqrstuv")

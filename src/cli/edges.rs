@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::mcp::HttpWay;
+use crate::control_plane;
+use crate::mcp::{self, HttpWay};
 use crate::net::certificate::{Facts, date};
+use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
-use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
@@ -31,6 +33,8 @@ pub struct Way {
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
     /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
     /// for the day when the hop speaks TLS, so they are checked all the same.
     unused_identity: Option<IdentityFiles>,
@@ -48,6 +52,7 @@ impl Way {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -82,6 +87,8 @@ struct Wanted<'a> {
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
+    route: Route,
+    raw: bool,
 }
 
 impl Edges {
@@ -100,6 +107,8 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
+            route: control_plane::route,
+            raw: config.log.http_raw_unsafe,
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
@@ -111,6 +120,8 @@ impl Edges {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
+                    route: mcp::route,
+                    raw: config.log.http_raw_unsafe,
                 };
                 channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
             }
@@ -204,6 +215,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        ledger: Ledger::new(wanted.route, wanted.raw),
         unused_identity,
     })
 }

@@ -65,9 +65,17 @@ pub struct Check {
 }
 
 impl Check {
-    /// The status as `http_status_category` has it: `2xx`, `4xx`.
-    pub fn status_category(&self) -> Option<String> {
-        self.status.map(|status| format!("{}xx", status / 100))
+    /// What is wrong with the proxy, in words; nothing if it opened a way.
+    pub fn complaint(&self) -> Option<String> {
+        let (phase, reason) = self.failure?;
+        Some(match (phase, reason, self.status) {
+            ("tcp", "timeout", _) => "it takes no connection in time".to_owned(),
+            ("tcp", ..) => "no connection to it is possible".to_owned(),
+            (_, _, Some(407)) => "it wants other credentials (status 407)".to_owned(),
+            (_, _, Some(status)) => format!("it refuses to open a way (status {status})"),
+            (_, "timeout", _) => "it does not answer".to_owned(),
+            _ => "it does not answer as a proxy does".to_owned(),
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::confine::{Confinement, Needs};
 use crate::httpd::Bind;
 use crate::ops::log::{self as ops_log, LogSettings};
 use crate::ops::parent;
+use crate::ops::service_manager::ServiceManager;
 
 use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
@@ -75,6 +76,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         ring: 0,
     })
     .map_err(|e| format!("the log can not be started: {e}"))?;
+    let manager =
+        ServiceManager::of_environment().map_err(|e| format!("the service manager: {e}"))?;
     // Before the listener, so that no signal is missed once clients can connect.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
     let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };
@@ -91,6 +94,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     confine(&config);
     let running = relay.serve(server).map_err(|e| format!("--listen {}: {e}", config.listen))?;
     say(&format!("mcp-tunnel-relay: listening on {url}\n"));
+    manager.ready(&format!("listening on {url}"));
     if let Some((tunnel, key)) = &dev_key {
         say(&format!(
             "\n# for the daemon:\n\
@@ -116,6 +120,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         .map_err(|e| format!("a thread for signals: {e}"))?;
     // The sender lives as long as its thread, which ends only after this receiver.
     let _ = signalled.recv();
+    manager.stopping();
     log::info!("stopping: calls in flight may finish");
     let (done, drained) = bounded(1);
     std::thread::Builder::new()
