@@ -10,7 +10,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A secret text. It prints as `[redacted]`, is kept out of swap where the kernel allows, and is
-/// wiped from memory when its last clone is dropped: clones share one copy.
+/// wiped from memory when its last clone is dropped: clones share one copy. Who sends it writes
+/// it into a buffer that is wiped as well (`net::head`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 

@@ -231,10 +231,7 @@ fn key(flag: Option<&str>, env: &Env, runtime_key_will_do: bool) -> Result<Secre
     let own_variable = format!("env:{ADMIN_KEY}");
     let flag = flag.filter(|text| !text.is_empty());
     if let Some(text) = flag.filter(|text| *text != own_variable) {
-        return References::new(env)
-            .admin_key(text)
-            .map(Secret::new)
-            .map_err(|e| format!("--admin-key: {e}"));
+        return References::new(env).admin_key(text).map_err(|e| format!("--admin-key: {e}"));
     }
     let mut names = vec![ADMIN_KEY];
     if runtime_key_will_do {

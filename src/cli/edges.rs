@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::mcp::HttpWay;
+use crate::control_plane;
+use crate::mcp::{self, HttpWay};
 use crate::net::certificate::{Facts, date};
+use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
-use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
@@ -31,6 +33,11 @@ pub struct Way {
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
+    /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
+    /// for the day when the hop speaks TLS, so they are checked all the same.
+    unused_identity: Option<IdentityFiles>,
 }
 
 impl Way {
@@ -45,6 +52,7 @@ impl Way {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -79,6 +87,8 @@ struct Wanted<'a> {
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
+    route: Route,
+    raw: bool,
 }
 
 impl Edges {
@@ -97,6 +107,8 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
+            route: control_plane::route,
+            raw: config.log.http_raw_unsafe,
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
@@ -108,6 +120,8 @@ impl Edges {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
+                    route: mcp::route,
+                    raw: config.log.http_raw_unsafe,
                 };
                 channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
             }
@@ -138,18 +152,13 @@ impl Edges {
     /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
     /// is told.
     pub fn reload(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if let Some(trust) = &self.trust
-            && let Err(error) = trust.reload()
-        {
-            wrong.push(error.to_string());
-        }
+        // Before the hops, which take it over.
+        let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        for tls in self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies) {
-            if let Err(error) = tls.reload() {
-                wrong.push(error.to_string());
-            }
-        }
+        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).map(Tls::reload);
+        let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
+        let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
+        let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();
         wrong.dedup();
         wrong
     }
@@ -182,15 +191,14 @@ fn identity_error(error: TlsError) -> EdgeError {
 }
 
 fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
-    let tls = match wanted.identity {
-        identity if wanted.target.https => Some(trust.hop(identity)?),
-        // It is not shown, but a mistake in it would wait for the day when the hop speaks TLS.
-        Some(identity) => {
-            files(identity).check().map_err(identity_error)?;
-            None
-        }
-        None => None,
+    let tls = match wanted.target.https {
+        true => Some(trust.hop(wanted.identity)?),
+        false => None,
     };
+    let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
+    if let Some(unused) = &unused_identity {
+        unused.check().map_err(identity_error)?;
+    }
     let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
         .map_err(|line| EdgeError { check: "proxy", line });
     let proxy = match chosen {
@@ -207,6 +215,8 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        ledger: Ledger::new(wanted.route, wanted.raw),
+        unused_identity,
     })
 }
 

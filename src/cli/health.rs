@@ -350,6 +350,7 @@ pub(super) fn get(
         method: Method::GET,
         uri: &uri,
         headers: HeaderMap::new(),
+        secrets: Vec::new(),
         body: None,
         limit: Instant::now() + limit,
     };

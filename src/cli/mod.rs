@@ -32,7 +32,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::confine::{self, Confinement, Needs};
 use crate::launcher;
+use crate::net::Ledger;
 use crate::net::client::ClientConfig;
 use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
 
@@ -60,6 +62,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Not for people, so not in the table of commands.
     if args.next_if(|first| first == launcher::ARGUMENT).is_some() {
         return launcher::main(args);
+    }
+    if args.next_if(|first| first == confine::PROBE).is_some() {
+        say(&Confinement::begin(&Needs::default()).to_string());
+        return ExitCode::SUCCESS;
     }
     match command::parse(args) {
         Ok(Parsed::Help { path, long }) => {
@@ -113,6 +119,7 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
         idle: Duration::ZERO,
         linger: None,
         secrets_keep_path: false,
+        ledger: Ledger::default(),
     }
 }
 
@@ -145,9 +152,8 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     let loaded = crate::settings::load(&settings, &Env::of_process());
     match loaded.config {
         Some(config) => {
-            let flags = invocation.settings.clone();
-            let again = move || crate::settings::load(&flags, &Env::of_process());
-            run::run(&config, &loaded.effective, Box::new(again))
+            let again = move || crate::settings::load(&settings, &Env::of_process());
+            run::run(config, &loaded.effective, Box::new(again))
         }
         None => {
             complain_about(&loaded.problems);

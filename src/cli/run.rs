@@ -5,6 +5,8 @@
 //! [`take_down`].
 
 mod advice;
+mod children;
+mod confinement;
 mod instruments;
 mod reload;
 mod system;
@@ -12,7 +14,6 @@ mod timers;
 mod views;
 mod watch;
 
-use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -21,21 +22,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
-use rustix::process::{Resource, getrlimit, setrlimit};
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, Uri};
 
+pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
+use crate::confine;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
-use crate::net::Cancel;
-use crate::net::client::header_value;
-use crate::ops::api::Admin;
+use crate::net::client::can_be_header;
+use crate::net::{Cancel, SecretHeaders, Trust};
+use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
@@ -43,7 +45,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
-use crate::ops::service_manager::{self, Progress, ServiceManager};
+use crate::ops::service_manager::{Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
@@ -58,25 +60,18 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long children have to end once nothing is in flight: their input is closed, then they are
 /// told to, then they are killed.
 const CHILD_GRACE: Duration = Duration::from_secs(5);
-/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
-/// belongs to them too.
-const SECRET_VARIABLES: [&str; 7] = [
-    "ADMIN_UI_TOKEN",
-    "CONTROL_PLANE_API_KEY",
-    "CONTROL_PLANE_EXTRA_HEADERS",
-    "MCP_EXTRA_HEADERS",
-    "MCP_DISCOVERY_EXTRA_HEADERS",
-    "OPENAI_ADMIN_KEY",
-    "CLOUDFLARED_TUNNEL_TOKEN",
-];
 /// Stack of the threads made here, in bytes; none of them recurses over input.
 const STACK: usize = 512 * 1024;
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are known to people, `again` loads them anew.
-pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode {
-    match start(config, started, again) {
-        Ok(daemon) => daemon.serve(),
+pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
+    match start(&config, started, again) {
+        Ok(daemon) => {
+            // It has the first secrets, which may be replaced.
+            drop(config);
+            daemon.serve()
+        }
         Err(line) => {
             eprintln!("mcp-tunnel: {line}");
             ExitCode::FAILURE
@@ -87,7 +82,6 @@ pub fn run(config: &Config, started: &[Effective], again: LoadAgain) -> ExitCode
 /// The running daemon.
 struct Daemon {
     signals: Signals,
-    configured_level: LevelFilter,
     reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     manager: Arc<ServiceManager>,
@@ -113,8 +107,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     // Before this process gives up what a child may need.
-    let launcher = launcher(config)?;
-    no_core_dumps();
+    let launcher = children::prepare(config)?;
+    confine::no_core_file();
     parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
@@ -128,6 +122,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if let Some(why) = edges.trust().and_then(Trust::without_system) {
+        log::warn!("{why}: only those of ca_bundle are believed");
+    }
     if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
             channel = channel.as_str();
@@ -138,6 +135,17 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
+    let pid_file = config
+        .process
+        .pid_file
+        .as_deref()
+        .map(PidFile::create)
+        .transpose()
+        .map_err(|e| format!("the PID file can not be written: {e}"))?;
+
+    // From here on threads are started, which inherit what this one has given up.
+    let confinement = confinement::begin(config, &edges)?;
+    let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
@@ -149,25 +157,21 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
+    let token: Token = Arc::new(Mutex::new(config.admin_ui.token.clone()));
     let reload_state = Arc::new(ReloadState::default());
     let reloader = Arc::new(Mutex::new(Reloader::new(
         config,
         started,
         again,
         (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        Arc::clone(&token),
         logger,
         Arc::clone(&reload_state),
     )));
     let proxy_health = Arc::new(ProxyHealth::new(&edges));
-    let readiness = Arc::new(Readiness::new(instruments::conditions(
-        &poll_state,
-        &access,
-        &bindings,
-        &reload_state,
-        (&edges, &proxy_health),
-    )));
     let seen = Arc::new(instruments::Seen {
         launcher,
+        confinement,
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -181,6 +185,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         proxy_health: Arc::clone(&proxy_health),
         reload: reload_state,
     });
+    let readiness = Arc::new(Readiness::new(instruments::conditions(&seen, &access)));
     let since = Arc::new(watch::Since::new());
     let metadata = Arc::new(views::Metadata::default());
     let recent = Arc::new(Recent::default());
@@ -191,7 +196,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         move || poll.cycles.get() > 0
     };
     let status = views::Status {
-        config: config.clone(),
+        config: config.without_secrets(),
         access: Arc::clone(&access),
         seen: Arc::clone(&seen),
         readiness: Arc::clone(&readiness),
@@ -202,7 +207,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: began,
     };
     let settings = views::settings(config, started);
-    let (system_config, system_seen) = (config.clone(), Arc::clone(&seen));
+    let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -217,7 +222,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 settings: Box::new(move || settings.clone()),
                 harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
-                token: config.admin_ui.token.clone(),
+                token,
             }),
         })
         .map_err(line("the health listener"))?;
@@ -226,14 +231,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
             "the operator page answers other hosts: there is no login (admin_ui.allow_remote)"
         );
     }
-    let pid_file = config
-        .process
-        .pid_file
-        .as_deref()
-        .map(PidFile::create)
-        .transpose()
-        .map_err(|e| format!("the PID file can not be written: {e}"))?;
-
     let pool_config = PoolConfig {
         workers: config.mcp.max_concurrent_requests,
         connection_max_ttl: config.mcp.connection_max_ttl,
@@ -308,7 +305,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         version = CLIENT_VERSION,
         control_plane = access.origin(),
         health_url = listener.url(),
-        workers = config.mcp.max_concurrent_requests;
+        workers = config.mcp.max_concurrent_requests,
+        confinement = seen.confinement.word();
         "mcp-tunnel started"
     );
     for way in edges.ways() {
@@ -320,7 +318,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon {
         signals,
-        configured_level: config.log.level,
         reloader,
         readiness,
         manager,
@@ -333,17 +330,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self {
-            mut signals,
-            configured_level,
-            reloader,
-            readiness,
-            manager,
-            seen,
-            parts,
-            _listener,
-            _pid_file,
-        } = self;
+        let Self { mut signals, reloader, readiness, manager, seen, parts, _listener, _pid_file } =
+            self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
@@ -359,7 +347,8 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let usual = configured_level.min(LevelFilter::Info);
+                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");
                 }
@@ -488,25 +477,12 @@ fn take_down(parts: Parts, closer: &Closer) {
     closer.close();
 }
 
-/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
-/// again.
-fn no_core_dumps() {
-    let mut limit = getrlimit(Resource::Core);
-    limit.current = Some(0);
-    // It can only be lowered, which is always allowed.
-    let _ = setrlimit(Resource::Core, limit);
-}
-
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let unsupported = [
-        (!config.harpoon.targets.is_empty(), "Harpoon targets"),
-        (config.log.http_raw_unsafe, "raw HTTP logging"),
-    ];
-    match unsupported.iter().find(|(configured, _)| *configured) {
-        Some((_, what)) => Err(format!("{what} can not be used yet: remove the setting")),
-        None => Ok(()),
+    if config.harpoon.targets.is_empty() {
+        return Ok(());
     }
+    Err("Harpoon targets can not be used yet: remove the setting".to_owned())
 }
 
 fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
@@ -550,42 +526,22 @@ pub(super) fn access(
             .filter(|binding| polled(&binding.channel))
             .map(|binding| (&binding.channel, matches!(binding.target, Target::Stdio { .. }))),
     );
-    Access::new(AccessConfig {
+    let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
         url_path: control_plane.url_path.clone(),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
-        api_key: control_plane.api_key.clone(),
         organization_id: control_plane.organization_id.clone(),
-        extra_headers: control_plane.extra_headers.clone(),
         server_info,
         poll_timeout: control_plane.poll_timeout,
         guardrail: control_plane.poll_deadline_guardrail,
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
-    })
-    .map_err(|e| e.to_string())
-}
-
-/// The process that starts the configured commands, if there are any.
-pub(super) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
-    let commands: Vec<&[String]> = commands(config).map(|(_, argv)| argv).collect();
-    if commands.is_empty() {
-        return Ok(None);
-    }
-    Launcher::of_this_program(&commands, environment(config))
-        .map(Arc::new)
-        .map(Some)
-        .map_err(line("the process that starts MCP commands can not be started"))
-}
-
-/// The channels with a command, in the order in which the launcher knows them.
-fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &[String])> {
-    config.mcp.bindings.iter().filter_map(|binding| match &binding.target {
-        Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
-        Target::Http(_) => None,
-    })
+        ledger: way.ledger.clone(),
+    };
+    Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
+        .map_err(|e| e.to_string())
 }
 
 fn bindings(
@@ -607,7 +563,8 @@ pub(super) fn binding(
     launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    let command = commands(config).position(|(channel, _)| *channel == configured.channel);
+    let command =
+        children::commands(config).position(|(channel, _)| *channel == configured.channel);
     Ok(match (&configured.target, launcher.zip(command)) {
         (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
@@ -632,32 +589,12 @@ pub(super) fn binding(
     })
 }
 
-/// The environment of the commands: ours without what is no business of a child, which are our
-/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
-fn environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let key = config.control_plane.api_key.expose();
-    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
-    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
-    std::env::vars_os()
-        .filter(|(name, value)| {
-            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
-                || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || name == parent::VARIABLE
-                || holds(value);
-            !withheld
-        })
-        .collect()
-}
-
-fn fixed_headers(headers: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {
     headers
         .iter()
         .map(|(name, value)| {
             let key = HeaderName::from_bytes(name.as_bytes()).ok();
-            let value = header_value(value.expose()).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
+            let value = can_be_header(value.expose()).then(|| value.clone());
             key.zip(value).ok_or_else(|| format!("the MCP header `{name}` can not be sent"))
         })
         .collect()

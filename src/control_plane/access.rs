@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, NetError, Outgoing, Proxy, Reply, Tls};
+use crate::net::client::{ClientConfig, can_be_header, header_value};
+use crate::net::{Cancel, Client, Ledger, NetError, Outgoing, Proxy, Reply, SecretHeaders, Tls};
 use crate::secret::Secret;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
@@ -50,12 +50,8 @@ pub struct AccessConfig {
     pub tunnel_id: TunnelId,
     /// This process, from [`new_instance_id`].
     pub instance_id: String,
-    /// The runtime key.
-    pub api_key: Secret,
     /// Sent as `OpenAI-Organization`.
     pub organization_id: Option<String>,
-    /// Headers of the operator's.
-    pub extra_headers: Vec<(String, Secret)>,
     /// What `X-Tunnel-MCP-Server-Info` says.
     pub server_info: ServerInfo,
     /// How long the service may hold a poll.
@@ -68,13 +64,17 @@ pub struct AccessConfig {
     pub proxy: Option<Proxy>,
     /// A unix socket that every connection goes to (W-23).
     pub unix_socket: Option<PathBuf>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
 }
 
 /// The common part of all requests, shared by the threads that make them.
 pub struct Access {
     origin: String,
     prefix: String,
-    headers: RwLock<HeaderMap>,
+    headers: HeaderMap,
+    /// The key and the operator's headers.
+    secrets: RwLock<SecretHeaders>,
     config: AccessConfig,
     has_proc_affinity: bool,
     /// How long the service may hold a poll.
@@ -102,11 +102,16 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// Prepares URLs and headers.
+    /// Prepares URLs and headers: the runtime key and `extra` headers of the operator's go with
+    /// every request.
     ///
     /// # Errors
     /// If a value can not be a header, or the channels are too many (W-14).
-    pub fn new(config: AccessConfig) -> Result<Arc<Self>, AccessError> {
+    pub fn new(
+        config: AccessConfig,
+        key: &Secret,
+        extra: &[(String, Secret)],
+    ) -> Result<Arc<Self>, AccessError> {
         let scheme = config.base_url.scheme_str().unwrap_or("https");
         let authority = config
             .base_url
@@ -114,10 +119,12 @@ impl Access {
             .ok_or_else(|| AccessError("the base URL has no host".to_owned()))?;
         // User info has no effect on the wire (W-6).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let headers = common(&config)?;
         Ok(Arc::new(Self {
             origin: format!("{scheme}://{host}"),
             prefix: clean_path(&config.url_path),
-            headers: RwLock::new(common(&config, &config.api_key, &config.extra_headers)?),
+            secrets: RwLock::new(secrets(key, extra, &headers)?),
+            headers,
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
             has_proc_affinity: config.server_info.has_proc_affinity(),
@@ -130,8 +137,8 @@ impl Access {
     /// # Errors
     /// As [`Access::new`]; what was used before stays in use.
     pub fn renew(&self, key: &Secret, extra: &[(String, Secret)]) -> Result<(), AccessError> {
-        let headers = common(&self.config, key, extra)?;
-        *self.headers.write().unwrap_or_else(PoisonError::into_inner) = headers;
+        let secrets = secrets(key, extra, &self.headers)?;
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
         Ok(())
     }
 
@@ -165,6 +172,7 @@ impl Access {
             idle: IDLE,
             linger,
             secrets_keep_path: false,
+            ledger: self.config.ledger.clone(),
         };
         Client::new(config, cancel)
     }
@@ -186,11 +194,19 @@ impl Access {
         body: Option<&[u8]>,
         deadline: Option<Instant>,
     ) -> Result<Reply, NetError> {
-        let mut headers = self.headers.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut headers = self.headers.clone();
         headers.extend(extra);
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
         let own = Instant::now() + self.attempt_limit;
         let limit = deadline.map_or(own, |deadline| deadline.min(own));
-        let reply = client.send(&Outgoing { method: method.clone(), uri, headers, body, limit })?;
+        let reply = client.send(&Outgoing {
+            method: method.clone(),
+            uri,
+            headers,
+            secrets,
+            body,
+            limit,
+        })?;
         log::debug!(
             status = reply.status.as_u16(),
             tunnel_request_id = reply.header("x-request-id").unwrap_or(NO_REQUEST_ID);
@@ -200,24 +216,19 @@ impl Access {
     }
 }
 
-/// The headers of every request (W-7, W-8).
-fn common(
-    config: &AccessConfig,
-    key: &Secret,
-    extra: &[(String, Secret)],
-) -> Result<HeaderMap, AccessError> {
-    let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
-
-    let mut headers = HeaderMap::new();
-    for (name, value) in extra {
-        if is_reserved(name) {
-            log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
-            continue;
-        }
-        let what = || AccessError(format!("the extra header `{name}` can not be sent"));
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?;
-        headers.append(name, sensitive(header_value(value.expose()).ok_or_else(what)?));
+/// The pattern of a path, for metrics: the tunnel's id would be the same on every sample.
+pub fn route(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
+        Some("response") => "/v1/tunnels/{tunnel_id}/response",
+        _ => "/v1/tunnels/{tunnel_id}",
     }
+}
+
+/// The headers of every request that are no secrets (W-7).
+fn common(config: &AccessConfig) -> Result<HeaderMap, AccessError> {
+    let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
+    let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str, what: &str| {
         let value = header_value(value)
             .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
@@ -233,21 +244,45 @@ fn common(
     if let Some(id) = &config.organization_id {
         put("openai-organization", id.trim(), "the organization id")?;
     }
-    let bearer = header_value(&format!("Bearer {}", key.expose()))
-        .ok_or_else(|| AccessError("the API key can not be sent as a header".to_owned()))?;
-    headers.insert("authorization", sensitive(bearer));
     Ok(headers)
+}
+
+/// The key, and the operator's headers that are neither reserved nor among `common` (W-8).
+fn secrets(
+    key: &Secret,
+    extra: &[(String, Secret)],
+    common: &HeaderMap,
+) -> Result<SecretHeaders, AccessError> {
+    let mut secrets = Vec::with_capacity(extra.len() + 1);
+    for (name, value) in extra {
+        if is_reserved(name) {
+            log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
+            continue;
+        }
+        let wrong = || AccessError(format!("the extra header `{name}` can not be sent"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        if !can_be_header(value.expose()) {
+            return Err(wrong());
+        }
+        if !common.contains_key(&name) {
+            secrets.push((name, value.clone()));
+        }
+    }
+    let bearer =
+        bearer(key).ok_or_else(|| AccessError("the API key can not be sent as a header".into()))?;
+    secrets.push((header::AUTHORIZATION, bearer));
+    Ok(secrets)
+}
+
+/// A key as `Authorization` has it, if it can be there.
+pub(super) fn bearer(key: &Secret) -> Option<Secret> {
+    can_be_header(key.expose()).then(|| Secret::new(["Bearer ", key.expose()].concat()))
 }
 
 /// How many daemons poll the tunnel, if the control plane says so: `mcp-tunnel-relay` does, in an
 /// addition to the contract.
 pub(super) fn daemons(reply: &Reply) -> Option<usize> {
     reply.header("x-tunnel-daemons")?.trim().parse().ok()
-}
-
-pub(super) fn sensitive(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }
 
 /// A name for this process: 16 random bytes as 32 hex digits, made once (W-4).
@@ -334,22 +369,22 @@ mod tests {
     use crate::wire::ChannelName;
 
     fn access(base_url: &str, url_path: &str) -> Arc<Access> {
-        Access::new(AccessConfig {
+        let config = AccessConfig {
             base_url: base_url.parse().unwrap(),
             url_path: url_path.to_owned(),
             tunnel_id: format!("tunnel_{}", "a".repeat(32)).parse().unwrap(),
             instance_id: new_instance_id().unwrap(),
-            api_key: Secret::new("k1".to_owned()),
             organization_id: None,
-            extra_headers: vec![("X-Team".to_owned(), Secret::new("eu".to_owned()))],
             server_info: ServerInfo::new([(&ChannelName::main(), false)]),
             poll_timeout: Duration::from_secs(30),
             guardrail: Duration::from_secs(5),
             tls: None,
             proxy: None,
             unix_socket: None,
-        })
-        .unwrap()
+            ledger: Ledger::default(),
+        };
+        let extra = [("X-Team".to_owned(), Secret::new("eu".to_owned()))];
+        Access::new(config, &Secret::new("k1".to_owned()), &extra).unwrap()
     }
 
     #[test] // W-6
@@ -376,11 +411,12 @@ mod tests {
     }
 
     #[test] // W-7
-    fn the_key_is_marked_as_not_to_be_shown() {
+    fn the_key_is_in_no_header_map() {
         let access = access("http://h", "");
-        let headers = access.headers.read().unwrap();
-        assert!(headers["authorization"].is_sensitive());
-        assert!(headers["x-team"].is_sensitive());
-        assert!(!format!("{access:?} {headers:?}").contains("k1"));
+        assert!(!access.headers.contains_key("authorization"));
+        assert!(!access.headers.contains_key("x-team"));
+        let secrets = access.secrets.read().unwrap();
+        assert_eq!(secrets[1].1.expose(), "Bearer k1");
+        assert!(!format!("{access:?} {secrets:?}").contains("k1"));
     }
 }

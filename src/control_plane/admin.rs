@@ -6,12 +6,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use ureq::http::{HeaderMap, HeaderName, Method, Uri};
+use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-use super::access::{clean_path, encode_segment, new_instance_id, sensitive};
+use super::access::{bearer, clean_path, encode_segment, new_instance_id};
 use super::error_body::StatusError;
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, Outgoing, Proxy, Tls};
+use crate::net::{Cancel, Client, Ledger, Outgoing, Proxy, SecretHeaders, Tls};
 use crate::secret::Secret;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
@@ -107,6 +107,7 @@ pub struct Admin {
     origin: String,
     prefix: String,
     headers: HeaderMap,
+    secrets: SecretHeaders,
     client: Client,
 }
 
@@ -123,10 +124,8 @@ impl Admin {
         proxy: Option<Proxy>,
     ) -> Result<Self, String> {
         let instance_id = new_instance_id().map_err(|e| e.to_string())?;
-        let bearer = header_value(&format!("Bearer {}", key.expose()))
-            .ok_or("the admin key can not be sent as a header")?;
+        let bearer = bearer(key).ok_or("the admin key can not be sent as a header")?;
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", sensitive(bearer));
         for (name, value) in [
             ("accept", "application/json"),
             ("user-agent", &format!("{CLIENT_NAME}/{CLIENT_VERSION}")),
@@ -145,9 +144,11 @@ impl Admin {
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: false,
+            ledger: Ledger::default(),
         };
         let client = Client::new(config, cancel);
-        Ok(Self { origin, prefix: clean_path(url_path), headers, client })
+        let secrets = vec![(header::AUTHORIZATION, bearer)];
+        Ok(Self { origin, prefix: clean_path(url_path), headers, secrets, client })
     }
 
     /// Makes a tunnel.
@@ -238,6 +239,7 @@ impl Admin {
             method: method.clone(),
             uri: &uri,
             headers,
+            secrets: self.secrets.clone(),
             body: body.as_deref(),
             limit: Instant::now() + LIMIT,
         };

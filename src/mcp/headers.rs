@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::net::SecretHeaders;
 use crate::net::client::header_value;
+use crate::secret::Secret;
 use crate::wire::json::{self, Members};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
 
@@ -30,6 +32,33 @@ const NOT_FORWARDED: [&str; 15] = [
     "expect",
 ];
 
+/// The headers of one request. The operator's stay apart: they may be secrets, which `net` alone
+/// writes out.
+#[derive(Debug, Clone, Default)]
+pub struct RequestHeaders {
+    /// All others.
+    pub open: HeaderMap,
+    /// The operator's; none is in `open` as well.
+    pub secret: SecretHeaders,
+}
+
+impl RequestHeaders {
+    fn has(&self, name: &str) -> bool {
+        self.open.contains_key(name) || self.secret.iter().any(|(secret, _)| secret == name)
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.open.remove(name);
+        self.secret.retain(|(secret, _)| secret != name);
+    }
+
+    /// Replaces what has this name.
+    fn insert(&mut self, name: &'static str, value: HeaderValue) {
+        self.remove(name);
+        self.open.insert(name, value);
+    }
+}
+
 /// The protocol revision that a message of the stateless era names (mcp.md, section 5).
 pub fn modern_version(message: &Message) -> Option<String> {
     let members = Members::of(message.text()).ok()?;
@@ -42,8 +71,8 @@ pub fn modern_version(message: &Message) -> Option<String> {
 pub fn for_message(
     message: &Message,
     command: &Headers,
-    fixed: &[(HeaderName, HeaderValue)],
-) -> HeaderMap {
+    fixed: &[(HeaderName, Secret)],
+) -> RequestHeaders {
     let mut headers = base(fixed);
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     forward(command, &mut headers);
@@ -57,14 +86,14 @@ pub fn for_message(
 }
 
 /// The headers for ending a session: the command's, without a default `Accept` (F-54).
-pub fn for_termination(command: &Headers, fixed: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+pub fn for_termination(command: &Headers, fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     let mut headers = base(fixed);
     forward(command, &mut headers);
     headers
 }
 
 /// The headers for taking up a broken stream again (F-39).
-pub fn for_resumption(message: &HeaderMap, last_id: &str) -> Option<HeaderMap> {
+pub fn for_resumption(message: &RequestHeaders, last_id: &str) -> Option<RequestHeaders> {
     let mut headers = message.clone();
     headers.remove("content-type");
     headers.insert("accept", HeaderValue::from_static("text/event-stream"));
@@ -72,17 +101,19 @@ pub fn for_resumption(message: &HeaderMap, last_id: &str) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn base(fixed: &[(HeaderName, HeaderValue)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+/// What every request carries; of one name the last of `fixed` counts.
+fn base(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
+    let mut headers = RequestHeaders::default();
     let agent = format!("{CLIENT_NAME}/{CLIENT_VERSION}");
     headers.insert("user-agent", header_value(&agent).expect("our own name is a header value"));
     for (name, value) in fixed {
-        headers.insert(name.clone(), value.clone());
+        headers.remove(name.as_str());
+        headers.secret.push((name.clone(), value.clone()));
     }
     headers
 }
 
-fn forward(command: &Headers, headers: &mut HeaderMap) {
+fn forward(command: &Headers, headers: &mut RequestHeaders) {
     let nominated = command.nominated_by_connection();
     for (name, values) in command.iter() {
         let lower = name.to_ascii_lowercase();
@@ -92,10 +123,10 @@ fn forward(command: &Headers, headers: &mut HeaderMap) {
         let Ok(name) = HeaderName::from_bytes(lower.as_bytes()) else { continue };
         let mut values = values.iter().filter_map(|value| header_value(value)).peekable();
         if values.peek().is_some() {
-            headers.remove(&name);
+            headers.remove(name.as_str());
         }
         for value in values {
-            headers.append(name.clone(), value);
+            headers.open.append(name.clone(), value);
         }
     }
 }
@@ -107,11 +138,11 @@ fn accepts_both(command: &Headers) -> bool {
 
 /// What the stateless era demands of every POST, where the queue did not carry it (M-29), and
 /// what it forbids (M-32).
-fn make_modern(message: &Message, version: &str, headers: &mut HeaderMap) {
+fn make_modern(message: &Message, version: &str, headers: &mut RequestHeaders) {
     headers.remove("mcp-session-id");
     headers.remove("last-event-id");
     let mut derive = |name: &'static str, value: &str| {
-        if !headers.contains_key(name)
+        if !headers.has(name)
             && let Some(value) = header_value(&plain_or_base64(value))
         {
             headers.insert(name, value);
@@ -175,20 +206,30 @@ mod tests {
         headers
     }
 
-    fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
-        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    fn all<'a>(headers: &'a RequestHeaders, name: &str) -> Vec<&'a str> {
+        let secret = headers.secret.iter().filter(|(secret, _)| secret == name);
+        let open = headers.open.get_all(name).iter().map(|value| value.to_str().unwrap());
+        open.chain(secret.map(|(_, value)| value.expose())).collect()
+    }
+
+    fn fixed(name: &'static str, value: &str) -> (HeaderName, Secret) {
+        (HeaderName::from_static(name), Secret::new(value.to_owned()))
     }
 
     #[test] // F-34
     fn the_command_beats_the_operator_who_beats_the_base() {
         let fixed = [
-            (HeaderName::from_static("authorization"), HeaderValue::from_static("fixed")),
-            (HeaderName::from_static("x-site"), HeaderValue::from_static("s")),
+            fixed("authorization", "fixed"),
+            fixed("user-agent", "a"),
+            fixed("x-site", "r"),
+            fixed("x-site", "s"),
         ];
         let command = command(&[("Authorization", "a"), ("authorization", "b"), ("X-One", "1")]);
         let headers = for_message(&legacy(), &command, &fixed);
         assert_eq!(all(&headers, "authorization"), ["a", "b"]);
+        assert_eq!(all(&headers, "user-agent"), ["a"]);
         assert_eq!(all(&headers, "x-site"), ["s"]);
+        assert!(!headers.open.contains_key("x-site"), "a secret is in no header map");
         assert_eq!(all(&headers, "content-type"), ["application/json"]);
         assert_eq!(all(&headers, "accept"), [BOTH_TYPES]);
     }
@@ -200,7 +241,7 @@ mod tests {
         pairs.push(("X-Hop", "1"));
         pairs.push(("X-Kept", "1"));
         let headers = for_message(&legacy(), &command(&pairs), &[]);
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<&str> = headers.open.keys().map(HeaderName::as_str).collect();
         names.sort();
         assert_eq!(names, ["accept", "content-type", "user-agent", "x-kept"]);
     }
@@ -225,7 +266,7 @@ mod tests {
         assert_eq!(all(&headers, "mcp-protocol-version"), ["2026-07-28"]);
         assert_eq!(all(&headers, "mcp-method"), ["tools/call"]);
         assert_eq!(all(&headers, "mcp-name"), ["=?base64?w6k=?="]);
-        assert!(!headers.contains_key("mcp-session-id"));
+        assert!(!headers.has("mcp-session-id"));
         let own = command(&[("Mcp-Name", "=?base64?w6k=?="), ("Mcp-Param-X", "=?base64?eA==?=")]);
         let headers = for_message(&call, &own, &[]);
         assert_eq!(all(&headers, "mcp-name"), ["=?base64?w6k=?="]);

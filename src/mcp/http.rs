@@ -12,15 +12,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::http::{Method, Uri};
 
 use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
-use super::headers;
+use super::headers::{self, RequestHeaders};
 use super::state::ServerState;
 use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
-use crate::net::{Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, Tls};
+use crate::net::{
+    Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
+};
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
@@ -39,14 +41,14 @@ const IDLE: Duration = Duration::from_secs(3);
 /// and a worker waits for them.
 const COURTESY_LIMIT: Duration = Duration::from_secs(2);
 
-/// Headers of the operator's for one server, marked sensitive: they go to its URL alone (F-46).
+/// Headers of the operator's for one server: they go to its URL alone (F-46).
 #[derive(Debug, Clone, Default)]
 pub struct FixedHeaders {
     /// With every request.
-    pub always: Vec<(HeaderName, HeaderValue)>,
+    pub always: SecretHeaders,
     /// With those that the tunnel makes itself to find out about the server; they beat the
     /// others (F-47).
-    pub discovery: Vec<(HeaderName, HeaderValue)>,
+    pub discovery: SecretHeaders,
 }
 
 /// How a server is reached.
@@ -58,6 +60,13 @@ pub struct HttpWay {
     pub unix_socket: Option<PathBuf>,
     /// A proxy to go through.
     pub proxy: Option<Proxy>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
+}
+
+/// The pattern of a path, for metrics: what is configured may hold a secret.
+pub fn route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
 }
 
 /// One HTTP server and the channel that it serves; shared by all workers.
@@ -88,7 +97,7 @@ impl fmt::Debug for HttpBinding {
 impl HttpBinding {
     /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
     pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
-        let HttpWay { tls, unix_socket, proxy } = way;
+        let HttpWay { tls, unix_socket, proxy, ledger } = way;
         let client = ClientConfig {
             tls,
             unix_socket,
@@ -96,6 +105,7 @@ impl HttpBinding {
             idle: IDLE,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         };
         let state = Arc::new(ServerState::new(channel));
         let sessions = Sessions::default();
@@ -209,13 +219,13 @@ pub struct HttpHop {
 /// requests share.
 struct Exchange<'a> {
     id: &'a RpcId,
-    headers: HeaderMap,
+    headers: RequestHeaders,
     bounds: &'a Bounds,
     modern: bool,
 }
 
 impl HttpHop {
-    fn fixed(&self) -> Vec<(HeaderName, HeaderValue)> {
+    fn fixed(&self) -> SecretHeaders {
         let fixed = self.binding.fixed();
         let mut headers = fixed.always.clone();
         if self.discovers {
@@ -339,21 +349,27 @@ impl HttpHop {
         Ok(receipt)
     }
 
-    fn post(&self, text: &str, headers: HeaderMap, limit: Instant) -> Result<Reply, CallError> {
+    fn post(
+        &self,
+        text: &str,
+        headers: RequestHeaders,
+        limit: Instant,
+    ) -> Result<Reply, CallError> {
         self.send(Method::POST, headers, Some(text.as_bytes()), limit)
     }
 
     fn send(
         &self,
         method: Method,
-        headers: HeaderMap,
+        headers: RequestHeaders,
         body: Option<&[u8]>,
         limit: Instant,
     ) -> Result<Reply, CallError> {
+        let RequestHeaders { open: headers, secret: secrets } = headers;
         self.client
             .borrow()
             .0
-            .send(&Outgoing { method, uri: &self.binding.url, headers, body, limit })
+            .send(&Outgoing { method, uri: &self.binding.url, headers, secrets, body, limit })
             .map_err(|error| self.failed(&error))
     }
 

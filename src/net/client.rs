@@ -10,7 +10,10 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 
 use super::cancel::Cancel;
 use super::error::{NetError, NetErrorKind};
+use super::head::SecretHeaders;
+use super::ledger::Ledger;
 use super::proxy::Proxy;
+use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
@@ -42,9 +45,11 @@ pub struct ClientConfig {
     /// How long an exchange that is given up listens on for an answer that is on its way: the
     /// peer is told by the end of our side that it may hand out nothing more.
     pub linger: Option<Duration>,
-    /// Whether headers that are marked sensitive are left out where a redirect leads to another
-    /// path, although it is on the same origin.
+    /// Whether secret headers are left out where a redirect leads to another path, although it is
+    /// on the same origin.
     pub secrets_keep_path: bool,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
 }
 
 /// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
@@ -55,6 +60,7 @@ pub struct Client {
     /// The proxy that is asked for whole `http` URLs.
     forward: Option<Proxy>,
     secrets_keep_path: bool,
+    ledger: Ledger,
 }
 
 /// A request to be sent.
@@ -64,8 +70,10 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// All headers but `Host` and `Content-Length`.
+    /// All headers but `Host`, `Content-Length` and those that are secrets.
     pub headers: HeaderMap,
+    /// The others; `headers` has none of their names.
+    pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
     /// When to give up: from before the lookup to the last byte of the answer's body.
@@ -82,6 +90,8 @@ pub struct Reply {
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
+    /// Writes it to the log, if that is wanted.
+    tap: Option<Tap>,
 }
 
 /// Why a body was not read whole.
@@ -124,6 +134,7 @@ impl Client {
     /// A client without connections.
     pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
         let (idle, secrets_keep_path) = (config.idle, config.secrets_keep_path);
+        let ledger = config.ledger.clone();
         let forward = config.proxy.clone().filter(|_| config.unix_socket.is_none());
         let dialer = dialer(config, cancel);
         let trace = Arc::clone(&dialer.trace);
@@ -141,7 +152,7 @@ impl Client {
             .max_idle_age(idle)
             .build();
         let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
-        Self { agent, trace, forward, secrets_keep_path }
+        Self { agent, trace, forward, secrets_keep_path, ledger }
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
@@ -182,23 +193,44 @@ impl Client {
         target: &Uri,
         without_secrets: bool,
     ) -> Result<Reply, NetError> {
+        let began = Instant::now();
+        let sent = self.exchange(request, target, without_secrets);
+        let ended = sent.as_ref().map(|reply| reply.status).map_err(|error| error.kind);
+        let body = request.body.map_or(0, <[u8]>::len);
+        self.ledger.note(&request.method, target.path(), body, began.elapsed(), ended);
+        sent
+    }
+
+    fn exchange(
+        &self,
+        request: &Outgoing<'_>,
+        target: &Uri,
+        without_secrets: bool,
+    ) -> Result<Reply, NetError> {
         self.trace.wrote.store(false, Ordering::SeqCst);
         self.trace.dialled.store(false, Ordering::SeqCst);
         let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
+        let mut tap = None;
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&request.headers);
-            if without_secrets {
-                leave_out_secrets(headers);
-            }
             // ureq would add its own; an empty value of its configuration sends none.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::HOST);
+            if self.ledger.logs_raw() {
+                let secrets = if without_secrets { &Vec::new() } else { &request.secrets };
+                let head = (&request.method, target, &*headers);
+                tap = Some(raw::request(head, secrets, request.body));
+            }
+        }
+        if !without_secrets {
+            self.trace.secrets().clone_from(&request.secrets);
         }
         let answered = match request.body {
             Some(body) => self.run(builder.body(body), left),
             None => self.run(builder.body(()), left),
         };
+        self.trace.secrets().clear();
         let wrote = self.wrote();
         let reused = !self.trace.dialled.load(Ordering::SeqCst);
         let response = answered
@@ -212,12 +244,16 @@ impl Client {
             return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
         }
         let (head, body) = response.into_parts();
+        if let Some(tap) = &tap {
+            tap.head(head.status, &head.headers);
+        }
         Ok(Reply {
             status: head.status,
             headers: head.headers,
             received_at,
             body: body.into_reader(),
             trace: Arc::clone(&self.trace),
+            tap,
         })
     }
 
@@ -250,7 +286,12 @@ impl Reply {
         // One byte more than allowed tells "full" from "too long".
         match (&mut self.body).take(max as u64 + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() > max => Err(BodyError::TooLarge),
-            Ok(_) => Ok(bytes),
+            Ok(_) => {
+                if let Some(tap) = &self.tap {
+                    tap.body(&bytes);
+                }
+                Ok(bytes)
+            }
             Err(error) => Err(BodyError::Net(NetError::of_io(error, true, true))),
         }
     }
@@ -260,7 +301,13 @@ impl Reply {
     /// # Errors
     /// If the connection failed.
     pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, NetError> {
-        self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))
+        let read = self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))?;
+        match &mut self.tap {
+            Some(tap) if read == 0 => tap.end(),
+            Some(tap) => tap.piece(&buf[..read]),
+            None => {}
+        }
+        Ok(read)
     }
 
     /// Reads what has arrived by now, without waiting: `None` if that is nothing, 0 at the end.
@@ -301,14 +348,6 @@ impl Drop for Reply {
 /// The path as far as it names a resource: a slash at the end says nothing.
 fn path(uri: &Uri) -> &str {
     uri.path().trim_end_matches('/')
-}
-
-fn leave_out_secrets(headers: &mut HeaderMap) {
-    for (name, value) in std::mem::take(headers).iter() {
-        if !value.is_sensitive() {
-            headers.append(name.clone(), value.clone());
-        }
-    }
 }
 
 fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Uri> {
@@ -354,10 +393,15 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// Turns text into a header value, if it has no control character but tab (bytes of 0x80 and
-/// above are allowed, as in RFC 9110, 5.5).
+/// Turns text into a header value, if it can be one.
 pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
+}
+
+/// Whether text can be a header value: it has no control character but tab (bytes of 0x80 and
+/// above are allowed, as in RFC 9110, 5.5). For a secret, of which no copy may be made.
+pub fn can_be_header(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 #[cfg(test)]
@@ -404,6 +448,7 @@ mod tests {
             idle: Duration::from_secs(1),
             linger: None,
             secrets_keep_path: false,
+            ledger: Ledger::default(),
         };
         Client::new(config, Cancel::new().unwrap())
     }
@@ -413,7 +458,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("x-many", "1".parse().unwrap());
         headers.append("x-many", "2".parse().unwrap());
-        Outgoing { method, uri, headers, body, limit }
+        Outgoing { method, uri, headers, secrets: Vec::new(), body, limit }
     }
 
     #[test] // W-7
@@ -501,7 +546,9 @@ mod tests {
 
     #[test]
     fn a_header_value_has_no_line_breaks() {
-        assert!(header_value("a\tb é").is_some());
-        assert!(header_value("a\r\nb").is_none());
+        for (text, can_be) in [("a\tb é", true), ("", true), ("a\r\nb", false), ("a\x7f", false)] {
+            assert_eq!(can_be_header(text), can_be, "{text:?}");
+            assert_eq!(header_value(text).is_some(), can_be, "{text:?}");
+        }
     }
 }

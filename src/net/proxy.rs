@@ -65,9 +65,17 @@ pub struct Check {
 }
 
 impl Check {
-    /// The status as `http_status_category` has it: `2xx`, `4xx`.
-    pub fn status_category(&self) -> Option<String> {
-        self.status.map(|status| format!("{}xx", status / 100))
+    /// What is wrong with the proxy, in words; nothing if it opened a way.
+    pub fn complaint(&self) -> Option<String> {
+        let (phase, reason) = self.failure?;
+        Some(match (phase, reason, self.status) {
+            ("tcp", "timeout", _) => "it takes no connection in time".to_owned(),
+            ("tcp", ..) => "no connection to it is possible".to_owned(),
+            (_, _, Some(407)) => "it wants other credentials (status 407)".to_owned(),
+            (_, _, Some(status)) => format!("it refuses to open a way (status {status})"),
+            (_, "timeout", _) => "it does not answer".to_owned(),
+            _ => "it does not answer as a proxy does".to_owned(),
+        })
     }
 }
 
@@ -88,6 +96,11 @@ impl Proxy {
     /// How it is spoken to, if that is over TLS.
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     /// Scheme, host and port, for people (W-35).
@@ -137,11 +150,11 @@ impl Proxy {
 
     /// Sends CONNECT and gives the status of the answer.
     fn ask(&self, stream: &mut Layered, target: &str) -> io::Result<u16> {
-        let credentials = self.authorization_line();
-        let request = Zeroizing::new(format!(
-            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
-            credentials.as_str()
-        ));
+        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        let credentials = self.authorization().map_or("", Secret::expose);
+        let name = if credentials.is_empty() { "" } else { "Proxy-Authorization: " };
+        let line_end = if credentials.is_empty() { "" } else { "\r\n" };
+        let request = Zeroizing::new([&head, name, credentials, line_end, "\r\n"].concat());
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
         let mut head = Vec::new();
@@ -183,28 +196,9 @@ impl Proxy {
         Fault::ProxyRefused(told)
     }
 
-    /// Empty without credentials.
-    fn authorization_line(&self) -> Zeroizing<String> {
-        Zeroizing::new(match &self.0.authorization {
-            None => String::new(),
-            Some(value) => format!("Proxy-Authorization: {}\r\n", value.expose()),
-        })
-    }
-
-    /// Turns the head of a request for `origin` into one for the proxy: absolute form, and our
-    /// credentials (W-34). The bytes begin with the request line.
-    pub(super) fn absolute_form(&self, origin: &str, head: &[u8]) -> Vec<u8> {
-        let target = head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
-        let line_end = head.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
-        let credentials = self.authorization_line();
-        [
-            &head[..target],
-            origin.as_bytes(),
-            &head[target..line_end],
-            credentials.as_bytes(),
-            &head[line_end..],
-        ]
-        .concat()
+    /// Our credentials, as `Proxy-Authorization` has them.
+    pub(super) fn authorization(&self) -> Option<&Secret> {
+        self.0.authorization.as_ref()
     }
 
     /// Tries the way to a target out, and closes it again (W-37).
@@ -258,15 +252,15 @@ fn bracketed(host: &str) -> String {
 /// `user:password` of a URL as Basic credentials; a missing password is empty (W-34).
 fn basic(userinfo: &str) -> Secret {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let mut plain = Zeroizing::new(percent_decoded(user));
-    plain.push(b':');
-    plain.extend(percent_decoded(password));
-    Secret::new(format!("Basic {}", STANDARD.encode(&plain)))
+    let (user, password) = (percent_decoded(user), percent_decoded(password));
+    let plain = Zeroizing::new([user.as_slice(), b":", &password].concat());
+    let encoded = Zeroizing::new(STANDARD.encode(&plain));
+    Secret::new(["Basic ", &encoded].concat())
 }
 
-fn percent_decoded(text: &str) -> Vec<u8> {
+fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {
     let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut at = 0;
     while at < bytes.len() {
         let digits = bytes.get(at + 1..at + 3).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
@@ -291,19 +285,6 @@ mod tests {
     fn proxy(userinfo: Option<&str>) -> Proxy {
         let userinfo = userinfo.map(|text| Secret::new(text.to_owned()));
         Proxy::new("proxy.example", 3128, userinfo.as_ref(), None)
-    }
-
-    #[test] // W-34
-    fn a_request_line_becomes_absolute_and_carries_the_credentials() {
-        let head = b"GET /a?b=c HTTP/1.1\r\nhost: h\r\n\r\nbody GET / x\r\n";
-        let plain = proxy(None).absolute_form("http://h", head);
-        assert_eq!(plain, b"GET http://h/a?b=c HTTP/1.1\r\nhost: h\r\n\r\nbody GET / x\r\n");
-        let known = proxy(Some("u%3A:p%40ss")).absolute_form("http://h:8080", head);
-        let expected = format!(
-            "GET http://h:8080/a?b=c HTTP/1.1\r\nProxy-Authorization: Basic {}\r\nhost: h\r\n",
-            STANDARD.encode("u::p@ss")
-        );
-        assert!(known.starts_with(expected.as_bytes()));
     }
 
     #[test] // W-34

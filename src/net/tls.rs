@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::{Facts, date};
 use super::error::Fault;
-use super::transport::Layered;
+use super::transport::{Agreed, Layered};
 
 /// Why files could not be used. Each text names the file.
 #[derive(Debug)]
@@ -52,8 +52,6 @@ pub struct Bundle {
     pub path: PathBuf,
     /// The SHA-256 of each certificate in hexadecimal, and its facts if it is one.
     pub certificates: Vec<(String, Option<Facts>)>,
-    /// How many of its parts are no PEM.
-    pub unreadable: usize,
 }
 
 struct TrustCell {
@@ -68,9 +66,9 @@ struct Anchors {
     webpki: Arc<WebPkiServerVerifier>,
     /// The bundle's certificates: a server that shows one of them is believed (W-26).
     pinned: Vec<CertificateDer<'static>>,
-    /// How many parts of the bundle could not be read.
-    unreadable: usize,
     roots: usize,
+    /// Why none of the system's is among them.
+    without_system: Option<String>,
 }
 
 impl fmt::Debug for Trust {
@@ -108,7 +106,12 @@ impl Trust {
             hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
         };
         let certificates = anchors.pinned.iter().map(|der| (id(der), Facts::of(der))).collect();
-        Some(Bundle { path, certificates, unreadable: anchors.unreadable })
+        Some(Bundle { path, certificates })
+    }
+
+    /// Why the bundle alone is trusted, if it is (W-24).
+    pub fn without_system(&self) -> Option<String> {
+        self.anchors().without_system.clone()
     }
 
     /// How many certificates are trusted, those of the bundle included.
@@ -136,27 +139,25 @@ impl Anchors {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
-        let (mut pinned, mut unreadable) = (Vec::new(), 0);
+        let without_system = roots.is_empty().then(|| match system.errors.first() {
+            Some(error) => format!("the system's certificates can not be read ({error})"),
+            None => "the system has no trusted certificates".to_owned(),
+        });
+        let mut pinned = Vec::new();
         if let Some(path) = bundle {
             let shown = path.display();
             let pem = fs::read(path)
                 .map_err(|e| TlsError(format!("CA bundle {shown} is unreadable: {e}")))?;
-            for part in CertificateDer::pem_slice_iter(&pem) {
-                match part {
-                    Ok(certificate) => pinned.push(certificate),
-                    Err(_) => unreadable += 1,
-                }
-            }
+            pinned.extend(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
             let (added, _) = roots.add_parsable_certificates(pinned.iter().cloned());
             if added == 0 {
                 return Err(TlsError(format!("CA bundle {shown} holds no certificate")));
             }
         }
-        if roots.is_empty() {
-            return Err(TlsError(
-                "no root certificate: install the system's CA certificates or set CA_BUNDLE"
-                    .to_owned(),
-            ));
+        if let (Some(why), true) = (&without_system, roots.is_empty()) {
+            return Err(TlsError(format!(
+                "{why}: install them (the package ca-certificates), or set CA_BUNDLE"
+            )));
         }
         let count = roots.len();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -164,7 +165,7 @@ impl Anchors {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(unusable)?;
-        Ok(Self { provider, webpki, pinned, unreadable, roots: count })
+        Ok(Self { provider, webpki, pinned, roots: count, without_system })
     }
 }
 
@@ -315,12 +316,18 @@ impl Tls {
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|e| Fault::Tls(format!("{bare}: {e}")))?;
         let config = Arc::clone(&lock(&self.0.current).config);
-        let mut connection =
-            ClientConnection::new(config, name).map_err(|e| Fault::Tls(e.to_string()))?;
+        let mut connection = ClientConnection::new(Arc::clone(&config), name)
+            .map_err(|e| Fault::Tls(e.to_string()))?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).map_err(tls_fault)?;
         }
-        Ok(Layered::Tls(Box::new(StreamOwned::new(connection, stream))))
+        let stream = StreamOwned::new(connection, stream);
+        Ok(Layered::Tls(Box::new(Agreed { stream, hop: self.clone(), config })))
+    }
+
+    /// Whether new connections are made with `config`.
+    pub(super) fn uses(&self, config: &Arc<ClientConfig>) -> bool {
+        Arc::ptr_eq(&lock(&self.0.current).config, config)
     }
 }
 

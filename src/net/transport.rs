@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -19,6 +19,7 @@ use ureq::unversioned::transport::{
 use super::cancel::Cancel;
 use super::dial;
 use super::error::Fault;
+use super::head::{Held, SecretHeaders};
 use super::proxy::Proxy;
 use super::stream::Stream;
 use super::tls::{Tls, tls_fault};
@@ -52,11 +53,17 @@ pub(super) struct Trace {
     pub(super) dialled: AtomicBool,
     /// Whoever reads the body waits no longer than until then, and may come back later.
     pub(super) hurry_until: Mutex<Option<Instant>>,
+    /// What its connection adds to its head.
+    pub(super) secrets: Mutex<SecretHeaders>,
 }
 
 impl Trace {
     pub(super) fn hurry_until(&self) -> MutexGuard<'_, Option<Instant>> {
         self.hurry_until.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(super) fn secrets(&self) -> MutexGuard<'_, SecretHeaders> {
+        self.secrets.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -109,7 +116,7 @@ impl Dialer {
         Ok(Connection {
             stream,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
-            held: Vec::new(),
+            held: Held::default(),
             forward,
             head_due: true,
             lively: false,
@@ -137,14 +144,32 @@ impl Resolver for NoResolver {
 /// target's inside.
 pub(super) enum Layered {
     Plain(Stream),
-    Tls(Box<StreamOwned<ClientConnection, Layered>>),
+    Tls(Box<Agreed>),
+}
+
+/// TLS as it was agreed on.
+pub(super) struct Agreed {
+    pub(super) stream: StreamOwned<ClientConnection, Layered>,
+    pub(super) hop: Tls,
+    /// What the hop was like at that time.
+    pub(super) config: Arc<ClientConfig>,
 }
 
 impl Layered {
     pub(super) fn socket(&mut self) -> &mut Stream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.sock.socket(),
+            Self::Tls(agreed) => agreed.stream.sock.socket(),
+        }
+    }
+
+    /// Whether it was made with the certificates that are in use now.
+    fn is_up_to_date(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(agreed) => {
+                agreed.hop.uses(&agreed.config) && agreed.stream.sock.is_up_to_date()
+            }
         }
     }
 }
@@ -161,7 +186,7 @@ impl Read for Layered {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buf),
-            Self::Tls(stream) => stream.read(buf).map_err(later),
+            Self::Tls(agreed) => agreed.stream.read(buf).map_err(later),
         }
     }
 }
@@ -170,14 +195,14 @@ impl Write for Layered {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(buf),
-            Self::Tls(stream) => stream.write(buf).map_err(later),
+            Self::Tls(agreed) => agreed.stream.write(buf).map_err(later),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush().map_err(later),
+            Self::Tls(agreed) => agreed.stream.flush().map_err(later),
         }
     }
 }
@@ -187,7 +212,7 @@ pub(super) struct Connection {
     stream: Layered,
     buffers: LazyBuffers,
     /// The head of a request, held back so that head and short body leave in one write.
-    held: Vec<u8>,
+    held: Held,
     /// The proxy that is asked for whole URLs, and the origin to put before each path.
     forward: Option<(Proxy, String)>,
     /// The next bytes begin a request.
@@ -205,12 +230,12 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     fn send_held(&mut self, reason: Timeout) -> Result<(), ureq::Error> {
-        if self.held.is_empty() {
+        if self.held.bytes().is_empty() {
             return Ok(());
         }
         self.trace.wrote.store(true, Ordering::SeqCst);
-        let sent = self.stream.write_all(&self.held).and_then(|()| self.stream.flush());
-        self.held.clear();
+        let sent = self.stream.write_all(self.held.bytes()).and_then(|()| self.stream.flush());
+        self.held.wipe();
         sent.map_err(|error| timeout_or(error, reason))
     }
 }
@@ -223,20 +248,17 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.socket().limit = limit(timeout);
         let output = &self.buffers.output()[..amount];
-        match &self.forward {
-            Some((proxy, origin)) if self.head_due => {
-                self.held.extend(proxy.absolute_form(origin, output));
-            }
-            _ if self.held.len() + amount <= OUTPUT_BUFFER => self.held.extend_from_slice(output),
-            _ => {
-                self.send_held(timeout.reason)?;
-                self.trace.wrote.store(true, Ordering::SeqCst);
-                let output = &self.buffers.output()[..amount];
-                let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
-                sent.map_err(|error| timeout_or(error, timeout.reason))?;
-            }
+        if std::mem::take(&mut self.head_due) {
+            self.held.push_head(output, self.forward.as_ref(), &self.trace.secrets());
+        } else if self.held.bytes().len() + amount <= OUTPUT_BUFFER {
+            self.held.push(output);
+        } else {
+            self.send_held(timeout.reason)?;
+            self.trace.wrote.store(true, Ordering::SeqCst);
+            let output = &self.buffers.output()[..amount];
+            let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
+            sent.map_err(|error| timeout_or(error, timeout.reason))?;
         }
-        self.head_due = false;
         Ok(())
     }
 
@@ -260,6 +282,10 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
+        // After a reload the next request is made as who we are now.
+        if !self.stream.is_up_to_date() {
+            return false;
+        }
         // ureq asks when an answer has ended and again before the next request: once is enough.
         if std::mem::take(&mut self.lively) {
             return true;

@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
-    AdminUi, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
-    HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
+    AdminUi, Binding, Config, Confinement, ControlPlane, Harpoon, HarpoonTarget, Health,
+    HealthListener, HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -374,10 +374,10 @@ fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> O
             r.wrong(id, source, wrong);
             None
         }
-        _ => Some(text.to_owned()),
+        _ => Some(Secret::new(text.to_owned())),
     };
     let key = key.and_then(|key| {
-        let checked = grammar::api_key(&key).map(|()| Secret::new(key));
+        let checked = grammar::api_key(key.expose()).map(|()| key);
         r.checked(id, source, checked)
     })?;
     let described = Some(described.to_owned());
@@ -671,12 +671,25 @@ fn record_bound(r: &mut Resolver<'_>, id: Id, bound: &[Bound]) {
     let shown: Vec<String> = bound
         .iter()
         .map(|(_, binding, _)| match &binding.target {
-            Target::Http(http) => format!("{}: {}", binding.channel, http.url),
+            Target::Http(http) => format!("{}: {}", binding.channel, shown_server(http)),
             Target::Stdio { argv } => format!("{}: {}", binding.channel, argv.join(" ")),
         })
         .collect();
     let source = bound.first().map_or(Source::Default, |(.., source)| source.clone());
     r.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
+}
+
+/// The URL of a server, and what its entry says beside it.
+fn shown_server(http: &HttpTarget) -> String {
+    let identity = http.identity.as_ref();
+    let options = [
+        ("unix_socket", http.unix_socket.as_ref().map(|path| path.display().to_string())),
+        ("http_proxy", http.http_proxy.as_ref().map(|proxy| proxy.url.to_string())),
+        ("client_cert", identity.map(|own| own.cert.display().to_string())),
+        ("client_key", identity.map(|own| own.key.display().to_string())),
+    ];
+    let set = options.into_iter().filter_map(|(name, value)| Some(format!(" {name}={}", value?)));
+    set.fold(http.url.to_string(), |shown, option| shown + &option)
 }
 
 /// Which channels are served, against which are asked for (V-1, V-4).
@@ -738,7 +751,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     let http_raw_unsafe = r.boolean(Id::HttpRawUnsafe);
     if let Some((true, source)) = &http_raw_unsafe {
         let source = source.clone();
-        r.warn(Id::HttpRawUnsafe, &source, "keys and payloads are written to the log");
+        r.warn(Id::HttpRawUnsafe, &source, "payloads are written to the log at level debug");
     }
     // P-9
     let unset = if file.is_some() { LogFormat::StructText } else { LogFormat::Plain };
@@ -854,7 +867,23 @@ fn admin_ui(r: &mut Resolver<'_>) -> Option<AdminUi> {
 fn process(r: &mut Resolver<'_>) -> Option<Process> {
     let pid_file = r.path(Id::PidFile);
     let shutdown_grace = r.duration(Id::ShutdownGrace);
-    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0 })
+    let parse = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+        // YAML and people have other words for these two.
+        "on" | "true" => Ok(Confinement::On),
+        "off" | "false" => Ok(Confinement::Off),
+        "require" => Ok(Confinement::Require),
+        _ => Err("it is `on`, `off` or `require`".to_owned()),
+    };
+    let show = |confinement: &Confinement| {
+        let word = match confinement {
+            Confinement::On => "on",
+            Confinement::Off => "off",
+            Confinement::Require => "require",
+        };
+        word.to_owned()
+    };
+    let confinement = r.parsed(Id::Confinement, parse, show);
+    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0, confinement: confinement?.0 })
 }
 
 /// Settings that are accepted so that existing files load (section 10).

@@ -41,6 +41,20 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// A copy for those who show it: without key, headers and token.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        shown.control_plane.api_key = Secret::new(String::new());
+        shown.control_plane.extra_headers.clear();
+        shown.mcp.extra_headers.clear();
+        shown.mcp.discovery_extra_headers.clear();
+        shown.admin_ui.token = None;
+        shown
+    }
+}
+
 /// How to reach the control plane and who we are there.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
@@ -265,6 +279,19 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// How long calls in flight may go on after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
+    /// Whether it gives up what it does not need.
+    pub confinement: Confinement,
+}
+
+/// Whether the daemon gives up what it does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    /// As far as the kernel can take it.
+    On,
+    /// No.
+    Off,
+    /// All of it, or there is no start.
+    Require,
 }
 
 /// The standard proxy variables as they were found, upper case first.

@@ -4,16 +4,26 @@
 //! Errors name the variable or path, never what was found there (R-4).
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::grammar::{self, Wrong};
 use super::source::Env;
 use super::url::{HttpUrl, ProxyUrl};
+use crate::secret::Secret;
 
 /// Largest file that a reference reads, in bytes: keys and addresses are far smaller.
-const MAX_CONTENTS: u64 = 64 * 1024;
+const MAX_CONTENTS: usize = 64 * 1024;
+
+/// More room than a reader fills, in bytes: the standard library looks for the end of a file with
+/// a buffer of its own when it has less.
+const ROOM_TO_END: usize = 64;
+
+/// Where the packages keep the secrets of the service.
+const SECRETS: &str = "/etc/mcp-tunnel.d";
 
 /// Resolves references and remembers what was doubtful about the files.
 pub struct References<'a> {
@@ -67,32 +77,41 @@ impl<'a> References<'a> {
         }
     }
 
-    /// A bare name is looked for among the credentials of systemd first.
+    /// A bare name is looked for among the credentials of systemd, in the working directory, and
+    /// where the packages keep secrets: so `doctor` in a shell finds what the service finds.
     fn locate(&self, path: &str) -> PathBuf {
-        if !path.contains('/')
-            && let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY")
-        {
+        let plain = PathBuf::from(path);
+        if path.contains('/') {
+            return plain;
+        }
+        if let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY") {
             let credential = Path::new(dir).join(path);
-            if credential.exists() {
+            // An empty line stands for a file that was not there (`SetCredential=` of the unit).
+            if credential.metadata().is_ok_and(|m| m.len() > 1) {
                 return credential;
             }
         }
-        PathBuf::from(path)
+        if plain.exists() { plain } else { Path::new(SECRETS).join(path) }
     }
 
-    fn contents(&mut self, path: &str, secret: bool) -> Result<String, Wrong> {
+    fn contents(&mut self, path: &str, secret: bool) -> Result<Zeroizing<String>, Wrong> {
         let located = self.locate(path);
         let shown = located.display().to_string();
-        let wrong =
-            |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
+        let wrong = |e: std::io::Error| match e.kind() {
+            ErrorKind::NotFound if !path.contains('/') => {
+                format!("`file:{path}`: no such file in {SECRETS} or the working directory")
+            }
+            _ => format!("`file:{path}`: can not read {shown}: {}", text_of(&e)),
+        };
         let file = File::open(&located).map_err(wrong)?;
         if secret {
             self.note_exposure(&located);
             self.secret_files.push(located.clone());
         }
-        let mut text = String::new();
-        let read = file.take(MAX_CONTENTS + 1).read_to_string(&mut text).map_err(wrong)?;
-        if read as u64 > MAX_CONTENTS {
+        // With room for all of it: a text that grows leaves pieces of a secret behind.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_CONTENTS + ROOM_TO_END));
+        let read = file.take(MAX_CONTENTS as u64 + 1).read_to_string(&mut text).map_err(wrong)?;
+        if read > MAX_CONTENTS {
             return Err(format!("`file:{path}`: {shown} is larger than {MAX_CONTENTS} bytes"));
         }
         Ok(text)
@@ -131,10 +150,10 @@ impl<'a> References<'a> {
     }
 
     /// Class C1: the key flag refuses a literal key.
-    pub fn key_of_flag(&mut self, text: &str) -> Result<String, Wrong> {
+    pub fn key_of_flag(&mut self, text: &str) -> Result<Secret, Wrong> {
         match form(text, false) {
-            Form::Env(name) => Ok(self.variable(name)?.to_owned()),
-            Form::File(path) => Ok(self.contents(path, true)?.trim().to_owned()),
+            Form::Env(name) => Ok(secret(self.variable(name)?)),
+            Form::File(path) => Ok(secret(self.contents(path, true)?.trim())),
             Form::Literal(_) => Err("the key itself is refused here, because every user of the \
                                      host can read arguments: give `env:NAME` or `file:PATH`"
                 .into()),
@@ -142,11 +161,11 @@ impl<'a> References<'a> {
     }
 
     /// Class C3: the key in the file may be literal.
-    pub fn key_of_file(&mut self, text: &str) -> Result<String, Wrong> {
+    pub fn key_of_file(&mut self, text: &str) -> Result<Secret, Wrong> {
         match form(text.trim(), true) {
-            Form::Env(name) => Ok(self.variable(name.trim())?.trim().to_owned()),
-            Form::File(path) => Ok(self.contents(path.trim(), true)?.trim().to_owned()),
-            Form::Literal(text) => Ok(text.to_owned()),
+            Form::Env(name) => Ok(secret(self.variable(name.trim())?.trim())),
+            Form::File(path) => Ok(secret(self.contents(path.trim(), true)?.trim())),
+            Form::Literal(text) => Ok(secret(text)),
         }
     }
 
@@ -162,7 +181,7 @@ impl<'a> References<'a> {
     }
 
     /// Class E: the value of a header; a file loses one final line ending.
-    pub fn header(&mut self, text: &str) -> Result<String, Wrong> {
+    pub fn header(&mut self, text: &str) -> Result<Secret, Wrong> {
         let value = match form(text, true) {
             Form::Env(name) => {
                 let name = name.trim();
@@ -171,7 +190,7 @@ impl<'a> References<'a> {
                 if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                     return Err("`env:` needs the name of a variable".into());
                 }
-                self.variable(name)?.trim().to_owned()
+                secret(self.variable(name)?.trim())
             }
             Form::File(path) => {
                 let contents = self.contents(path.trim(), true)?;
@@ -179,27 +198,31 @@ impl<'a> References<'a> {
                     .strip_suffix("\r\n")
                     .or_else(|| contents.strip_suffix(['\n', '\r']))
                     .unwrap_or(&contents);
-                non_blank(line, path)?.to_owned()
+                secret(non_blank(line, path)?)
             }
-            Form::Literal(text) => text.to_owned(),
+            Form::Literal(text) => secret(text),
         };
-        grammar::header_value(&value)?;
+        grammar::header_value(value.expose())?;
         Ok(value)
     }
 
     /// Class F: the admin key flag refuses a literal key.
-    pub fn admin_key(&mut self, text: &str) -> Result<String, Wrong> {
+    pub fn admin_key(&mut self, text: &str) -> Result<Secret, Wrong> {
         let key = match form(text, false) {
-            Form::Env(name) => self.variable(name)?.trim().to_owned(),
-            Form::File(path) => self.contents(path, true)?.trim().to_owned(),
+            Form::Env(name) => secret(self.variable(name)?.trim()),
+            Form::File(path) => secret(self.contents(path, true)?.trim()),
             Form::Literal(_) => {
                 return Err("the key itself is refused here, because every user of the host can \
                             read arguments: give `env:NAME` or `file:PATH`"
                     .into());
             }
         };
-        if key.is_empty() { Err("the key is empty".into()) } else { Ok(key) }
+        if key.expose().is_empty() { Err("the key is empty".into()) } else { Ok(key) }
     }
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
 }
 
 fn not_empty<'t>(text: &'t str, what: &str) -> Result<&'t str, Wrong> {
@@ -319,14 +342,14 @@ mod tests {
         let mut refs = References::new(&env);
         let path = file("key", "sk-1\n");
         let reference = format!("file:{}", path.display());
-        assert_eq!(refs.key_of_flag(&reference).unwrap(), "sk-1");
-        assert_eq!(refs.key_of_flag("env:PLAIN").unwrap(), " v \n");
+        assert_eq!(refs.key_of_flag(&reference).unwrap().expose(), "sk-1");
+        assert_eq!(refs.key_of_flag("env:PLAIN").unwrap().expose(), " v \n");
         let literal = refs.key_of_flag("sk-literal").unwrap_err();
         assert!(!literal.contains("sk-literal"));
         assert!(refs.key_of_flag("ENV:PLAIN").is_err());
-        assert_eq!(refs.key_of_file("ENV:PLAIN").unwrap(), "v");
-        assert_eq!(refs.key_of_file("sk-literal").unwrap(), "sk-literal");
-        assert_eq!(refs.admin_key(&reference).unwrap(), "sk-1");
+        assert_eq!(refs.key_of_file("ENV:PLAIN").unwrap().expose(), "v");
+        assert_eq!(refs.key_of_file("sk-literal").unwrap().expose(), "sk-literal");
+        assert_eq!(refs.admin_key(&reference).unwrap().expose(), "sk-1");
         assert!(refs.admin_key("sk-literal").is_err());
     }
 
@@ -349,13 +372,13 @@ mod tests {
             let path = file(name, contents);
             refs.header(&format!("FILE:{}", path.display()))
         };
-        assert_eq!(read("h1", " a \r\n").unwrap(), " a ");
-        assert_eq!(read("h2", "a\r").unwrap(), "a");
+        assert_eq!(read("h1", " a \r\n").unwrap().expose(), " a ");
+        assert_eq!(read("h2", "a\r").unwrap().expose(), "a");
         assert!(read("h3", "a\n\n").is_err());
         assert!(read("h4", " \n").is_err());
-        assert_eq!(refs.header("env:PLAIN").unwrap(), "v");
+        assert_eq!(refs.header("env:PLAIN").unwrap().expose(), "v");
         assert!(refs.header("env:NOT-A-NAME").is_err());
-        assert_eq!(refs.header("Bearer x").unwrap(), "Bearer x");
+        assert_eq!(refs.header("Bearer x").unwrap().expose(), "Bearer x");
     }
 
     #[test]
@@ -364,9 +387,22 @@ mod tests {
         let dir = path.parent().unwrap().to_str().unwrap().to_owned();
         let env = Env::of([("CREDENTIALS_DIRECTORY", dir.as_str())]);
         let mut refs = References::new(&env);
-        assert_eq!(refs.key_of_file("file:cred-api-key").unwrap(), "sk-cred");
+        assert_eq!(refs.key_of_file("file:cred-api-key").unwrap().expose(), "sk-cred");
         assert_eq!(refs.path("file:cred-api-key"), Ok(path.to_path_buf()));
         assert!(refs.key_of_file("file:./cred-api-key").is_err());
+    }
+
+    #[test]
+    fn a_bare_name_that_is_nowhere_is_told_with_the_places() {
+        // An empty line is no credential: the unit puts it where the file is missing.
+        let path = file("cred-missing", "\n");
+        let dir = path.parent().unwrap().to_str().unwrap().to_owned();
+        let env = Env::of([("CREDENTIALS_DIRECTORY", dir.as_str())]);
+        let wrong = References::new(&env).key_of_file("file:cred-missing").unwrap_err();
+        assert_eq!(
+            wrong,
+            "`file:cred-missing`: no such file in /etc/mcp-tunnel.d or the working directory"
+        );
     }
 
     #[test] // cfg R-3

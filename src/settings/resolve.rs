@@ -106,6 +106,7 @@ impl<'a> Resolver<'a> {
         let words: &[&str] = match kind {
             Kind::LogLevel => &["debug", "info", "warn", "error"],
             Kind::LogFormat => &["struct-text", "json"],
+            Kind::Choice(words) => words,
             Kind::Bool => &["true", "false"],
             _ => &[],
         };
@@ -411,7 +412,7 @@ impl<'a> Resolver<'a> {
 
     /// A header map (G-6, G-7, G-18, class E).
     pub fn headers(&mut self, id: Id, reserved: &[&str]) -> HeaderMap {
-        let mut found: Vec<(String, String, Source)> = Vec::new();
+        let mut found: Vec<(String, Secret, Source)> = Vec::new();
         let (pairs, source) = self.header_pairs(id);
         for (name, value, source) in pairs {
             let Some(name) = self.checked(id, &source, grammar::header_name(&name)) else {
@@ -437,7 +438,7 @@ impl<'a> Resolver<'a> {
         let shown: Vec<String> =
             found.iter().map(|(name, ..)| format!("{name}: [redacted]")).collect();
         self.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
-        found.into_iter().map(|(name, value, _)| (name, Secret::new(value))).collect()
+        found.into_iter().map(|(name, value, _)| (name, value)).collect()
     }
 
     /// Names and values of a header map as written; an exact repeat keeps the last one (G-18).

@@ -89,6 +89,31 @@ impl Authority {
         pair
     }
 
+    /// Takes back what the intermediate has signed; [`Authority::revocation_list`] tells.
+    pub fn revoke(&self, pair: &Pair) {
+        self.as_issuer("intermediate", &["-revoke", pair.cert()]);
+    }
+
+    /// Writes the revocation lists of root and intermediate, as nginx reads them: both in one
+    /// file, which always has the same name.
+    pub fn revocation_list(&self) -> PathBuf {
+        let lists = ["root", "intermediate"].map(|issuer| {
+            let list = self.scratch.path(&format!("{issuer}.crl"));
+            let out = list.to_str().unwrap();
+            self.as_issuer(issuer, &["-gencrl", "-crldays", "30", "-out", out]);
+            std::fs::read_to_string(list).unwrap()
+        });
+        self.scratch.file("crl.pem", &lists.concat())
+    }
+
+    fn as_issuer(&self, issuer: &str, what: &[&str]) {
+        let (by, config) = (self.pair(issuer), self.scratch.path("ca.cnf"));
+        let mut args = vec!["ca", "-config", config.to_str().unwrap()];
+        args.extend(["-keyfile", by.key(), "-cert", by.cert()]);
+        args.extend(what);
+        openssl(&args);
+    }
+
     fn pair(&self, name: &str) -> Pair {
         Pair {
             cert: self.scratch.path(&format!("{name}.pem")),

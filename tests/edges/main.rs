@@ -5,6 +5,8 @@ mod authority;
 mod cancel;
 mod identity;
 mod leak;
+mod memory;
+mod page;
 mod peers;
 mod proxies;
 mod rotation;
@@ -12,8 +14,10 @@ mod rotation;
 mod support;
 mod trust;
 
+use std::io::Write;
+
 use support::stack::Settings;
-use support::{Command, ControlPlane, Program, Tunnel};
+use support::{Command, ControlPlane, Program, Tunnel, eventually};
 
 /// A call of a tool.
 fn call(request_id: &str) -> Command {
@@ -33,6 +37,25 @@ fn one_call(control_plane: &ControlPlane) -> (support::Request, support::Request
     (poll, control_plane.next_response_for("r1").0)
 }
 
+/// What `doctor` says of these settings.
+fn doctor(control_plane_url: &str, env: &[(&str, &str)]) -> serde_json::Value {
+    let mut command = support::stack::binary(support::programs::tunnel());
+    command
+        .args(["doctor", "--json"])
+        .env("CONTROL_PLANE_BASE_URL", control_plane_url)
+        .env("CONTROL_PLANE_TUNNEL_ID", support::control_plane::TUNNEL_ID)
+        .env("CONTROL_PLANE_API_KEY", support::control_plane::API_KEY)
+        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
+        .envs(env.iter().copied());
+    serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+}
+
+/// A check of doctor's.
+fn row(report: &serde_json::Value, id: &str) -> serde_json::Value {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id} in {report}")).clone()
+}
+
 /// The daemon refuses to start with one line that names each of `parts`.
 fn refused(settings: Settings, parts: &[&str]) {
     let mut program = settings.spawn();
@@ -44,9 +67,25 @@ fn refused(settings: Settings, parts: &[&str]) {
     }
 }
 
+/// Says that the machine lacks what a test needs. Not by the macro, whose output is shown of tests
+/// that fail alone.
+fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
 /// Waits for the line that says why polls fail.
 fn poll_failure(program: &Program, part: &str) -> String {
     program.stderr_line(&format!("a failed poll with {part:?}"), |line| {
         line.contains("poll") && line.contains("failed") && line.contains(part)
     })
+}
+
+/// Waits for a poll that the control plane saw in this way; those before it are taken.
+fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
+    eventually(&format!("a poll with {name}: {value}"), || {
+        // Each command ends the poll that waits, and so begins the next one.
+        control_plane.push(call("r1"));
+        let poll = control_plane.next_poll();
+        (poll.header(name) == Some(value)).then_some(())
+    });
 }

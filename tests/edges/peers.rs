@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::authority::Pair;
-use crate::support::{Program, Scratch, eventually};
+use crate::support::{Program, Scratch, Signal, eventually};
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
@@ -34,7 +34,7 @@ fn wait_for(program: &mut Program, port: u16) {
 /// nginx that opens TLS and hands everything on to a plain port of this host.
 pub struct Nginx {
     pub port: u16,
-    _program: Program,
+    program: Program,
     _scratch: Scratch,
 }
 
@@ -80,11 +80,16 @@ impl Nginx {
         command.arg("-e").arg("stderr").arg("-p").arg(scratch.path("")).arg("-c").arg(config);
         let mut program = Program::spawn(command);
         wait_for(&mut program, port);
-        Nginx { port, _program: program, _scratch: scratch }
+        Nginx { port, program, _scratch: scratch }
     }
 
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.port)
+    }
+
+    /// Has it read its configuration, and the files that it names, again.
+    pub fn reload(&self) {
+        self.program.signal(Signal::HUP);
     }
 }
 

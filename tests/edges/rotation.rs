@@ -5,17 +5,7 @@ use std::fs;
 use crate::authority::Authority;
 use crate::peers::Nginx;
 use crate::support::{ControlPlane, McpServer, Signal, Tunnel, eventually};
-use crate::{call, towards};
-
-/// Waits for a poll that the control plane saw in this way; those before it are taken.
-fn poll_with(control_plane: &ControlPlane, name: &str, value: &str) {
-    eventually(&format!("a poll with {name}: {value}"), || {
-        // Each command ends the poll that waits, and so begins the next one.
-        control_plane.push(call("r1"));
-        let poll = control_plane.next_poll();
-        (poll.header(name) == Some(value)).then_some(())
-    });
-}
+use crate::{call, poll_with, towards};
 
 #[test] // W-27
 fn a_new_key_and_new_headers_are_used_after_sighup_and_a_broken_one_is_not() {
@@ -84,6 +74,79 @@ fn a_pair_that_is_swapped_in_place_is_shown_on_new_connections_and_a_mismatch_is
     poll_with(&control_plane, "X-Seen-Client", "CN=After");
 }
 
+#[test] // W-29
+fn a_pair_that_was_revoked_is_swapped_in_place_and_the_tunnel_recovers() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let (before, after) = (authority.client("Before"), authority.client("After"));
+    let asking = format!(
+        "ssl_verify_client on; ssl_verify_depth 3; ssl_client_certificate {}; ssl_crl {};",
+        authority.bundle(),
+        authority.revocation_list().display()
+    );
+    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), &asking);
+    let tunnel = towards(&nginx.url())
+        .env("CA_BUNDLE", &authority.bundle())
+        .env("CONTROL_PLANE_CLIENT_CERT", before.cert())
+        .env("CONTROL_PLANE_CLIENT_KEY", before.key())
+        .start();
+    poll_with(&control_plane, "X-Seen-Client", "CN=Before");
+
+    authority.revoke(&before);
+    authority.revocation_list();
+    nginx.reload();
+    // Polls that are under way end as they began.
+    eventually("a poll that is refused", || {
+        control_plane.push(call("r2"));
+        tunnel.program.stderr().contains("backing off: status 400").then_some(())
+    });
+    tunnel.wait_not_ready(|why| why.contains("status 400"));
+    // Nobody tells the daemon: it looks at its files.
+    fs::copy(&after.key, &before.key).unwrap();
+    fs::copy(&after.cert, &before.cert).unwrap();
+    poll_with(&control_plane, "X-Seen-Client", "CN=After");
+}
+
+#[test] // W-27, W-29
+fn connections_that_were_kept_alive_do_not_keep_the_old_identity() {
+    let authority = Authority::new();
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let asking = format!(
+        "ssl_verify_client on; ssl_verify_depth 3; ssl_client_certificate {};",
+        authority.bundle()
+    );
+    let pair = authority.server("server");
+    let outer = Nginx::start(&pair, &control_plane.url(), &asking);
+    let inner = Nginx::start(&pair, &server.url().replace("/mcp", ""), &asking);
+    let (before, after) = (authority.client("Before"), authority.client("After"));
+    let tunnel = Tunnel::to(&outer.url())
+        .http(&format!("{}/mcp", inner.url()))
+        .env("CA_BUNDLE", &authority.bundle())
+        .env("CONTROL_PLANE_CLIENT_CERT", before.cert())
+        .env("CONTROL_PLANE_CLIENT_KEY", before.key())
+        .env("MCP_CLIENT_CERT", before.cert())
+        .env("MCP_CLIENT_KEY", before.key())
+        .env("MCP_MAX_CONCURRENT_REQUESTS", "1")
+        .start_ready();
+    // Each connection has served a request, and is kept.
+    assert_eq!(control_plane.next_poll().header("X-Seen-Client"), Some("CN=Before"));
+    control_plane.push(call("r1"));
+    let posted = control_plane.next_response_for("r1").0;
+    assert_eq!(posted.header("X-Seen-Client"), Some("CN=Before"));
+    assert_eq!(server.next("tools/call").header("X-Seen-Client"), Some("CN=Before"));
+    // This one is held open over the reload: it is the old one's, and it is answered.
+    assert_eq!(control_plane.next_poll().header("X-Seen-Client"), Some("CN=Before"));
+    fs::copy(&after.cert, &before.cert).unwrap();
+    fs::copy(&after.key, &before.key).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.program.stderr_line("the reload", |line| line.contains("reloaded: SIGHUP"));
+    control_plane.push(call("r2"));
+    let posted = control_plane.next_response_for("r2").0;
+    assert_eq!(posted.header("X-Seen-Client"), Some("CN=After"));
+    assert_eq!(server.next("tools/call").header("X-Seen-Client"), Some("CN=After"));
+    assert_eq!(control_plane.next_poll().header("X-Seen-Client"), Some("CN=After"));
+}
+
 #[test] // W-24
 fn a_new_ca_is_trusted_after_sighup_and_a_broken_bundle_is_not_taken() {
     let (old, new) = (Authority::new(), Authority::named("Next"));
@@ -111,14 +174,40 @@ fn a_new_ca_is_trusted_after_sighup_and_a_broken_bundle_is_not_taken() {
 fn settings_that_need_a_restart_are_named() {
     let control_plane = ControlPlane::start();
     let scratch = crate::support::Scratch::new();
-    let yaml =
-        |workers: u32| format!("config_version: 1\nmcp:\n  max_concurrent_requests: {workers}\n");
-    let file = scratch.file("c.yaml", &yaml(3));
+    // Passwords too, which are shown nowhere; a token is taken over.
+    let yaml = |workers: u32, password: &str| {
+        format!(
+            "config_version: 1\nmcp:\n  max_concurrent_requests: {workers}\n  \
+             http_proxy: http://user:{password}@127.0.0.1:9\nadmin_ui:\n  token: \
+             a-long-enough-token-{password}\n"
+        )
+    };
+    let file = scratch.file("c.yaml", &yaml(3, "before"));
     let tunnel = towards(&control_plane.url()).arg("-c").arg(file.to_str().unwrap()).start();
-    fs::write(&file, yaml(4)).unwrap();
+    fs::write(&file, yaml(4, "after")).unwrap();
     tunnel.program.signal(Signal::HUP);
     let line = tunnel.program.stderr_line("a line", |line| line.contains("need a restart"));
-    assert!(line.contains("mcp.max_concurrent_requests"), "{line}");
+    let (_, named) = line.rsplit_once(": ").unwrap();
+    let mut named: Vec<&str> = named.split(", ").collect();
+    named.sort_unstable();
+    assert_eq!(named, ["mcp.http_proxy", "mcp.max_concurrent_requests"]);
+    assert!(!tunnel.program.stderr().contains("after@"));
+}
+
+#[test] // W-27
+fn a_pair_that_is_not_shown_is_checked_at_a_reload_too() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let (one, two) = (authority.client("One"), authority.client("Two"));
+    let tunnel = towards(&control_plane.url())
+        .env("MCP_CLIENT_CERT", one.cert())
+        .env("MCP_CLIENT_KEY", one.key())
+        .start();
+    fs::copy(&two.key, &one.key).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.program.stderr_line("the fault", |line| {
+        line.contains("does not belong to the client certificate") && line.contains("stays in use")
+    });
 }
 
 #[test] // W-27

@@ -100,19 +100,65 @@ impl Browser {
 
     /// Waits until the page's text has this.
     pub fn wait_for(&mut self, text: &str) {
+        self.wait_for_in("body", text);
+    }
+
+    /// Waits until what a selector finds has this in its text.
+    pub fn wait_for_in(&mut self, selector: &str, text: &str) {
         let mut last = String::new();
         let begin = std::time::Instant::now();
         while !last.contains(text) {
-            assert!(begin.elapsed() < PATIENCE, "in vain for {text:?} in:\n{last}");
-            last = self.value("document.body.innerText").as_str().unwrap_or_default().to_owned();
+            assert!(begin.elapsed() < PATIENCE, "in vain for {text:?} in {selector}:\n{last}");
+            last = self.text(selector);
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
 
-    /// Saves a picture of the window.
+    /// Waits until an expression is true.
+    pub fn wait_until(&mut self, expression: &str) {
+        super::eventually(expression, || (self.value(expression) == true).then_some(()));
+    }
+
+    /// The text that is to be seen of what a selector finds.
+    pub fn text(&mut self, selector: &str) -> String {
+        let expression = format!("document.querySelector({:?})?.innerText ?? ''", selector);
+        self.value(&expression).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Presses and releases a key: `Tab`, `Enter`, `ArrowUp`, `ArrowDown` or one letter.
+    pub fn press(&mut self, key: &str) {
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            "ArrowUp" => (38, ""),
+            "ArrowDown" => (40, ""),
+            letter => (u32::from(letter.to_ascii_uppercase().as_bytes()[0]), letter),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            self.call(
+                "Input.dispatchKeyEvent",
+                json!({"type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code}),
+            );
+        }
+    }
+
+    /// The console is empty, and no other host was asked for anything.
+    pub fn assert_clean(&self, origin: &str) {
+        assert!(self.console.is_empty(), "{:?}", self.console);
+        let strangers: Vec<_> =
+            self.requests.iter().filter(|url| !url.starts_with(origin)).collect();
+        assert!(strangers.is_empty(), "{strangers:?}");
+    }
+
+    /// Saves a picture of the whole page, however long.
     pub fn picture(&mut self, path: &Path) {
         use base64::Engine;
-        let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
+        let params = json!({"format": "png", "captureBeyondViewport": true, "fromSurface": true,
+            "clip": {"x": 0, "y": 0, "scale": 1,
+                "width": self.value("document.documentElement.clientWidth"),
+                "height": self.value("document.documentElement.scrollHeight")}});
+        let shot = self.call("Page.captureScreenshot", params);
         let data = shot["data"].as_str().unwrap();
         let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
         std::fs::write(path, bytes).unwrap();

@@ -100,6 +100,13 @@ impl Settings {
         self
     }
 
+    /// Has another command start it, which it takes the place of (`exec`). To be said last.
+    pub fn started_by(self, mut starter: Command) -> Settings {
+        starter.arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        starter.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Settings { command: starter, ..self }
+    }
+
     /// Starts it, without waiting for anything: for settings it should refuse.
     pub fn spawn(self) -> Program {
         Program::spawn(self.command).with(self.scratch)
@@ -157,6 +164,12 @@ impl Tunnel {
     pub fn page(&self, path: &str) -> (u16, String) {
         get(&format!("{}{path}", self.health.trim_end_matches('/')))
             .unwrap_or_else(|| panic!("no answer to GET {path}"))
+    }
+
+    /// A page of JSON.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.page(path);
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {status} {e}: {body}"))
     }
 
     /// The value of a metric that has one, named with its labels as the page has them.

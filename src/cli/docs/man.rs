@@ -214,14 +214,24 @@ pub fn program() -> String {
          export CONTROL_PLANE_API_KEY=...\n\
          mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
     );
+    p.section("Service");
+    p.text(
+        "The packages bring the unit `mcp-tunnel.service` of systemd and the user `mcp-tunnel`. \
+         From the id and the runtime key of a tunnel, which lies in KEYFILE, to a running service:",
+    );
+    p.literal(SERVICE_STEPS);
+    for text in SERVICE {
+        p.line(".Pp");
+        p.text(text);
+    }
     p.section("Signals");
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
-         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
-         certificates and their keys again, and opens the log file anew; the same happens \
-         seconds after one of these files has changed. What can not be used leaves the old in use, \
-         with a line in the log and a note at /readyz. Settings that need a restart are named in \
-         the log.",
+         stops it at once. SIGHUP reads the runtime key, the token of the page, header values, CA \
+         bundle, client certificates and their keys and the log level again, and opens log file \
+         and audit trail anew; all but the audit trail happens also seconds after one of these \
+         files has changed. What can not be used leaves the old in use, with a line in the log \
+         and a note at /readyz. Settings that need a restart are named in the log.",
     );
     p.section("Answers");
     p.text(ANSWERS);
@@ -236,23 +246,66 @@ pub fn program() -> String {
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
          and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
-         writes no core dumps. Memory pages with keys and other configured secrets are kept out of \
-         swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells whether it does \
-         (`secrets_locked`). Copies that TLS and HTTP make to send a secret are not.",
+         writes no core dumps.",
     );
+    p.line(".Pp");
+    p.text(MEMORY);
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
     p.line(".Xr mcp-tunnel.conf 5");
     p.0
 }
 
+/// The three commands that an operator types after the package is installed.
+const SERVICE_STEPS: &str = "\
+mcp-tunnel init --force --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\
+    --control-plane-api-key-ref file:api-key \\
+    --mcp-server-url http://127.0.0.1:3001/mcp
+install -m 0640 -g mcp-tunnel KEYFILE /etc/mcp-tunnel.d/api-key
+systemctl enable --now mcp-tunnel";
+
+/// What there is to know of the unit, a paragraph each.
+const SERVICE: [&str; 4] = [
+    "`mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain` tries the configuration out, before and \
+     after. `systemctl status mcp-tunnel` shows whether the tunnel is ready, or why not; \
+     `journalctl -u mcp-tunnel` has the log. A reload is a SIGHUP. A restart, also that of an \
+     upgrade, lets calls in flight finish (`process.shutdown_grace`). After an error in the \
+     configuration the service stays down until it is started again; after anything else it is \
+     back in 10 seconds.",
+    "The service may read files and connect to other hosts; it writes to `/run/mcp-tunnel` and \
+     `/var/log/mcp-tunnel` alone and starts no program. An MCP server that the daemon starts lives \
+     in the same unit and needs more: copy `/usr/share/mcp-tunnel/stdio.conf` into \
+     `/etc/systemd/system/mcp-tunnel.service.d/`, run `systemctl daemon-reload`, and start the \
+     service again. The file says what it opens, and why.",
+    "`file:api-key` is the file `/etc/mcp-tunnel.d/api-key`, which systemd reads at start and \
+     shows to this service alone (`LoadCredential=`): restart the service after a change. A \
+     secret that is named by its whole path is read again by a reload, and seconds after it has \
+     changed; the group `mcp-tunnel` must be allowed to read it.",
+    "`systemctl edit mcp-tunnel` makes a drop-in for changes of your own. To let the service speak \
+     to some addresses only, write there: `[Service]`, and below it `IPAddressDeny=any` and \
+     `IPAddressAllow=` with `localhost`, the control plane, the name servers, and the MCP servers.",
+];
+
 /// What TLS is like on every hop; `tests/edges/trust.rs` holds it to that.
 const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM_SHA384, \
     TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
     name and purpose of a server's certificate are always checked, against the certificates of \
-    the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
-    name and dates, also if it is signed by itself. Revocation lists are not read.";
+    the system (where SSL_CERT_FILE and SSL_CERT_DIR say, else where its distribution keeps them) \
+    and `ca_bundle`. On a system without any, those of `ca_bundle` alone are believed, with a \
+    warning; the daemon does not start when it has none of either. A certificate that is itself in `ca_bundle` is trusted for its \
+    name and dates, also if it is signed by itself. Revocation lists are not read: take a \
+    certificate authority that is no longer to be believed out of `ca_bundle`.";
+
+/// Where secrets are in memory; `tests/edges/memory.rs` holds the daemon to the second sentence.
+const MEMORY: &str = "Memory pages with keys, header values, tokens and passwords of the \
+    configuration are kept out of swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells \
+    whether it does (`secrets_locked`). One that is replaced is wiped as soon as no call uses it \
+    any more, and so is the buffer that it is sent from, once it is sent. This can not be said of \
+    a secret that stands in an environment variable or literally in the configuration file \
+    instead of a file of its own; of the private key of a client certificate, which the TLS \
+    library has and does not wipe; and of what a command brings along: payload, headers and shard \
+    token.";
 
 /// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
 const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \
@@ -297,7 +350,10 @@ const OTHER_VARIABLES: [(&str, &str); 5] = [
         "Proxies for targets without one of their own; also in lower case.",
     ),
     ("SSL_CERT_FILE , SSL_CERT_DIR", "Where the system's trusted certificates are."),
-    ("CREDENTIALS_DIRECTORY", "Where systemd puts credentials: `file:NAME` is looked for there."),
+    (
+        "CREDENTIALS_DIRECTORY",
+        "Where systemd puts credentials: `file:NAME` is looked for there first.",
+    ),
     ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
 ];
 
@@ -333,8 +389,8 @@ pub fn configuration() -> String {
     );
     p.line(".Pp");
     p.text(
-        "No file is read unless `-c`, a profile, or a variable names one. It is read once, at \
-         start. A flag wins over the environment, the environment over the file. A variable \
+        "No file is read unless `-c`, a profile, or a variable names one. It is read at \
+         start, and SIGHUP takes keys and header values from it again. A flag wins over the environment, the environment over the file. A variable \
          that is set but empty hides the file's value, and the default applies. A list or map of \
          a higher layer replaces the one below it whole.",
     );
@@ -355,8 +411,8 @@ pub fn configuration() -> String {
         "Keep secrets out of the file: give `file:PATH` and let the file at PATH be readable by \
          the daemon alone. A file with a secret that every user can read is reported at start. \
          `file:NAME` without a slash is looked for in the credentials directory of systemd \
-         (`LoadCredential=`), then in the working directory. No error, log line or metric shows \
-         a secret.",
+         (`LoadCredential=`), in the working directory, and in `/etc/mcp-tunnel.d`. No error, \
+         log line or metric shows a secret.",
     );
     p.section("Settings");
     for section in Section::ALL {
@@ -436,6 +492,21 @@ pub fn relay() -> String {
         }
         p.line(".El");
     }
+    p.section("Service");
+    p.text(
+        "The package brings the unit `mcp-tunnel-relay.service` of systemd. Its options are in \
+         `/etc/mcp-tunnel-relay.conf`; the keys are files in `/etc/mcp-tunnel-relay.d`, and the \
+         file NAME is `file:/run/credentials/mcp-tunnel-relay.service/keys_NAME` in the options. \
+         A key of your own has at least 32 letters, digits, `_` and `-`:",
+    );
+    p.literal(
+        "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' >/etc/mcp-tunnel-relay.d/runtime",
+    );
+    p.line(".Pp");
+    p.text(
+        "The service may be called from this host alone: a proxy that speaks TLS serves the \
+         others.",
+    );
     p.section("Exit status");
     p.exit_codes(&serve::EXIT_CODES);
     p.section("Examples");

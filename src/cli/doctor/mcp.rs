@@ -96,7 +96,7 @@ fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String
         .parse()
         .map_err(|_| "the path can not be asked for".to_owned())?;
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
-    let HttpWay { tls, unix_socket, proxy } = way.http();
+    let HttpWay { tls, unix_socket, proxy, ledger } = way.http();
     let client = Client::new(
         ClientConfig {
             tls,
@@ -105,6 +105,7 @@ fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         },
         cancel,
     );
@@ -114,6 +115,7 @@ fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String
         method: Method::GET,
         uri: &uri,
         headers,
+        secrets: Vec::new(),
         body: None,
         limit: Instant::now() + REACH_LIMIT,
     };

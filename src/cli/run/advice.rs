@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use crate::ops::readiness::{Finding, Report, Verdict};
 
 /// `[{"condition":...,"text":...}]`, in the order of the conditions; what keeps commands from
-/// being served comes first.
+/// being served comes first, and before it the proxy, which may be why.
 pub(super) fn json(report: &Report) -> Value {
-    let is_failed = |finding: &&Finding| matches!(finding.verdict, Verdict::NotReady(_));
-    let failed = report.conditions.iter().filter(is_failed);
-    let others = report.conditions.iter().filter(|finding| !is_failed(finding));
-    let told = failed.chain(others).filter_map(|finding| {
+    let mut findings: Vec<&Finding> = report.conditions.iter().collect();
+    findings.sort_by_key(|finding| match finding.verdict {
+        _ if finding.name == "proxy" && !report.ready => 0,
+        Verdict::NotReady(_) => 1,
+        Verdict::ReadyBut(_) | Verdict::Ready => 2,
+    });
+    let told = findings.into_iter().filter_map(|finding| {
         finding.verdict.reason()?;
         Some(json!({"condition": finding.name, "text": text(finding)?}))
     });
@@ -56,9 +59,9 @@ fn text(finding: &Finding) -> Option<&'static str> {
 fn control_plane(class: &str) -> &'static str {
     match class.trim_matches('"') {
         "key_refused" => {
-            "The control plane is there and refuses: check the runtime key, its Tunnels Read and \
-             Use permissions, and that key and tunnel id belong to the same organization. A new \
-             key is taken over from its file, or with a restart."
+            "Put the runtime key right, or its permissions at the control plane. A new key is \
+             taken over from its file, or with a restart; new permissions are noticed by \
+             themselves."
         }
         "unreachable" => {
             "Nothing answers at the control plane's address: check network, DNS, firewall, and \
@@ -101,7 +104,8 @@ mod tests {
         let failed = || Verdict::NotReady("why".to_owned());
         let attention = Verdict::ReadyBut("why".to_owned());
         let conditions = vec![
-            finding("certificates", attention, ("x", "1")),
+            finding("certificates", attention.clone(), ("x", "1")),
+            finding("proxy", attention, ("x", "1")),
             finding("mcp/files", failed(), ("transport", "\"stdio\"")),
             finding("control_plane", failed(), ("last_error_class", "\"key_refused\"")),
             finding("reload", Verdict::Ready, ("x", "1")),
@@ -109,8 +113,8 @@ mod tests {
         let report = Report { ready: false, line: String::new(), conditions };
         let advice = json(&report);
         let names: Vec<_> = advice.as_array().unwrap().iter().map(|a| &a["condition"]).collect();
-        assert_eq!(names, ["mcp/files", "control_plane", "certificates"]);
-        assert!(advice[1]["text"].as_str().unwrap().contains("runtime key"), "{advice}");
+        assert_eq!(names, ["proxy", "mcp/files", "control_plane", "certificates"]);
+        assert!(advice[2]["text"].as_str().unwrap().contains("runtime key"), "{advice}");
         let classes = crate::control_plane::poll::ERROR_CLASSES;
         let otherwise = control_plane("null");
         for class in classes {

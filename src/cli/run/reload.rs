@@ -4,25 +4,35 @@
 //! What can not be used leaves the old in use, and is told in the log, a metric and the readiness
 //! line. Calls in flight finish as they began; new requests and connections use the new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use log::LevelFilter;
+
 use super::{fixed_headers, refuse_unsupported};
 use crate::cli::edges::Edges;
 use crate::control_plane::Access;
 use crate::mcp::{Binding, FixedHeaders};
+use crate::ops::api::Token;
 use crate::ops::log::Logger;
+use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
 use crate::settings::{Effective, Id, Loaded, Setting};
 use crate::stats::Counter;
 use crate::wire::ChannelName;
 
 /// What a reload takes over; all other settings need a restart.
-const RELOADED: [Id; 4] =
-    [Id::ApiKey, Id::ControlPlaneExtraHeaders, Id::McpExtraHeaders, Id::DiscoveryExtraHeaders];
+const RELOADED: [Id; 6] = [
+    Id::ApiKey,
+    Id::ControlPlaneExtraHeaders,
+    Id::McpExtraHeaders,
+    Id::DiscoveryExtraHeaders,
+    Id::AdminToken,
+    Id::LogLevel,
+];
 
 /// Loads the configuration anew, from the same flags, environment and file.
 pub type LoadAgain = Box<dyn Fn() -> Loaded + Send>;
@@ -53,9 +63,14 @@ pub struct Reloader {
     again: LoadAgain,
     /// The settings that the daemon was started with.
     started: BTreeMap<Id, Option<String>>,
+    /// What their shown values leave out.
+    hidden: Vec<(Id, Secret)>,
     edges: Arc<Edges>,
     access: Arc<Access>,
     bindings: Vec<(ChannelName, Binding)>,
+    token: Token,
+    /// `log.level` as it was read last.
+    level: LevelFilter,
     logger: &'static Logger,
     state: Arc<ReloadState>,
     files: Vec<(PathBuf, Stamp)>,
@@ -71,12 +86,18 @@ impl Reloader {
         started: &[Effective],
         again: LoadAgain,
         (edges, access, bindings): (Arc<Edges>, Arc<Access>, Vec<(ChannelName, Binding)>),
+        token: Token,
         logger: &'static Logger,
         state: Arc<ReloadState>,
     ) -> Self {
         let files = stamped(files(config));
-        let started = values(started);
-        Self { again, started, edges, access, bindings, logger, state, files }
+        let (started, hidden, level) = (values(started), hidden(config), config.log.level);
+        Self { again, started, hidden, edges, access, bindings, token, level, logger, state, files }
+    }
+
+    /// `log.level` as it was read last.
+    pub fn level(&self) -> LevelFilter {
+        self.level
     }
 
     /// Reloads if one of the files has changed.
@@ -97,13 +118,13 @@ impl Reloader {
             wrong.push(format!("the log file can not be opened anew: {error}"));
         }
         let loaded = (self.again)();
-        let needs_restart = self.needs_restart(&loaded.effective);
+        let needs_restart = self.needs_restart(&loaded);
         match &loaded.config {
             Some(config) => {
                 self.files = stamped(files(config));
                 wrong.extend(refuse_unsupported(config).and_then(|()| self.renew(config)).err());
             }
-            None => wrong.extend(loaded.problems.first().map(ToString::to_string)),
+            None => wrong.extend(loaded.problems.iter().map(ToString::to_string)),
         }
         for line in self.edges.reload() {
             if !wrong.contains(&line) {
@@ -113,7 +134,7 @@ impl Reloader {
         if wrong.is_empty() {
             self.state.done.inc();
             log::info!(
-                "reloaded: {because}; key, headers, certificates and log file are read again"
+                "reloaded: {because}; key, token, headers, certificates and log file are read again"
             );
         } else {
             self.state.failed.inc();
@@ -127,11 +148,17 @@ impl Reloader {
         }
     }
 
-    fn renew(&self, config: &Config) -> Result<(), String> {
+    fn renew(&mut self, config: &Config) -> Result<(), String> {
+        // A level that was switched by hand stays unless the setting has changed.
+        if config.log.level != self.level {
+            self.level = config.log.level;
+            self.logger.set_level(self.level, "reload");
+        }
         let control_plane = &config.control_plane;
         self.access
             .renew(&control_plane.api_key, &control_plane.extra_headers)
             .map_err(|e| e.to_string())?;
+        *self.token.lock().unwrap_or_else(|e| e.into_inner()) = config.admin_ui.token.clone();
         for (_, binding) in &self.bindings {
             if let Binding::Http(http) = binding {
                 http.renew(FixedHeaders {
@@ -145,14 +172,38 @@ impl Reloader {
 
     /// The settings that differ from those at the start and are not reloaded. One that could not
     /// be understood is a problem of its own.
-    fn needs_restart(&self, now: &[Effective]) -> Vec<&'static str> {
-        values(now)
-            .into_iter()
-            .filter(|(id, _)| !RELOADED.contains(id))
+    fn needs_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
+        let shown = values(&loaded.effective).into_iter();
+        let mut changed: BTreeSet<Id> = shown
             .filter(|(id, value)| self.started.get(id) != Some(value))
-            .map(|(id, _)| Setting::of(id).key)
-            .collect()
+            .map(|(id, _)| id)
+            .collect();
+        let now = loaded.config.as_ref().map(hidden).unwrap_or_default();
+        changed.extend(now.iter().filter(|one| !self.hidden.contains(one)).map(|(id, _)| *id));
+        changed.retain(|id| !RELOADED.contains(id));
+        changed.into_iter().map(|id| Setting::of(id).key).collect()
     }
+}
+
+/// What is shown of a setting without some of its parts, because they may be secrets.
+fn hidden(config: &Config) -> Vec<(Id, Secret)> {
+    let servers: Vec<_> = config
+        .mcp
+        .bindings
+        .iter()
+        .filter_map(|binding| match &binding.target {
+            Target::Http(http) => Some(http),
+            Target::Stdio { .. } => None,
+        })
+        .collect();
+    let proxies = servers
+        .iter()
+        .filter_map(|http| http.http_proxy.as_ref())
+        .chain(config.control_plane.http_proxy.as_ref())
+        .filter_map(|proxy| Some((proxy.id, proxy.url.0.userinfo.clone()?)));
+    let queries = servers.iter().map(|http| (Id::ServerUrls, Secret::new(http.url.full())));
+    let token = config.admin_ui.token.clone().map(|token| (Id::AdminToken, token));
+    proxies.chain(queries).chain(token).collect()
 }
 
 fn values(settings: &[Effective]) -> BTreeMap<Id, Option<String>> {

@@ -32,6 +32,7 @@ pub(super) fn json(config: &Config, seen: &Seen) -> String {
             "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
             "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
             "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
+            "confinement": seen.confinement.to_string(),
         },
     });
     if let Some(complaint) = complaint {
@@ -52,13 +53,21 @@ fn tls(config: &Config, seen: &Seen) -> Value {
         system_trust["source_paths"] = named.into();
     }
     match trust {
-        Some(trust) => system_trust["trusted_count"] = trust.roots().into(),
+        Some(trust) => {
+            system_trust["trusted_count"] = trust.roots().into();
+            if let Some(why) = trust.without_system() {
+                system_trust["fallback_note"] =
+                    format!("{why}: only those of ca_bundle are believed").into();
+            }
+        }
         None => system_trust["fallback_note"] = "no hop speaks TLS: nothing is read".into(),
     }
     let mut tls = json!({"system_trust": system_trust});
     match trust.and_then(|trust| trust.bundle()) {
         Some(bundle) => {
             let source = bundle.path.display().to_string();
+            let is_unreadable = |(_, facts): &&(String, Option<Facts>)| facts.is_none();
+            let unreadable = bundle.certificates.iter().filter(is_unreadable).count();
             let listed = bundle.certificates.iter().take(BUNDLE_SHOWN);
             let listed: Vec<Value> = listed
                 .map(|(id, facts)| {
@@ -72,7 +81,7 @@ fn tls(config: &Config, seen: &Seen) -> Value {
             tls["extra_bundle"] = json!({
                 "path": source,
                 "cert_count": bundle.certificates.len(),
-                "parse_errors": bundle.unreadable,
+                "parse_errors": unreadable,
                 "certificates": listed,
             });
         }

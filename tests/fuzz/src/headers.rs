@@ -42,20 +42,20 @@ pub fn check(input: &[u8]) {
         .unwrap_or_else(|_| Message::parse(fallback).expect("it is a message"));
     let sent = headers::for_message(&message, &given, &[]);
     let modern = headers::modern_version(&message).is_some();
-    for name in sent.keys().map(|name| name.as_str()) {
+    for name in sent.open.keys().map(|name| name.as_str()) {
         assert!(!HOP.contains(&name), "{name}");
         let own = OWN.contains(&name) || (modern && name.starts_with("mcp-"));
         assert!(own || !nominated.iter().any(|n| n == name), "{name}");
         assert!(own || given.has(name), "{name}");
     }
     for name in OWN {
-        assert!(sent.contains_key(name), "{name}");
+        assert!(sent.open.contains_key(name), "{name}");
     }
-    assert!(!modern || !sent.contains_key("mcp-session-id"));
+    assert!(!modern || !sent.open.contains_key("mcp-session-id"));
     let _ = headers::for_termination(&given, &[]);
     let _ = headers::for_resumption(&sent, text);
-    let received = headers::received(&sent);
-    assert_eq!(received.has("accept"), sent.contains_key("accept"));
+    let received = headers::received(&sent.open);
+    assert_eq!(received.has("accept"), sent.open.contains_key("accept"));
 
     let response = Response {
         resp_type: ResponseType::JsonRpcResponse,

@@ -1,0 +1,70 @@
+//! What the memory of the daemon holds once a secret was replaced.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use crate::authority::Authority;
+use crate::peers::Nginx;
+use crate::support::{ControlPlane, McpServer, Signal, Tunnel, eventually};
+use crate::{call, poll_with};
+
+/// The mappings of a process that can be written and have this text in them.
+fn holding(pid: u32, text: &str) -> Vec<String> {
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let holds = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // What can not be read (such as a guard page) holds nothing.
+        rights.starts_with("rw")
+            && memory.read_exact_at(&mut bytes, start).is_ok()
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    maps.lines().filter(holds).map(str::to_owned).collect()
+}
+
+#[test] // W-27
+fn a_secret_that_was_replaced_is_nowhere_in_memory() {
+    let authority = Authority::new();
+    let (old_key, old_header) =
+        ("replaced-key-5f0c71d2a9e34b68", "replaced-header-8be1d0647fc2a593");
+    let (new_key, new_header) = ("present-key-c3a95e7710d84f2b", "present-header-4f6d2b90ce8a7135");
+    for with_tls in [false, true] {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+        let url = if with_tls { nginx.url() } else { control_plane.url() };
+        let scratch = crate::support::Scratch::new();
+        let (key, header) = (scratch.file("key", old_key), scratch.file("header", old_header));
+        let tunnel = Tunnel::to(&url)
+            .http(&server.url())
+            .without_env("CONTROL_PLANE_API_KEY")
+            .arg(&format!("--control-plane.api-key=file:{}", key.display()))
+            .env("MCP_EXTRA_HEADERS", &format!("X-Team: file:{}", header.display()))
+            .env("CONTROL_PLANE_EXTRA_HEADERS", &format!("X-Team: file:{}", header.display()))
+            .env("CA_BUNDLE", &authority.bundle())
+            .start_ready();
+        let pid = tunnel.program.pid();
+        poll_with(&control_plane, "Authorization", &format!("Bearer {old_key}"));
+        assert_eq!(server.next("tools/call").header("X-Team"), Some(old_header));
+        assert!(!holding(pid, old_key).is_empty() && !holding(pid, old_header).is_empty());
+
+        fs::write(&key, new_key).unwrap();
+        fs::write(&header, new_header).unwrap();
+        tunnel.program.signal(Signal::HUP);
+        poll_with(&control_plane, "Authorization", &format!("Bearer {new_key}"));
+        eventually("a call with the new header", || {
+            control_plane.push(call("r2"));
+            (server.next("tools/call").header("X-Team") == Some(new_header)).then_some(())
+        });
+        for old in [old_key, old_header] {
+            // A worker that was busy with the old one may be on its way out.
+            eventually(&format!("no {old} in memory (TLS: {with_tls})"), || {
+                holding(pid, old).is_empty().then_some(())
+            });
+        }
+        assert!(!holding(pid, new_key).is_empty());
+    }
+}
