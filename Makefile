@@ -85,10 +85,12 @@ packages: deb rpm tarball
 	lintian --allow-root --fail-on error target/package/*.deb
 	tests/packages/run
 
-# Licences, sources and doubled versions of the crates; `make deny CHECK=advisories` needs the
-# network.
+# Licences, sources and doubled versions of the crates. `make deny CHECK=advisories` fetches the
+# RustSec database of known weaknesses; where that is out of reach, OFFLINE=1 uses the copy under
+# ~/.cargo/advisory-dbs that another host fetched.
 CHECK = licenses bans sources
 .PHONY: deny
 deny:
 	packaging/tools cargo-deny
-	PATH="$$PWD/target/tools/bin:$$PATH" cargo deny --locked check $(CHECK)
+	PATH="$$PWD/target/tools/bin:$$PATH" \
+		cargo deny --locked $(if $(OFFLINE),--offline) check $(CHECK)

@@ -24,9 +24,11 @@
 //! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire` and `secret`
 //! (`httpd` also borrows the switch [`net::Cancel`]). Of these `mcp` calls `launcher`, the process
 //! that starts children. `ops` reads the counters and state cells that the others own; nobody waits
-//! for `ops`. The relay shares `wire`, `httpd` and `stats` with the daemon, and nothing else.
+//! for `ops`. `confine` is what the process gives up before its first thread, and calls nobody. The
+//! relay shares `wire`, `httpd`, `stats` and `confine` with the daemon, and nothing else.
 
 pub mod cli;
+pub mod confine;
 pub mod control_plane;
 pub mod dispatch;
 pub mod httpd;

@@ -1,8 +1,10 @@
-//! The process that starts MCP commands, seen from outside: nothing outlives the daemon.
+//! The confined daemon and the process that starts MCP commands, seen from outside. What is refused
+//! to them is in `confined.rs`.
 
 mod support;
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Pid, kill_process, test_kill_process};
 use support::{Child, ControlPlane, Signal, Tunnel, eventually};
@@ -65,4 +67,57 @@ fn without_its_launcher_the_daemon_asks_to_be_restarted() {
     // Its input has ended, which ends a server on standard streams.
     running.lines_to_end();
     tunnel.stop();
+}
+
+/// A field of a process's or thread's status file.
+fn field(status: &Path, name: &str) -> String {
+    let text = fs::read_to_string(status).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {}", status.display())).trim().to_owned()
+}
+
+#[test]
+fn every_thread_is_confined_and_children_live_under_their_own_rule() {
+    let control_plane = ControlPlane::start();
+    let child = Child::new();
+    let tunnel = Tunnel::to(&control_plane.url()).stdio(&child.command()).start_ready();
+    let running = child.next_start();
+    let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", tunnel.program.pid()))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("status"))
+        .collect();
+    assert!(threads.len() > 10, "{}", threads.len());
+    for thread in threads {
+        // The hostile calls, and all that are not needed.
+        assert_eq!(field(&thread, "Seccomp_filters"), "2", "{}", field(&thread, "Name"));
+        assert_eq!(field(&thread, "NoNewPrivs"), "1", "{}", field(&thread, "Name"));
+    }
+    for process in [parent(running.pid()), running.pid()] {
+        let status = format!("/proc/{process}/status");
+        assert_eq!(field(Path::new(&status), "Seccomp_filters"), "1");
+        assert_eq!(field(Path::new(&status), "NoNewPrivs"), "1");
+    }
+    for part in ["privileges", "memory", "files", "ports", "processes", "syscalls"] {
+        assert_eq!(tunnel.metric(&format!("mcp_tunnel_confinement{{part=\"{part}\"}}")), 1.0);
+    }
+    assert!(tunnel.page("/api/system").1.contains(r#""confinement":"full""#));
+    tunnel.program.stderr_line("its start", |line| line.contains("confinement=full"));
+}
+
+#[test]
+fn nothing_is_confined_if_the_operator_says_so() {
+    let control_plane = ControlPlane::start();
+    let child = Child::new();
+    let settings = Tunnel::to(&control_plane.url()).stdio(&child.command());
+    let tunnel = settings.arg("--confinement=off").start();
+    let running = child.next_start();
+    let own = rustix::process::getpid().as_raw_pid();
+    for process in [tunnel.program.pid().cast_signed(), parent(running.pid()), running.pid()] {
+        for name in ["Seccomp", "NoNewPrivs"] {
+            let of = |process| field(Path::new(&format!("/proc/{process}/status")), name);
+            assert_eq!(of(process), of(own), "{name}");
+        }
+    }
+    assert_eq!(tunnel.metric("mcp_tunnel_confinement{part=\"files\"}"), 0.0);
+    tunnel.program.stderr_line("its start", |line| line.contains("confinement=off"));
 }

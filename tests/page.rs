@@ -3,12 +3,16 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::browser::Browser;
-use support::control_plane::API_KEY;
-use support::{Answer, Command, ControlPlane, McpServer, Signal, Tunnel, eventually};
+use support::control_plane::{API_KEY, TUNNEL_ID};
+use support::{
+    Answer, Command, ControlPlane, McpServer, PATIENCE, Signal, Tunnel, eventually, programs,
+};
 
 /// What no page may ever hold.
 const PAYLOAD: &str = "planted-payload-7f3a";
@@ -17,7 +21,7 @@ const PAYLOAD: &str = "planted-payload-7f3a";
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
 
 fn stub() -> String {
-    format!("{} mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel"))
+    format!("{} mcp-stub", programs::tunnel())
 }
 
 fn call(request_id: &str, tool: &str) -> Command {
@@ -29,6 +33,22 @@ fn call(request_id: &str, tool: &str) -> Command {
 fn done(control_plane: &ControlPlane, id: &str, command: Command) -> Value {
     control_plane.push(command);
     control_plane.next_response_for(id).message()
+}
+
+/// One request as a client of the listener makes it: status, head, body.
+fn ask(tunnel: &Tunnel, request: &str, body: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
 /// What a client of the protocol with sessions begins with.
@@ -53,6 +73,205 @@ fn open(tunnel: &Tunnel) -> Browser {
     let mut browser = Browser::start(1200, 1500);
     browser.open(&format!("{}/ui", tunnel.health));
     browser
+}
+
+/// Every one of these is there.
+fn has(object: &Value, fields: &[&str]) {
+    for field in fields {
+        assert!(object.get(field).is_some_and(|value| !value.is_null()), "{field}: {object}");
+    }
+}
+
+#[test] // ops R-4, R-6 to R-10, R-13 to R-18, R-20, W-17, W-18, W-24
+fn each_route_of_the_reference_answers_with_its_fields() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .stdio(&stub())
+        .arg("--mcp.server-url")
+        .arg(&format!("channel=tickets,url={}", server.url()))
+        .start_ready();
+    introduce(&control_plane, "main");
+    done(&control_plane, "r1", call("r1", "echo"));
+    eventually("the records", || (tunnel.json("/api/commands")["total"] == 3).then_some(()));
+
+    let status = tunnel.json("/api/status");
+    has(
+        &status,
+        &[
+            "version",
+            "client_instance_id",
+            "started_at",
+            "uptime_seconds",
+            "health_listen_addr",
+            "control_plane_base_url",
+            "control_plane_tunnel_id",
+            "control_plane_max_inflight",
+            "control_plane_poll_timeout",
+            "control_plane_poll_deadline_guardrail",
+            "channels",
+            "control_plane_route",
+            "mcp_routes",
+            "raw_http_logging_enabled",
+            "tunnel_metadata",
+            "warnings",
+            "readiness",
+            "advice",
+            "live",
+            "state_since",
+            "state_seconds",
+        ],
+    );
+    assert_eq!(status["control_plane_tunnel_id"], TUNNEL_ID);
+    let route = ["kind", "name", "target", "route_mode", "proxy_source"];
+    has(&status["control_plane_route"], &route);
+    has(&status["mcp_routes"][0], &route);
+    let names: Vec<_> = (0..2).map(|n| status["channels"][n]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["main", "tickets"], "sorted by name");
+    let main = &status["channels"][0];
+    has(main, &["enabled", "server_kind", "transport_kind", "probe_status", "details", "restarts"]);
+    assert_eq!((&main["probe_status"], &main["transport_kind"]), (&"ok".into(), &"stdio".into()));
+    let keys: Vec<_> = (0..2).map(|n| main["details"][n]["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["pid", "command"]);
+    has(&main["server_info"], &["name", "version", "protocol_version", "seen_at"]);
+    has(&main["tools"], &["names", "more", "seen_at"]);
+    assert!(main["tools"]["names"].to_string().contains("\"echo\""), "{main}");
+    let tickets = &status["channels"][1];
+    assert_eq!(tickets["transport_kind"], "http-streamable");
+    assert_eq!(tickets["details"][0]["key"], "address");
+    assert!(tickets.get("probe_status").is_none(), "of main alone: {tickets}");
+    assert_eq!(tickets["server_info"]["name"], "scripted", "by the answer to the tunnel's probe");
+
+    let system = tunnel.json("/api/system");
+    has(
+        &system,
+        &[
+            "tls",
+            "proxy_identity_map",
+            "proxy_health",
+            "main_channel_probe_status",
+            "certificates",
+            "process",
+        ],
+    );
+    has(&system["tls"]["system_trust"], &["enabled", "source", "fallback_note"]);
+    has(&system["proxy_health"][0], &["route", "health_state"]);
+    assert_eq!(system["proxy_health"][0]["health_state"], "direct");
+
+    let commands = tunnel.json("/api/commands?limit=1");
+    assert_eq!(commands["commands"].as_array().unwrap().len(), 1);
+    has(
+        &commands["commands"][0],
+        &[
+            "time",
+            "request_id",
+            "channel",
+            "kind",
+            "method",
+            "tool",
+            "outcome",
+            "status",
+            "bytes_in",
+            "bytes_out",
+            "queued_ms",
+            "mcp_ms",
+            "duration_ms",
+        ],
+    );
+    let events = |query: &str| {
+        let page = tunnel.json(&format!("/api/logs{query}"));
+        page["events"].as_array().unwrap().clone()
+    };
+    assert_eq!(events("?limit=1").len(), 1);
+    for query in ["", "?limit=0", "?limit=x", "?limit=999999"] {
+        assert!(events(query).len() > 1, "{query}");
+    }
+    has(&events("?limit=1")[0], &["seq", "time", "level", "message", "attrs"]);
+    let level = tunnel.json("/api/log-level");
+    assert_eq!(level["supported_levels"], serde_json::json!(["debug", "info", "warn"]));
+    let settings = tunnel.json("/api/settings").to_string();
+    assert!(settings.contains("CONTROL_PLANE_TUNNEL_ID") && !settings.contains(API_KEY));
+
+    let harpoon = tunnel.json("/api/harpoon/status");
+    assert_eq!(
+        (&harpoon["enabled"], &harpoon["reason"]),
+        (&false.into(), &"harpoon not initialized".into())
+    );
+    has(
+        &harpoon,
+        &["capture_payloads", "allow_plaintext_http", "max_response_bytes", "max_redirects"],
+    );
+    assert_eq!(tunnel.page("/api/harpoon/targets").1.trim(), r#"{"targets":[]}"#);
+    assert_eq!(tunnel.page("/api/harpoon/calls?label=x&limit=1").1.trim(), r#"{"calls":[]}"#);
+    assert_eq!(ask(&tunnel, "GET /harpoon/mcp", "").0, 404);
+    for request in ["GET /api/codex/status", "GET /api/codex/events", "POST /api/codex/turn/start"]
+    {
+        let (code, _, body) = ask(&tunnel, request, "{}");
+        assert_eq!((code, body.as_str()), (503, "codex bridge unavailable\n"), "{request}");
+    }
+
+    let (code, head, body) = ask(&tunnel, "GET /api/status", "");
+    let head = head.to_lowercase();
+    assert!(code == 200 && body.ends_with("}\n"), "{body}");
+    for header in ["content-type: application/json; charset=utf-8", "nosniff", "no-store"] {
+        assert!(head.contains(header), "{header}: {head}");
+    }
+    for path in ["/", "/ui", "/ui/"] {
+        let (code, head, body) = ask(&tunnel, &format!("GET {path}"), "");
+        assert_eq!(code, 200);
+        let head = head.to_lowercase();
+        for header in [
+            "content-security-policy: default-src 'none'; connect-src 'self';",
+            "frame-ancestors 'none'",
+            "nosniff",
+            "etag: ",
+            "x-frame-options: deny",
+            "content-type: text/html; charset=utf-8",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(header), "{header}: {head}");
+        }
+        assert!(!head.contains("unsafe"), "{head}");
+        assert!(body.len() < 60 * 1024);
+    }
+    assert_eq!(ask(&tunnel, "HEAD /ui", "").2, "");
+    let head = ask(&tunnel, "GET /ui", "").1;
+    let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
+    let known = format!("GET /ui HTTP/1.1\r\nIf-None-Match: {etag}\r\nX: y\r\nX-Rest:");
+    assert_eq!(ask(&tunnel, &known, "").0, 304);
+    assert_eq!(ask(&tunnel, "GET /favicon.ico", "").0, 204);
+    assert_eq!(ask(&tunnel, "GET /api/none", "").0, 404);
+    assert_eq!(ask(&tunnel, "DELETE /api/status", "").0, 405);
+}
+
+#[test] // ops 2.1
+fn the_main_channel_says_what_was_found_of_its_server() {
+    let (control_plane, server, tunnel) = support::between();
+    let found = |word: &str| {
+        eventually(word, || {
+            let status = tunnel.json("/api/status");
+            let main = &status["channels"][0];
+            (main["probe_status"] == word).then(|| main.clone())
+        })
+    };
+    let main = found("ok");
+    assert!(main["enabled"] == true && main.get("probe_error").is_none(), "{main}");
+    server.always("initialize", Answer::status(401));
+    server.always("tools/call", Answer::status(401));
+    control_plane.push(call("r1", "x"));
+    control_plane.next_response_for("r1");
+    assert_eq!(found("auth-required")["enabled"], true);
+    assert_eq!(tunnel.page("/readyz").0, 200, "whose authorization that is the client knows");
+    let port = server.server().port();
+    drop(server);
+    control_plane.push(call("r2", "x"));
+    control_plane.next_response_for("r2");
+    let main = found("failed");
+    assert!(main["enabled"] == false, "{main}");
+    assert!(main["probe_error"].as_str().unwrap().contains("refused"), "{main}");
+    let silent = McpServer::start_on(port);
+    silent.always("initialize", Answer::silence(&support::Gate::new()));
+    found("timeout");
+    assert_eq!(tunnel.json("/api/system")["main_channel_probe_status"], "timeout");
 }
 
 #[test] // ops W-17, W-18

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcp_tunnel::launcher::Launcher;
+use mcp_tunnel::launcher::{Commands, Prepared};
 use mcp_tunnel::mcp::stdio::{Limits, StdioChannel, StdioConfig, StdioState};
 use mcp_tunnel::mcp::{Answer, Bounds, CallError};
 use mcp_tunnel::net::Cancel;
@@ -54,8 +54,9 @@ fn start(mode: &str, limits: Limits) -> Fixture {
 fn config(argv: Vec<String>, limits: Limits) -> StdioConfig {
     let environment =
         std::env::vars_os().filter(|(name, _)| name != "CARGO_MANIFEST_DIR").collect();
-    let launcher = Launcher::start(Path::new(PROGRAM), &[&argv], environment).unwrap();
-    let (channel, launcher) = (ChannelName::main(), Arc::new(launcher));
+    let commands = Commands { argv: vec![&argv], environment, confined: true };
+    let launcher = Prepared::start(Path::new(PROGRAM), &commands).and_then(Prepared::listen);
+    let (channel, launcher) = (ChannelName::main(), Arc::new(launcher.unwrap()));
     StdioConfig { channel, launcher, command: 0, argv, limits }
 }
 

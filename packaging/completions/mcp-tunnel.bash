@@ -156,6 +156,10 @@ _mcp_tunnel() {
             mapfile -t COMPREPLY < <(compgen -W 'struct-text json' -- "$cur")
             return
             ;;
+        --confinement)
+            mapfile -t COMPREPLY < <(compgen -W 'on off require' -- "$cur")
+            return
+            ;;
     esac
     local words= settings='
         --config
@@ -210,6 +214,7 @@ _mcp_tunnel() {
         --health.url-file
         --pid.file
         --shutdown-grace
+        --confinement
         --allow-remote-ui
         --admin-ui.token
         --open-web-ui

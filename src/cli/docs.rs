@@ -79,6 +79,7 @@ fn kind_in_words(s: &Setting) -> String {
         Kind::Transports => "list of http-streamable".to_owned(),
         Kind::LogLevel => "level".to_owned(),
         Kind::LogFormat => "struct-text or json".to_owned(),
+        Kind::Choice(words) => words.join(", "),
         Kind::ListenAddr => "host:port".to_owned(),
     }
 }

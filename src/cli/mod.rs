@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::confine::{self, Confinement, Needs};
 use crate::launcher;
 use crate::net::client::ClientConfig;
 use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
@@ -60,6 +61,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Not for people, so not in the table of commands.
     if args.next_if(|first| first == launcher::ARGUMENT).is_some() {
         return launcher::main(args);
+    }
+    if args.next_if(|first| first == confine::PROBE).is_some() {
+        say(&Confinement::begin(&Needs::default()).to_string());
+        return ExitCode::SUCCESS;
     }
     match command::parse(args) {
         Ok(Parsed::Help { path, long }) => {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
 use crate::settings::reference::text_of;
@@ -12,8 +12,12 @@ const FILE_MODE: u32 = 0o600;
 /// Mode of directories that are made here.
 const DIR_MODE: u32 = 0o700;
 
+/// Most that a replaced file hands on of its mode: its group may read it, others may not.
+const KEPT_MODE: u32 = 0o640;
+
 /// Writes a file with mode 0600, making its directory (0700) if there is none. An existing file
-/// is replaced at once and only if `force` says so.
+/// is replaced at once and only if `force` says so; its owner and its group may then read the new
+/// one as they could the old, as the daemon's group has to with the file of the packages.
 ///
 /// # Errors
 /// One line that names the file.
@@ -27,6 +31,11 @@ pub fn write(path: &Path, text: &str, force: bool) -> Result<(), String> {
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let result = write_new(&temporary, text).and_then(|()| {
         if force {
+            if let Ok(old) = path.metadata() {
+                chown(&temporary, Some(old.uid()), Some(old.gid()))?;
+                let mode = FILE_MODE | old.mode() & KEPT_MODE;
+                fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
+            }
             fs::rename(&temporary, path)
         } else {
             // Unlike a rename, a link does not replace what is there.
@@ -68,6 +77,11 @@ mod tests {
         write(&path, "b", true).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "b");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        for (old, new) in [(0o600, 0o600), (0o640, 0o640), (0o666, 0o640)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(old)).unwrap();
+            write(&path, "c", true).unwrap();
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, new);
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -5,6 +5,8 @@
 //! [`take_down`].
 
 mod advice;
+mod children;
+mod confinement;
 mod instruments;
 mod reload;
 mod system;
@@ -12,7 +14,7 @@ mod timers;
 mod views;
 mod watch;
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -21,12 +23,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use log::LevelFilter;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use ureq::http::{HeaderName, Uri};
 
+pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
+use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -45,7 +48,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
-use crate::ops::service_manager::{self, Progress, ServiceManager};
+use crate::ops::service_manager::{Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
@@ -60,17 +63,6 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 /// How long children have to end once nothing is in flight: their input is closed, then they are
 /// told to, then they are killed.
 const CHILD_GRACE: Duration = Duration::from_secs(5);
-/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
-/// belongs to them too.
-const SECRET_VARIABLES: [&str; 7] = [
-    "ADMIN_UI_TOKEN",
-    "CONTROL_PLANE_API_KEY",
-    "CONTROL_PLANE_EXTRA_HEADERS",
-    "MCP_EXTRA_HEADERS",
-    "MCP_DISCOVERY_EXTRA_HEADERS",
-    "OPENAI_ADMIN_KEY",
-    "CLOUDFLARED_TUNNEL_TOKEN",
-];
 /// Stack of the threads made here, in bytes; none of them recurses over input.
 const STACK: usize = 512 * 1024;
 
@@ -119,8 +111,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let began = (Instant::now(), SystemTime::now());
     refuse_unsupported(config)?;
     // Before this process gives up what a child may need.
-    let launcher = launcher(config)?;
-    no_core_dumps();
+    let launcher = children::prepare(config)?;
+    confine::no_core_file();
     parent::end_with_it()?;
     // Before any thread, so that no signal finds its default action.
     let signals = Signals::install().map_err(line("signals can not be handled"))?;
@@ -144,8 +136,20 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let access = access(config, instance_id, edges.control_plane())?;
     let bound = Bound::take(&listen(&config.health.listener), config.health.url_file.as_deref())
         .map_err(|e| e.to_string())?;
+    let pid_file = config
+        .process
+        .pid_file
+        .as_deref()
+        .map(PidFile::create)
+        .transpose()
+        .map_err(|e| format!("the PID file can not be written: {e}"))?;
+
+    // From here on threads are started, which inherit what this one has given up.
+    let confinement = confinement::begin(config, &edges)?;
+    let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
-    let discovery = discovery(&bindings, &edges);
+    let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
+    let discovery = discovery(&bindings, &edges, open);
     let oauth = Arc::new(match &discovery {
         Some(discovery) => Startup::of(discovery),
         None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
@@ -180,6 +184,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     )));
     let seen = Arc::new(instruments::Seen {
         launcher,
+        confinement,
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -241,14 +246,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
             "the operator page answers other hosts: there is no login (admin_ui.allow_remote)"
         );
     }
-    let pid_file = config
-        .process
-        .pid_file
-        .as_deref()
-        .map(PidFile::create)
-        .transpose()
-        .map_err(|e| format!("the PID file can not be written: {e}"))?;
-
     let pool_config = PoolConfig {
         workers: config.mcp.max_concurrent_requests,
         connection_max_ttl: config.mcp.connection_max_ttl,
@@ -330,7 +327,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         version = CLIENT_VERSION,
         control_plane = access.origin(),
         health_url = listener.url(),
-        workers = config.mcp.max_concurrent_requests;
+        workers = config.mcp.max_concurrent_requests,
+        confinement = seen.confinement.word();
         "mcp-tunnel started"
     );
     for way in edges.ways() {
@@ -510,15 +508,6 @@ fn take_down(parts: Parts, closer: &Closer) {
     closer.close();
 }
 
-/// Memory holds keys and payloads, which must not end in a file. A child may raise its own limit
-/// again.
-fn no_core_dumps() {
-    let mut limit = getrlimit(Resource::Core);
-    limit.current = Some(0);
-    // It can only be lowered, which is always allowed.
-    let _ = setrlimit(Resource::Core, limit);
-}
-
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
     let unsupported = [
@@ -589,26 +578,6 @@ pub(super) fn access(
         .map_err(|e| e.to_string())
 }
 
-/// The process that starts the configured commands, if there are any.
-pub(super) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
-    let commands: Vec<&[String]> = commands(config).map(|(_, argv)| argv).collect();
-    if commands.is_empty() {
-        return Ok(None);
-    }
-    Launcher::of_this_program(&commands, environment(config))
-        .map(Arc::new)
-        .map(Some)
-        .map_err(line("the process that starts MCP commands can not be started"))
-}
-
-/// The channels with a command, in the order in which the launcher knows them.
-fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &[String])> {
-    config.mcp.bindings.iter().filter_map(|binding| match &binding.target {
-        Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
-        Target::Http(_) => None,
-    })
-}
-
 fn bindings(
     config: &Config,
     edges: &Edges,
@@ -620,17 +589,19 @@ fn bindings(
     config.mcp.bindings.iter().map(made).collect()
 }
 
-/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+/// What finds out about the server of `main`, if that is an HTTP server (O-2). `open` are the ports
+/// that the process may connect to, if not all.
 pub(super) fn discovery(
     bindings: &[(ChannelName, Binding)],
     edges: &Edges,
+    open: Option<BTreeSet<u16>>,
 ) -> Option<Arc<Discovery>> {
     let beyond = edges.beyond_main()?.clone();
     let http = bindings.iter().find_map(|(channel, binding)| match binding {
         Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
         _ => None,
     })?;
-    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri, open.as_ref())))))
 }
 
 /// One server; a child is started.
@@ -641,7 +612,8 @@ pub(super) fn binding(
     launcher: Option<&Arc<Launcher>>,
 ) -> Result<Binding, String> {
     let channel = configured.channel.clone();
-    let command = commands(config).position(|(channel, _)| *channel == configured.channel);
+    let command =
+        children::commands(config).position(|(channel, _)| *channel == configured.channel);
     Ok(match (&configured.target, launcher.zip(command)) {
         (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
@@ -664,23 +636,6 @@ pub(super) fn binding(
         ),
         (Target::Stdio { .. }, None) => return Err("there is no launcher for a command".to_owned()),
     })
-}
-
-/// The environment of the commands: ours without what is no business of a child, which are our
-/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
-fn environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let key = config.control_plane.api_key.expose();
-    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
-    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
-    std::env::vars_os()
-        .filter(|(name, value)| {
-            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
-                || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || name == parent::VARIABLE
-                || holds(value);
-            !withheld
-        })
-        .collect()
 }
 
 fn fixed_headers(headers: &HeaderMap) -> Result<SecretHeaders, String> {

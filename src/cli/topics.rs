@@ -35,12 +35,17 @@ With a command instead of a URL, or without any server at hand:
   mcp-tunnel run --mcp.command '/usr/local/bin/my-server --stdio'
   mcp-tunnel run --mcp.command 'mcp-tunnel mcp-stub'
 
-Keep it: write a configuration and let the service manager run it.
+Keep it, with the packages: a configuration, the key, the service.
 
-  mcp-tunnel init --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\
-      --mcp-server-url http://127.0.0.1:3001/mcp \\
-      --control-plane-api-key-ref file:/etc/mcp-tunnel.d/api-key
+  mcp-tunnel init --force --output /etc/mcp-tunnel.conf \\
+      --tunnel-id tunnel_... --control-plane-api-key-ref file:api-key \\
+      --mcp-server-url http://127.0.0.1:3001/mcp
+  install -m 0640 -g mcp-tunnel KEYFILE /etc/mcp-tunnel.d/api-key
   systemctl enable --now mcp-tunnel
+
+`mcp-tunnel doctor -c /etc/mcp-tunnel.conf` tries it out. A server that the
+daemon starts (--mcp-command) needs more than the service allows by itself:
+/usr/share/mcp-tunnel/stdio.conf.
 
 Make the connector in the client while the tunnel is running: the client asks
 the server for its tools at that moment.
@@ -62,7 +67,7 @@ than the daemon. Give secrets as files that the daemon alone can read:
   control_plane:
     api_key: file:/etc/mcp-tunnel.d/api-key
 
-Under systemd, LoadCredential=api-key:/path and `api_key: file:api-key`.
+`api_key: file:api-key` means the same, and the service's credential of systemd.
 The key flag refuses a literal key: every user of the host can read arguments.
 ";
 
@@ -111,7 +116,8 @@ found as oauth_metadata, and a running daemon on its page and at /api/oauth.
 
 The metadata may lie on another origin than the server: the daemon then connects
 to that one as well, by the server's proxy, without its client certificate and
-headers.
+headers. While process.confinement holds, ports 80, 443 and those of the
+configuration are open for that.
 ";
 
 const SAMPLES: &str = "\

@@ -402,7 +402,8 @@ impl Worker {
             Delivery::Failed(line) => {
                 self.stats.drop_for(Dropped::PostFailed);
                 self.notes.dropped(Dropped::PostFailed.as_str());
-                log::warn!(request_id:% = command.request_id;
+                let bytes = response.resp_json.as_ref().map_or(0, String::len);
+                log::warn!(request_id:% = command.request_id, bytes;
                     "an answer could not be delivered: {line}");
             }
             Delivery::DeadlinePassed => self.dropped(command, Dropped::DeadlinePost),

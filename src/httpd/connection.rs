@@ -22,7 +22,7 @@ const KEEP_BUFFER: usize = 16 * 1024;
 /// How long and how much is read on after an answer that came before the request's end. Closing
 /// with unread input would make the kernel reset the connection, and the client lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER_BYTES: usize = 96 * 1024 * 1024;
 
 /// A connected stream, TCP or Unix.
 #[derive(Debug)]

@@ -11,7 +11,7 @@
 //! what was configured. When it is gone, however it ended, the launcher ends the children and
 //! itself.
 //!
-//! `mcp::stdio` calls [`Launcher`], `cli` calls it and [`main`].
+//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`].
 
 mod message;
 mod serve;
@@ -35,6 +35,10 @@ pub use self::serve::main;
 
 /// The first argument of the launcher's process.
 pub const ARGUMENT: &str = "launcher";
+
+/// Its second one: whether a rule of its own holds for it.
+const CONFINED: &str = "confined";
+const FREE: &str = "free";
 
 /// This program, even after a new version was installed in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -92,49 +96,70 @@ pub struct Started {
     pub ended: Receiver<ExitStatus>,
 }
 
-impl Launcher {
+/// A launcher's process that nobody listens to yet, since no thread may be started yet.
+#[derive(Debug)]
+pub struct Prepared {
+    socket: OwnedFd,
+    process: Child,
+}
+
+/// What the launcher knows.
+#[derive(Debug, Clone)]
+pub struct Commands<'a> {
+    /// Program and arguments of each.
+    pub argv: Vec<&'a [String]>,
+    /// Their environment, and the launcher's own: it holds nothing that they do not.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether launcher and children live under a rule of their own ([`crate::confine`]).
+    pub confined: bool,
+}
+
+impl Prepared {
     /// Starts this very program as the launcher.
     ///
     /// # Errors
-    /// As [`Launcher::start`].
-    pub fn of_this_program(
-        commands: &[&[String]],
-        environment: Vec<(OsString, OsString)>,
-    ) -> io::Result<Self> {
-        Self::start(Path::new(THIS_PROGRAM), commands, environment)
+    /// If the process can not be started.
+    pub fn of_this_program(commands: &Commands<'_>) -> io::Result<Self> {
+        Self::start(Path::new(THIS_PROGRAM), commands)
     }
 
-    /// Starts `program`, which is `mcp-tunnel`, as the launcher of `commands`. Their environment
-    /// is `environment`, and so is its own: it holds nothing that they do not.
+    /// Starts `program`, which is `mcp-tunnel`, as the launcher.
     ///
     /// # Errors
-    /// If the process or the thread that listens to it can not be started.
-    pub fn start(
-        program: &Path,
-        commands: &[&[String]],
-        environment: Vec<(OsString, OsString)>,
-    ) -> io::Result<Self> {
+    /// If the process can not be started.
+    pub fn start(program: &Path, commands: &Commands<'_>) -> io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(program);
-        command.arg0("mcp-tunnel").arg(ARGUMENT);
-        for words in commands {
+        let rule = if commands.confined { CONFINED } else { FREE };
+        command.arg0("mcp-tunnel").args([ARGUMENT, rule]);
+        for words in &commands.argv {
             command.arg(words.len().to_string()).args(*words);
         }
+        let environment = commands.environment.iter().map(|(name, value)| (name, value));
         // In a group of its own: a Ctrl-C is for the daemon, which knows how to end a child.
         command.env_clear().envs(environment).stdin(theirs).process_group(0);
-        let process = command.spawn()?;
-        // With it goes our copy of the launcher's end, so that its death shows.
-        drop(command);
-        let inner = Arc::new(Inner { socket: ours, children: Mutex::default() });
+        // With the command goes our copy of the launcher's end, so that its death shows.
+        Ok(Self { socket: ours, process: command.spawn()? })
+    }
+
+    /// Starts the thread that listens to it.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn listen(self) -> io::Result<Launcher> {
+        let Self { socket, process } = self;
+        let inner = Arc::new(Inner { socket, children: Mutex::default() });
         let listening = inner.clone();
         thread::Builder::new()
             .name("launcher".to_owned())
             .stack_size(STACK)
             .spawn(move || listening.listen(process))?;
-        Ok(Self(inner))
+        Ok(Launcher(inner))
     }
+}
 
+impl Launcher {
     /// Starts the command of this index.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use rustix::process::{
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::message::{Event, Request, receive, send};
+use super::{CONFINED, FREE};
 
 /// How long children may take to end after SIGTERM, once the daemon is gone.
 const LAST_TERM: Duration = Duration::from_secs(2);
@@ -30,9 +31,18 @@ const LAST_KILL: Duration = Duration::from_secs(1);
 /// Most children at once. The daemon needs two for each of its commands, and itself keeps to that.
 const CHILDREN_MAX: usize = 256;
 
-/// The launcher's `main`; `arguments` as [`super::Launcher::start`] writes them.
-pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let served = commands(arguments).and_then(|commands| serve(&commands));
+/// The launcher's `main`; `arguments` as [`super::Prepared::start`] writes them.
+pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let rule = arguments.next();
+    let served = commands(arguments).and_then(|commands| match rule {
+        Some(rule) if rule == CONFINED => {
+            // What is missing the daemon has told: its own rule needs the same of the kernel.
+            let _ = crate::confine::launcher();
+            serve(&commands)
+        }
+        Some(rule) if rule == FREE => serve(&commands),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -18,14 +18,15 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers::{self, RequestHeaders};
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, Catalog, MESSAGE_MAX, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{
     Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
 };
 use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, Headers, Message, MessageKind, RpcId,
+    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
+    MessageKind, RpcId,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).
@@ -352,7 +353,7 @@ impl HttpHop {
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
         let headers = headers::for_termination(command, &self.binding.fixed().always);
         let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
-        self.binding.state.answered();
+        self.binding.state.reached();
         let receipt =
             Receipt { status: reply.status.as_u16(), headers: headers::received(&reply.headers) };
         reply.drain();
@@ -390,15 +391,20 @@ impl HttpHop {
         self.binding.sessions.answered(name, asked, status, named);
     }
 
-    /// What an answer to a message tells of the server.
+    /// What a status without a message of MCP tells of the server. Of the tunnel's own requests
+    /// the probe judges that.
     fn seen(&self, status: u16) {
+        let state = &self.binding.state;
         match status {
             500.. => {
                 let origin = self.binding.origin();
-                self.binding.state.failed(&format!("{origin} answers with status {status}"));
+                state.failed(&format!("{origin} answers with status {status}"));
             }
-            401 => self.binding.state.asked_for_authorization(),
-            _ => self.binding.state.answered(),
+            401 => state.asked_for_authorization(),
+            _ if self.discovers => {}
+            // Also said of a session that has ended: the probe finds out.
+            404 | 405 => state.doubted(),
+            _ => state.reached(),
         }
     }
 
@@ -427,7 +433,7 @@ impl HttpHop {
             }
             return refused;
         }
-        self.binding.state.answered();
+        self.seen(status);
         let answered = match media_type(&received).as_str() {
             "text/event-stream" => self.stream(exchange, status, &received, reply, on_notification),
             media if is_json(media) => self.body(exchange, reply).map(|json| Answer {
@@ -440,6 +446,15 @@ impl HttpHop {
                 Err(Failure::of_answer(status, Kind::NonProtocolResponse).into())
             }
         };
+        match &answered {
+            Ok(_) => self.binding.state.answered(),
+            Err(CallError::Failed(failure, _))
+                if !self.discovers && failure.source == FailureSource::Protocol =>
+            {
+                self.binding.state.doubted();
+            }
+            Err(_) => {}
+        }
         answered.map_err(|error| match error {
             // What the server said of itself and of the session is said on (F-41).
             CallError::Failed(failure, _) => CallError::Failed(failure, received),

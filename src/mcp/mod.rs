@@ -53,10 +53,6 @@ impl Binding {
     }
 }
 
-/// Largest message that is taken from an MCP server, in bytes: four times the 16 MiB that must
-/// pass, so that escaping and an envelope fit. It bounds what one worker can hold.
-pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
-
 /// One answer of an MCP server, or one notification before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {

@@ -1,8 +1,8 @@
 //! Asking HTTP servers whether they are there, as long as nothing else tells (F-81, B-28, B-29).
 //!
-//! One thread for all channels. A server that has not answered, or failed last, is asked by a
-//! real `initialize` with growing pauses; one that answers but has had no traffic for a while is
-//! only connected to, so that quiet servers do not collect sessions.
+//! One thread for all channels. A server that has not answered, or failed last, or gave a call
+//! what is not MCP, is asked by a real `initialize` with growing pauses; one that answers but has
+//! had no traffic for a while is only connected to, so that quiet servers do not collect sessions.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use crossbeam_channel::Sender;
 use super::http::{HttpBinding, HttpHop};
 use super::{Bounds, CallError};
 use crate::net::Cancel;
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, FailureKind, Headers, Message};
+use crate::wire::{
+    CLIENT_NAME, CLIENT_VERSION, Failure, FailureKind, FailureSource, Headers, Message,
+};
 
 /// How long one probe may take (F-81).
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -72,7 +74,7 @@ pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
 impl Watched {
     fn look(&mut self, stop: &Cancel) {
         let state = self.binding.state();
-        let answering = state.check().is_ok();
+        let answering = state.check().is_ok() && !state.is_doubted();
         let quiet_at = state.seen_at().map_or_else(Instant::now, |seen| seen + QUIET);
         if answering && quiet_at > Instant::now() {
             // Real traffic has told enough.
@@ -125,13 +127,34 @@ impl Watched {
                 ));
                 true
             }
-            Err(CallError::Failed(failure, _)) => match failure.kind {
-                FailureKind::ConnectionRefused => false,
-                // The socket's file is not there yet.
-                FailureKind::Dial => !self.binding.is_unix(),
-                _ => true,
-            },
+            Err(CallError::Failed(failure, _)) => {
+                self.judge(&failure);
+                match failure.kind {
+                    FailureKind::ConnectionRefused => false,
+                    // The socket's file is not there yet.
+                    FailureKind::Dial => !self.binding.is_unix(),
+                    _ => true,
+                }
+            }
             Err(_) => true,
         }
+    }
+
+    /// Tells a web server without MCP at that path, and one that lets nobody in, from a server
+    /// that only wants to know who calls.
+    fn judge(&self, failure: &Failure) {
+        let with = match failure.upstream_status {
+            // Busy, and there.
+            Some(429) => return self.binding.state().reached(),
+            Some(status @ (404 | 405 | 410)) => {
+                format!("status {status}: there is no MCP server at the path of its URL")
+            }
+            Some(status @ (300..=400 | 402..=499)) => format!("status {status}"),
+            _ if failure.source == FailureSource::Protocol => "what is not MCP".to_owned(),
+            // The exchange has said what is wrong.
+            _ => return,
+        };
+        let origin = self.binding.origin();
+        self.binding.state().strange(&format!("{origin} answers `initialize` with {with}"));
     }
 }

@@ -24,6 +24,8 @@ pub enum Found {
     AuthRequired,
     /// It takes connections and lets the time pass.
     Timeout,
+    /// Something answers that is no MCP server for us.
+    Strange,
     /// It does not answer.
     Failed,
 }
@@ -36,7 +38,7 @@ impl Found {
             Self::Ok => "ok",
             Self::AuthRequired => "auth-required",
             Self::Timeout => "timeout",
-            Self::Failed => "failed",
+            Self::Strange | Self::Failed => "failed",
         }
     }
 
@@ -50,6 +52,8 @@ struct Inner {
     found: Found,
     reason: String,
     seen_at: Option<Instant>,
+    /// A call has met what no MCP server says.
+    doubted: bool,
 }
 
 impl ServerState {
@@ -59,6 +63,7 @@ impl ServerState {
             found: Found::Pending,
             reason: "has not answered yet".to_owned(),
             seen_at: None,
+            doubted: false,
         };
         Self { name, inner: Mutex::new(inner) }
     }
@@ -68,19 +73,42 @@ impl ServerState {
         &self.name
     }
 
-    /// The server answered, with whatever.
+    /// The server answered, and spoke MCP.
     pub fn answered(&self) {
-        self.up(|_| Found::Ok);
+        self.up(Found::Ok);
     }
 
     /// The server answered that it asks for authorization: that of the client, not ours.
     pub fn asked_for_authorization(&self) {
-        self.up(|_| Found::AuthRequired);
+        self.up(Found::AuthRequired);
     }
 
-    /// The server takes connections.
+    /// Something is there. Whether it is an MCP server, this does not tell.
     pub fn reached(&self) {
-        self.up(|before| if before.is_answer() { before } else { Found::Ok });
+        let found = self.found();
+        match found {
+            Found::Strange => self.lock().seen_at = Some(Instant::now()),
+            _ => self.up(if found.is_answer() { found } else { Found::Ok }),
+        }
+    }
+
+    /// Something is there, and a call met what no MCP server says: worth a question.
+    pub fn doubted(&self) {
+        self.reached();
+        self.lock().doubted = true;
+    }
+
+    /// Whether the server has been doubted since it was last asked.
+    pub fn is_doubted(&self) -> bool {
+        self.lock().doubted
+    }
+
+    /// Something answers that is no MCP server for us, and how that shows: one line, without
+    /// secrets.
+    pub fn strange(&self, reason: &str) {
+        self.down(Found::Strange, reason);
+        let mut inner = self.lock();
+        (inner.seen_at, inner.doubted) = (Some(Instant::now()), false);
     }
 
     /// The server does not answer, and why: one line, without secrets.
@@ -93,19 +121,19 @@ impl ServerState {
         self.down(Found::Timeout, reason);
     }
 
-    fn up(&self, found: impl FnOnce(Found) -> Found) {
+    fn up(&self, found: Found) {
         let mut inner = self.lock();
         if !inner.found.is_answer() {
             log::info!(channel:% = self.name; "MCP server answers");
         }
-        inner.found = found(inner.found);
-        inner.seen_at = Some(Instant::now());
+        (inner.found, inner.seen_at, inner.doubted) = (found, Some(Instant::now()), false);
     }
 
     fn down(&self, found: Found, reason: &str) {
         let mut inner = self.lock();
         if inner.found.is_answer() || inner.reason != reason {
-            log::warn!(channel:% = self.name; "MCP server does not answer: {reason}");
+            let what = if found == Found::Strange { "can not be used" } else { "does not answer" };
+            log::warn!(channel:% = self.name; "MCP server {what}: {reason}");
         }
         inner.found = found;
         reason.clone_into(&mut inner.reason);
@@ -152,5 +180,17 @@ mod tests {
         assert_eq!(state.check(), Err("connection refused".to_owned()));
         state.answered();
         assert_eq!(state.check(), Ok(()));
+    }
+
+    #[test] // B-28
+    fn only_an_answer_of_mcp_shows_that_a_strange_server_is_one_after_all() {
+        let state = ServerState::new(ChannelName::main());
+        state.doubted();
+        assert!(state.check().is_ok() && state.is_doubted());
+        state.strange("status 404");
+        state.reached();
+        assert!(state.check().is_err() && !state.is_doubted());
+        state.answered();
+        assert!(state.check().is_ok() && !state.is_doubted());
     }
 }

@@ -64,13 +64,6 @@ pub struct Check {
     pub status: Option<u16>,
 }
 
-impl Check {
-    /// The status as `http_status_category` has it: `2xx`, `4xx`.
-    pub fn status_category(&self) -> Option<String> {
-        self.status.map(|status| format!("{}xx", status / 100))
-    }
-}
-
 impl Proxy {
     /// A proxy at `host` and `port`; `userinfo` is `user:password`, percent-encoded as in a URL.
     /// With `tls` the proxy itself is spoken to over TLS.
@@ -88,6 +81,11 @@ impl Proxy {
     /// How it is spoken to, if that is over TLS.
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     /// Scheme, host and port, for people (W-35).

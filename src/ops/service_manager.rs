@@ -87,6 +87,11 @@ impl ServiceManager {
     }
 }
 
+/// Whether the environment names a socket in the abstract namespace.
+pub fn is_abstract() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
+}
+
 /// A path, or a name in the abstract namespace after `@`.
 fn address(name: &OsString) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::wire::json::{self, Members};
 use crate::wire::server_info::ServerInfo;
-use crate::wire::{ChannelName, Headers, ResponseType, TunnelId};
+use crate::wire::{ChannelName, Headers, MESSAGE_MAX, ResponseType, TunnelId};
 
 use super::Relay;
 use super::budget::Reserved;
@@ -19,9 +19,9 @@ use super::tunnel::{Filter, Polled, Queued, Tunnel};
 /// How many daemons poll the tunnel: an addition of ours to the contract, on the answers to polls
 /// and on the tunnel document. Whoever does not know it is free to ignore it (W-10).
 const DAEMONS: &str = "X-Tunnel-Daemons";
-/// Largest response body, in bytes: a 16 MiB string with every byte escaped in two, and its
-/// envelope.
-pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
+/// Largest response body, in bytes: the largest message that the daemon takes from an MCP server,
+/// and its envelope.
+pub const MAX_RESPONSE: usize = MESSAGE_MAX + 1024 * 1024;
 /// Most commands in one poll answer.
 const MAX_LIMIT: usize = 25;
 /// Longest poll: below the idle limits of common proxies.

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use crate::httpd::Bind;
 use crate::ops::log::{self as ops_log, LogSettings};
 use crate::ops::parent;
+use crate::ops::service_manager::ServiceManager;
 
 use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
@@ -74,6 +75,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         ring: 0,
     })
     .map_err(|e| format!("the log can not be started: {e}"))?;
+    let manager =
+        ServiceManager::of_environment().map_err(|e| format!("the service manager: {e}"))?;
     // Before the listener, so that no signal is missed once clients can connect.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
     let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };
@@ -87,6 +90,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         write_url(path, &url).map_err(|e| format!("--url-file {}: {e}", path.display()))?;
     }
     say(&format!("mcp-tunnel-relay: listening on {url}\n"));
+    manager.ready(&format!("listening on {url}"));
     if let Some((tunnel, key)) = &dev_key {
         say(&format!(
             "\n# for the daemon:\n\
@@ -112,6 +116,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         .map_err(|e| format!("a thread for signals: {e}"))?;
     // The sender lives as long as its thread, which ends only after this receiver.
     let _ = signalled.recv();
+    manager.stopping();
     log::info!("stopping: calls in flight may finish");
     let (done, drained) = bounded(1);
     std::thread::Builder::new()

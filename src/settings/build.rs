@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::{
-    AdminUi, Binding, Config, ControlPlane, Harpoon, HarpoonTarget, Health, HealthListener,
-    HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
+    AdminUi, Binding, Config, Confinement, ControlPlane, Harpoon, HarpoonTarget, Health,
+    HealthListener, HttpTarget, Identity, Log, LogFormat, Mcp, Process, ProxySetting, Target,
 };
 use super::entry::{self, Fields, SERVER_FIELDS, TARGET_FIELDS};
 use super::grammar;
@@ -867,7 +867,23 @@ fn admin_ui(r: &mut Resolver<'_>) -> Option<AdminUi> {
 fn process(r: &mut Resolver<'_>) -> Option<Process> {
     let pid_file = r.path(Id::PidFile);
     let shutdown_grace = r.duration(Id::ShutdownGrace);
-    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0 })
+    let parse = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+        // YAML and people have other words for these two.
+        "on" | "true" => Ok(Confinement::On),
+        "off" | "false" => Ok(Confinement::Off),
+        "require" => Ok(Confinement::Require),
+        _ => Err("it is `on`, `off` or `require`".to_owned()),
+    };
+    let show = |confinement: &Confinement| {
+        let word = match confinement {
+            Confinement::On => "on",
+            Confinement::Off => "off",
+            Confinement::Require => "require",
+        };
+        word.to_owned()
+    };
+    let confinement = r.parsed(Id::Confinement, parse, show);
+    Some(Process { pid_file, shutdown_grace: shutdown_grace?.0, confinement: confinement?.0 })
 }
 
 /// Settings that are accepted so that existing files load (section 10).

@@ -279,6 +279,19 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// How long calls in flight may go on after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
+    /// Whether it gives up what it does not need.
+    pub confinement: Confinement,
+}
+
+/// Whether the daemon gives up what it does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    /// As far as the kernel can take it.
+    On,
+    /// No.
+    Off,
+    /// All of it, or there is no start.
+    Require,
 }
 
 /// The standard proxy variables as they were found, upper case first.

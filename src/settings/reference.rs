@@ -4,7 +4,7 @@
 //! Errors name the variable or path, never what was found there.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,9 @@ const MAX_CONTENTS: usize = 64 * 1024;
 /// More room than a reader fills, in bytes: the standard library looks for the end of a file with
 /// a buffer of its own when it has less.
 const ROOM_TO_END: usize = 64;
+
+/// Where the packages keep the secrets of the service.
+const SECRETS: &str = "/etc/mcp-tunnel.d";
 
 /// Resolves references and remembers what was doubtful about the files.
 pub struct References<'a> {
@@ -74,24 +77,32 @@ impl<'a> References<'a> {
         }
     }
 
-    /// A bare name is looked for among the credentials of systemd first.
+    /// A bare name is looked for among the credentials of systemd, in the working directory, and
+    /// where the packages keep secrets: so `doctor` in a shell finds what the service finds.
     fn locate(&self, path: &str) -> PathBuf {
-        if !path.contains('/')
-            && let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY")
-        {
+        let plain = PathBuf::from(path);
+        if path.contains('/') {
+            return plain;
+        }
+        if let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY") {
             let credential = Path::new(dir).join(path);
-            if credential.exists() {
+            // An empty line stands for a file that was not there (`SetCredential=` of the unit).
+            if credential.metadata().is_ok_and(|m| m.len() > 1) {
                 return credential;
             }
         }
-        PathBuf::from(path)
+        if plain.exists() { plain } else { Path::new(SECRETS).join(path) }
     }
 
     fn contents(&mut self, path: &str, secret: bool) -> Result<Zeroizing<String>, Wrong> {
         let located = self.locate(path);
         let shown = located.display().to_string();
-        let wrong =
-            |e: std::io::Error| format!("`file:{path}`: can not read {shown}: {}", text_of(&e));
+        let wrong = |e: std::io::Error| match e.kind() {
+            ErrorKind::NotFound if !path.contains('/') => {
+                format!("`file:{path}`: no such file in {SECRETS} or the working directory")
+            }
+            _ => format!("`file:{path}`: can not read {shown}: {}", text_of(&e)),
+        };
         let file = File::open(&located).map_err(wrong)?;
         if secret {
             self.note_exposure(&located);
@@ -379,6 +390,19 @@ mod tests {
         assert_eq!(refs.key_of_file("file:cred-api-key").unwrap().expose(), "sk-cred");
         assert_eq!(refs.path("file:cred-api-key"), Ok(path.to_path_buf()));
         assert!(refs.key_of_file("file:./cred-api-key").is_err());
+    }
+
+    #[test]
+    fn a_bare_name_that_is_nowhere_is_told_with_the_places() {
+        // An empty line is no credential: the unit puts it where the file is missing.
+        let path = file("cred-missing", "\n");
+        let dir = path.parent().unwrap().to_str().unwrap().to_owned();
+        let env = Env::of([("CREDENTIALS_DIRECTORY", dir.as_str())]);
+        let wrong = References::new(&env).key_of_file("file:cred-missing").unwrap_err();
+        assert_eq!(
+            wrong,
+            "`file:cred-missing`: no such file in /etc/mcp-tunnel.d or the working directory"
+        );
     }
 
     #[test] // cfg R-3

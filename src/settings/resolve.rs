@@ -106,6 +106,7 @@ impl<'a> Resolver<'a> {
         let words: &[&str] = match kind {
             Kind::LogLevel => &["debug", "info", "warn", "error"],
             Kind::LogFormat => &["struct-text", "json"],
+            Kind::Choice(words) => words,
             Kind::Bool => &["true", "false"],
             _ => &[],
         };

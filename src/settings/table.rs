@@ -58,6 +58,7 @@ pub enum Id {
     HealthUrlFile,
     PidFile,
     ShutdownGrace,
+    Confinement,
     AllowRemoteUi,
     AdminToken,
     OpenWebUi,
@@ -116,6 +117,8 @@ pub enum Kind {
     LogLevel,
     /// `struct-text` or `json`.
     LogFormat,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// `host:port`.
     ListenAddr,
     /// Any use is an error (section 10).
@@ -215,6 +218,7 @@ impl Setting {
             Kind::Commands => "COMMAND",
             Kind::Transports | Kind::LogFormat => "NAME",
             Kind::LogLevel => "LEVEL",
+            Kind::Choice(_) => "WORD",
             Kind::ListenAddr => "HOST:PORT",
             Kind::Refused => "VALUE",
         }
@@ -439,8 +443,8 @@ pub const TABLE: &[Setting] = &[
                Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
                `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
                because every user of the host can read arguments. The variables hold the key \
-               itself. The file takes all three forms; `file:NAME` without a slash is also \
-               looked for in the credentials directory of systemd. Never give the daemon an \
+               itself. The file takes all three forms; `file:NAME` without a slash is a \
+               credential of systemd or a file in `/etc/mcp-tunnel.d`. Never give the daemon an \
                admin key.",
         example: "file:/etc/mcp-tunnel.d/api-key",
     },
@@ -1030,6 +1034,24 @@ pub const TABLE: &[Setting] = &[
                this long. A second signal ends the process at once. The service manager must \
                wait longer than this.",
         example: "20s",
+    },
+    Setting {
+        id: Id::Confinement,
+        section: Section::Process,
+        key: "process.confinement",
+        flag: "confinement",
+        dashed: false,
+        env: &["MCP_TUNNEL_CONFINEMENT"],
+        kind: Kind::Choice(&["on", "off", "require"]),
+        default: "on",
+        short: "on, off or require: give up what the daemon does not need",
+        long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
+               the kernel can take it: it can then execute nothing, write nowhere but where log, \
+               audit trail, PID file, URL file and socket are, and connect to the configured TCP \
+               ports alone; a filter leaves it the system calls of a network program. With \
+               `require` it refuses to start if the kernel lacks a part; `off` gives up nothing. \
+               See SECURITY in mcp-tunnel(1).",
+        example: "\"on\"",
     },
     Setting {
         id: Id::AllowRemoteUi,

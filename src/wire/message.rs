@@ -5,6 +5,11 @@ use std::fmt;
 
 use super::json::{self, Members};
 
+/// Largest message that an MCP server may send through the tunnel, in bytes: four times the 16 MiB
+/// that must pass, so that escaping fits. It bounds what one worker can hold, and the relay takes
+/// what the daemon takes.
+pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+
 /// A JSON-RPC message that is carried as text.
 #[derive(Debug, Clone)]
 pub struct Message {

@@ -18,7 +18,7 @@ pub use command::{Command, CommandKind, Envelope, Rejected};
 pub use failure::{Failure, FailureKind, FailureSource};
 pub use headers::Headers;
 pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
-pub use message::{Message, MessageKind, RpcId};
+pub use message::{MESSAGE_MAX, Message, MessageKind, RpcId};
 pub use response::{Response, ResponseType};
 
 /// The name that the daemon gives itself on both hops (W-5).

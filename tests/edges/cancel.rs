@@ -1,35 +1,185 @@
-//! A peer that hangs in each phase of a connection: the stop ends it at once, and so does the
-//! deadline of a command.
+//! A peer that hangs: the table of [`PHASES`] has each phase that a request goes through, and
+//! each test shows for all of them that somebody is heard who says "give up": the operator who
+//! stops the daemon, while it polls and while it calls; the deadline of a command; the longest
+//! time of a call; the limit of a poll.
 
+use std::any::Any;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Pair};
 use crate::peers::Nginx;
-use crate::support::{Answer, BlackHole, ControlPlane, Gate, Signal, Tunnel, each_at_once};
-use crate::{call, towards};
+use crate::support::stack::Settings;
+use crate::support::{BlackHole, ControlPlane, Gate, Scratch, Signal, Tunnel, each_at_once};
+use crate::{call, eventually, poll_failure, skipped, towards};
 
-/// Longer than a stop takes, and far below every limit of a phase.
+/// Longer than a stop takes, and far below the limit that each phase has of its own.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// A peer that takes connections and hangs at some point.
+/// A phase of a request, and how a peer is made that hangs in it.
+type Phase = (&'static str, fn(&World) -> Peer);
+
+/// The phases of a request.
+const PHASES: [Phase; 9] = [
+    ("name lookup", |world| Peer {
+        url: "http://never-answered.example".to_owned(),
+        resolver: Some(Resolver::start(world)),
+        ..Peer::default()
+    }),
+    ("connect", |_| {
+        let hole = BlackHole::new();
+        let port = hole.url().rsplit(':').next().unwrap().parse().unwrap();
+        Peer { url: hole.url(), hangs: Hangs::OnceDialled(port), ..Peer::default() }.keep(hole)
+    }),
+    ("CONNECT", |_| Peer::behind(Hanging::silent())),
+    ("half an answer to CONNECT", |_| Peer::behind(Hanging::after("HTTP/1.1 200"))),
+    ("TLS handshake", |_| Peer::at(Hanging::silent(), "https")),
+    ("TLS handshake inside a tunnel", |_| {
+        Peer::behind(Hanging::after_more("HTTP/1.1 200 Connection established\r\n\r\n"))
+    }),
+    ("wait for headers", |_| Peer::at(Hanging::silent(), "http")),
+    ("body", |_| Peer::at(Hanging::after(HALF_A_BODY), "http")),
+    ("body over TLS", |world| {
+        let hanging = Hanging::after(HALF_A_BODY);
+        let nginx = Nginx::start(&world.server, &hanging.url("http"), "");
+        let url = nginx.url();
+        Peer { url, hangs: Hangs::Once(hanging.hangs), ..Peer::default() }.keep(nginx)
+    }),
+];
+
+const HALF_A_BODY: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
+
+/// What the peers of all phases share.
+struct World {
+    authority: Authority,
+    server: Pair,
+    scratch: Scratch,
+}
+
+/// A host that hangs in one phase.
+#[derive(Default)]
+struct Peer {
+    /// Its base URL.
+    url: String,
+    /// The proxy on the way to it.
+    proxy: Option<String>,
+    /// Who is asked for its name.
+    resolver: Option<Resolver>,
+    hangs: Hangs,
+    kept: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+/// When a request is in the phase.
+#[derive(Default)]
+enum Hangs {
+    #[default]
+    OnceAsked,
+    Once(Gate),
+    OnceDialled(u16),
+}
+
+impl Peer {
+    fn at(hanging: Hanging, scheme: &str) -> Peer {
+        let url = hanging.url(scheme);
+        Peer { url, hangs: Hangs::Once(hanging.hangs), ..Peer::default() }
+    }
+
+    /// It is the proxy that hangs.
+    fn behind(hanging: Hanging) -> Peer {
+        let (url, proxy) = ("https://localhost:9".to_owned(), Some(hanging.url("http")));
+        Peer { url, proxy, hangs: Hangs::Once(hanging.hangs), ..Peer::default() }
+    }
+
+    fn keep(mut self, kept: impl Any + Send + Sync) -> Peer {
+        self.kept.push(Box::new(kept));
+        self
+    }
+
+    /// Starts a daemon with all that it needs to reach this peer.
+    fn start(&self, settings: Settings, world: &World, proxy_variable: &str) -> Tunnel {
+        let mut settings = settings.env("CA_BUNDLE", &world.authority.bundle());
+        if let Some(proxy) = &self.proxy {
+            settings = settings.env(proxy_variable, proxy);
+        }
+        if let Some(resolver) = &self.resolver {
+            settings = settings.started_by(resolver.mounted());
+        }
+        settings.start()
+    }
+
+    /// A daemon that polls this peer.
+    fn polled(&self, world: &World) -> Tunnel {
+        let settings = towards(&self.url)
+            .env("CONTROL_PLANE_POLL_TIMEOUT", "30s")
+            .env("CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL", "30s");
+        self.start(settings, world, "CONTROL_PLANE_HTTP_PROXY")
+    }
+
+    /// A daemon that has taken `command` for a server at this peer.
+    fn called(
+        &self,
+        world: &World,
+        command: crate::Command,
+        (name, value): (&str, &str),
+    ) -> (ControlPlane, Tunnel) {
+        let control_plane = ControlPlane::start();
+        let settings =
+            Tunnel::to(&control_plane.url()).http(&format!("{}/mcp", self.url)).env(name, value);
+        let tunnel = self.start(settings, world, "MCP_HTTP_PROXY");
+        control_plane.push(command);
+        (control_plane, tunnel)
+    }
+
+    /// Waits until a request is in the phase.
+    fn wait(&self, phase: &str) {
+        match (&self.hangs, &self.resolver) {
+            (Hangs::Once(gate), _) => gate.wait(phase),
+            (Hangs::OnceAsked, Some(resolver)) => resolver.asked.wait(phase),
+            (Hangs::OnceAsked, None) => unreachable!("{phase}: a peer without a resolver"),
+            // Its half-open connection, as /proc/net/tcp shows it: state 2 is SYN_SENT.
+            (Hangs::OnceDialled(port), _) => eventually(phase, || {
+                let dialled = format!(" 0100007F:{port:04X} 02 ");
+                let all = std::fs::read_to_string("/proc/net/tcp").unwrap();
+                all.contains(&dialled).then_some(())
+            }),
+        }
+    }
+}
+
+/// A peer that takes connections and says little.
 struct Hanging {
     port: u16,
-    /// Opens when a connection has reached that point.
+    /// Opens when a connection hangs.
     hangs: Gate,
 }
 
 impl Hanging {
-    /// Says `answer` to the first bytes of each connection, and nothing more.
-    fn after(answer: &'static [u8]) -> Hanging {
+    /// Says nothing to what it is told first.
+    fn silent() -> Hanging {
+        Hanging::start("", false)
+    }
+
+    /// Says `answer` to it, and nothing more.
+    fn after(answer: &'static str) -> Hanging {
+        Hanging::start(answer, false)
+    }
+
+    /// The same, and hangs when it is told more, such as the first flight of TLS.
+    fn after_more(answer: &'static str) -> Hanging {
+        Hanging::start(answer, true)
+    }
+
+    fn start(answer: &'static str, more: bool) -> Hanging {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let hanging = Hanging { port: listener.local_addr().unwrap().port(), hangs: Gate::new() };
         let gate = hanging.hangs.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let gate = gate.clone();
-                std::thread::spawn(move || hang(stream, answer, &gate));
+                std::thread::spawn(move || hang(stream, answer, more, &gate));
             }
         });
         hanging
@@ -40,99 +190,166 @@ impl Hanging {
     }
 }
 
-fn hang(mut stream: TcpStream, answer: &[u8], hangs: &Gate) {
+fn hang(mut stream: TcpStream, answer: &str, more: bool, hangs: &Gate) {
     let mut buf = [0; 4096];
     let Ok(1..) = stream.read(&mut buf) else { return };
-    if !answer.is_empty() {
-        let _ = stream.write_all(answer);
-        // What comes after the answer, such as the first flight of TLS.
-        let Ok(1..) = stream.read(&mut buf) else { return };
+    if stream.write_all(answer.as_bytes()).is_err() {
+        return;
+    }
+    if more && !matches!(stream.read(&mut buf), Ok(1..)) {
+        return;
     }
     hangs.open();
     while matches!(stream.read(&mut buf), Ok(1..)) {}
 }
 
-#[test] // W-88
-fn a_stop_ends_a_poll_that_hangs_in_any_phase() {
-    let authority = Authority::new();
-    let bundle = authority.bundle();
-    let opened = b"HTTP/1.1 200 Connection established\r\n\r\n";
-    let target = "https://localhost:9";
-    let phases: [(&str, Hanging, Option<&str>); 4] = [
-        ("TLS handshake", Hanging::after(b""), None),
-        ("CONNECT", Hanging::after(b""), Some(target)),
-        ("half an answer to CONNECT", Hanging::after(b"HTTP/1.1 200"), Some(target)),
-        ("TLS handshake inside a tunnel", Hanging::after(opened), Some(target)),
-    ];
-    each_at_once(phases, |(phase, peer, proxied)| {
-        let settings = match proxied {
-            None => towards(&peer.url("https")),
-            Some(target) => towards(target).env("CONTROL_PLANE_HTTP_PROXY", &peer.url("http")),
+/// A name server that hears and does not answer, for a daemon in a mount namespace where
+/// /etc/resolv.conf names it.
+struct Resolver {
+    /// Opens with the first question.
+    asked: Gate,
+    resolv_conf: String,
+    nsswitch_conf: String,
+}
+
+impl Resolver {
+    fn start(world: &World) -> Resolver {
+        let socket = name_server_socket().expect("port 53 of a loopback address");
+        let lines = format!(
+            "nameserver {}\noptions timeout:30 attempts:1\n",
+            socket.local_addr().unwrap().ip()
+        );
+        let path =
+            |name: &str, lines: &str| world.scratch.file(name, lines).to_str().unwrap().to_owned();
+        let resolver = Resolver {
+            asked: Gate::new(),
+            resolv_conf: path("resolv.conf", &lines),
+            nsswitch_conf: path("nsswitch.conf", "hosts: files dns\n"),
         };
-        let tunnel = settings.env("CA_BUNDLE", &bundle).start();
-        if phase != "half an answer to CONNECT" {
-            peer.hangs.wait(phase);
+        let asked = resolver.asked.clone();
+        std::thread::spawn(move || {
+            while socket.recv(&mut [0; 512]).is_ok() {
+                asked.open();
+            }
+        });
+        resolver
+    }
+
+    /// Starts a program where the files are in the place of the host's.
+    fn mounted(&self) -> Command {
+        const SCRIPT: &str = "mount --bind \"$1\" /etc/resolv.conf && \
+                              { [ ! -e /etc/nsswitch.conf ] || \
+                              mount --bind \"$2\" /etc/nsswitch.conf; } && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
+        command.args([&self.resolv_conf, &self.nsswitch_conf]);
+        command
+    }
+
+    /// Why there can be none, if there can not.
+    fn missing() -> Option<&'static str> {
+        let mut mounts = Command::new("unshare");
+        mounts.args(["--mount", "true"]).stderr(Stdio::null());
+        match (mounts.status(), name_server_socket()) {
+            (Ok(status), Some(_)) if status.success() => None,
+            (Ok(_), _) => Some("only root may make a mount namespace and a name server"),
+            (Err(_), _) => Some("there is no `unshare`"),
         }
-        let begin = Instant::now();
-        tunnel.stop();
-        assert!(begin.elapsed() < AT_ONCE, "{phase}: {:?}", begin.elapsed());
+    }
+}
+
+/// Port 53 of an address that this process alone uses.
+fn name_server_socket() -> Option<UdpSocket> {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    (1..250).find_map(|last| UdpSocket::bind((Ipv4Addr::new(127, high, low, last), 53)).ok())
+}
+
+/// Runs a test for all phases at once.
+fn in_every_phase(test: impl Fn(&str, &Peer, &World) + Sync) {
+    let authority = Authority::new();
+    let server = authority.server("server");
+    let world = World { authority, server, scratch: Scratch::new() };
+    let missing = Resolver::missing();
+    if let Some(reason) = &missing {
+        skipped("the phase of the name lookup", reason);
+    }
+    let phases = PHASES.iter().skip(usize::from(missing.is_some()));
+    each_at_once(phases, |(phase, peer)| test(phase, &peer(&world), &world));
+}
+
+fn stops_at_once(tunnel: Tunnel, phase: &str) {
+    let begin = Instant::now();
+    tunnel.stop();
+    assert!(begin.elapsed() < AT_ONCE, "{phase}: {:?}", begin.elapsed());
+}
+
+#[test] // W-88
+fn a_stop_ends_a_poll_in_every_phase() {
+    in_every_phase(|phase, peer, world| {
+        let tunnel = peer.polled(world);
+        peer.wait(phase);
+        stops_at_once(tunnel, phase);
     });
 }
 
 #[test] // W-88
-fn a_stop_ends_a_dial_and_a_wait_for_headers_and_a_body() {
-    let authority = Authority::new();
-    let black_hole = BlackHole::new();
-    let tunnel = towards(&black_hole.url()).start();
-    let begin = Instant::now();
-    tunnel.stop();
-    assert!(begin.elapsed() < AT_ONCE);
-
-    for answer in [Answer::silence(&Gate::new()), Answer::status(200).chunked().head().body("{")] {
-        let control_plane = ControlPlane::start();
-        let hold = Gate::new();
-        control_plane.every_poll(Some(answer.wait(&hold)));
-        let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
-        let tunnel = towards(&nginx.url()).env("CA_BUNDLE", &authority.bundle()).start();
-        control_plane.next_poll();
-        let begin = Instant::now();
-        tunnel.stop();
-        assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-        hold.open();
-    }
+fn a_stop_ends_a_call_in_every_phase_once_the_grace_period_is_over() {
+    in_every_phase(|phase, peer, world| {
+        let no_grace = ("MCP_TUNNEL_SHUTDOWN_GRACE", "0s");
+        let (control_plane, tunnel) = peer.called(world, call("r1"), no_grace);
+        tunnel.wait_metric("dispatcher_worker_pool_occupancy", 1.0);
+        peer.wait(phase);
+        stops_at_once(tunnel, phase);
+        // Its caller is not left without an answer.
+        let failure = control_plane.next_response_for("r1").tunnel_failure();
+        assert!(failure.is_object(), "{phase}: {failure}");
+    });
 }
 
-#[test] // W-57, W-34
-fn a_deadline_is_honoured_in_connect_and_in_a_handshake() {
-    let authority = Authority::new();
-    let bundle = authority.bundle();
-    let opened = b"HTTP/1.1 200 OK\r\n\r\n";
-    let phases = [
-        (Hanging::after(b""), None),
-        (Hanging::after(b""), Some("https://localhost:9/mcp")),
-        (Hanging::after(opened), Some("https://localhost:9/mcp")),
-    ];
-    each_at_once(phases, |(peer, proxied)| {
-        let control_plane = ControlPlane::start();
-        let settings = Tunnel::to(&control_plane.url()).env("CA_BUNDLE", &bundle);
-        let settings = match proxied {
-            None => settings.http(&format!("{}/mcp", peer.url("https"))),
-            Some(target) => settings.http(target).env("MCP_HTTP_PROXY", &peer.url("http")),
-        };
-        let tunnel = settings.start();
-        control_plane.push(call("r1").response_timeout("1s"));
-        // An expired command is dropped without an answer.
-        tunnel
-            .program
-            .stderr_line("the deadline", |line| line.contains("r1") && line.contains("deadline"));
-        assert_eq!(control_plane.responses_waiting(), 0);
+#[test] // W-57, F-9
+fn a_deadline_ends_a_call_in_every_phase() {
+    in_every_phase(|phase, peer, world| {
+        let other = ("MCP_MAX_CONCURRENT_REQUESTS", "1");
+        let (control_plane, tunnel) = peer.called(world, call("r1").response_timeout("1s"), other);
+        // After its deadline a command is not answered; the one worker is free for the next.
+        for id in ["r1", "r2"] {
+            let named = format!("request_id={id}");
+            tunnel.program.stderr_line(&format!("{phase}: the deadline of {id}"), |line| {
+                line.contains(&named) && line.contains("deadline")
+            });
+            control_plane.push(call("r2").response_timeout("1s"));
+        }
+        assert_eq!(control_plane.responses_waiting(), 0, "{phase}");
+    });
+}
+
+#[test] // F-26, F-27
+fn a_call_that_takes_too_long_is_answered_in_every_phase() {
+    in_every_phase(|phase, peer, world| {
+        let patient = call("r1").without("response_timeout");
+        let longest = ("MCP_CONNECTION_MAX_TTL", "1s");
+        let (control_plane, _tunnel) = peer.called(world, patient, longest);
+        let failure = control_plane.next_response_for("r1").tunnel_failure();
+        assert_eq!(failure["transport_error_kind"], "timeout", "{phase}: {failure}");
+    });
+}
+
+#[test] // W-17
+fn a_poll_ends_at_its_limit_in_every_phase() {
+    in_every_phase(|phase, peer, world| {
+        let settings = towards(&peer.url)
+            .env("CONTROL_PLANE_POLL_TIMEOUT", "500ms")
+            .env("CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL", "500ms");
+        let tunnel = peer.start(settings, world, "CONTROL_PLANE_HTTP_PROXY");
+        let line = poll_failure(&tunnel.program, "timed out");
+        assert!(line.contains("poll failed"), "{phase}: {line}");
     });
 }
 
 #[test] // W-88
 fn a_second_signal_ends_a_stop_that_waits_for_a_handshake() {
     let authority = Authority::new();
-    let peer = Hanging::after(b"");
+    let peer = Hanging::silent();
     let control_plane = ControlPlane::start();
     let mut tunnel = Tunnel::to(&control_plane.url())
         .http(&format!("{}/mcp", peer.url("https")))
@@ -140,7 +357,7 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_handshake() {
         .start();
     control_plane.push(call("r1"));
     peer.hangs.wait("a handshake");
-    crate::support::eventually("the call", || {
+    eventually("the call", || {
         (tunnel.metric("dispatcher_worker_pool_occupancy") > 0.0).then_some(())
     });
     tunnel.program.signal(Signal::TERM);

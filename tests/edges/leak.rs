@@ -1,6 +1,5 @@
 //! A host whose only way out is its proxy: a network namespace without a default route.
 
-use std::io::Write;
 use std::process::Command;
 
 use crate::authority::Authority;
@@ -70,8 +69,7 @@ fn nothing_goes_past_the_proxy_where_there_is_no_other_way() {
     let namespace = match Namespace::new() {
         Ok(namespace) => namespace,
         Err(reason) => {
-            // Not by the macro, whose output is shown of tests that fail alone.
-            let _ = writeln!(std::io::stderr(), "SKIPPED the leak test: {reason}");
+            crate::skipped("the leak test", &reason);
             return;
         }
     };

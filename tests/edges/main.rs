@@ -15,6 +15,8 @@ mod rotation;
 mod support;
 mod trust;
 
+use std::io::Write;
+
 use support::stack::Settings;
 use support::{Command, ControlPlane, Program, Tunnel, eventually};
 
@@ -45,6 +47,12 @@ fn refused(settings: Settings, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} in: {said}");
     }
+}
+
+/// Says that the machine lacks what a test needs. Not by the macro, whose output is shown of tests
+/// that fail alone.
+fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
 
 /// Waits for the line that says why polls fail.

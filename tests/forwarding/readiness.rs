@@ -1,6 +1,6 @@
 //! Whether the daemon says the truth about its MCP server, and when it begins to poll.
 
-use super::support::{Answer, ControlPlane, Gate, McpServer, Tunnel, eventually};
+use super::support::{Answer, ControlPlane, Gate, McpServer, Tunnel, each_at_once, eventually};
 use super::{RESULT, Stand, call, dead_url, result};
 
 fn port_of(url: &str) -> u16 {
@@ -48,6 +48,59 @@ fn a_server_that_wants_credentials_is_there() {
     assert_eq!(tunnel.page("/readyz").0, 200);
     assert_eq!(server.count("initialize"), 1, "asked once");
     assert_eq!(server.count("GET") + server.count("DELETE"), 0);
+}
+
+#[test] // F-82, B-28
+fn what_answers_and_is_no_mcp_server_for_us_is_not_ready_and_why_is_told() {
+    let no_server = "there is no MCP server at the path of its URL";
+    let html = || Answer::status(200).header("Content-Type", "text/html").body("<h1>hello</h1>");
+    each_at_once(
+        [
+            (Answer::status(404), no_server),
+            (Answer::status(405).body("no"), no_server),
+            (Answer::status(403), "answers `initialize` with status 403"),
+            (
+                Answer::status(302).header("Location", "/login"),
+                "answers `initialize` with status 302",
+            ),
+            (html(), "answers `initialize` with what is not MCP"),
+            (Answer::json(200, "{}"), "answers `initialize` with what is not MCP"),
+        ],
+        |(answer, why)| {
+            let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+            server.always("initialize", answer.clone());
+            let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+            tunnel.program.stderr_line(why, |line| {
+                line.contains("MCP server can not be used") && line.contains(why)
+            });
+            tunnel.wait_not_ready(|reason| reason.contains(why));
+            // A call that is answered the same does not make it one.
+            server.on("tools/call", answer);
+            control_plane.push(call("r1"));
+            control_plane.next_response();
+            tunnel.wait_not_ready(|reason| reason.contains(why));
+            // One that is answered in MCP does.
+            server.on("tools/call", result());
+            control_plane.push(call("r2"));
+            assert_eq!(control_plane.next_response().resp_json(), RESULT);
+            tunnel.wait_ready();
+        },
+    );
+}
+
+#[test] // F-82, B-28
+fn a_server_that_moves_away_from_its_path_is_noticed_by_a_call_and_when_it_comes_back() {
+    let stand = Stand::start();
+    stand.tunnel.wait_ready();
+    stand.server.always("initialize", Answer::status(404));
+    assert_eq!(stand.call(Answer::status(404)).resp_code(), 404);
+    stand.tunnel.wait_not_ready(|reason| reason.contains("no MCP server at the path"));
+    // A session that has ended is answered the same: the probe tells them apart.
+    let initialized = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-06-18"}}"#;
+    stand.server.always("initialize", Answer::json(200, initialized));
+    stand.tunnel.wait_ready();
+    stand.call(Answer::status(404));
+    stand.tunnel.wait_ready();
 }
 
 #[test] // F-83

@@ -244,7 +244,9 @@ fn a_client_that_does_not_finish_its_request_holds_no_place_in_the_queue() {
 
 #[test] // R-52, M-12
 fn what_is_too_large_gets_413_and_its_client_502() {
-    const TOO_MUCH: usize = 32 * 1024 * 1024 + 1;
+    const REQUEST: usize = 32 * 1024 * 1024 + 1;
+    // What the daemon takes from a server, and the envelope.
+    const RESPONSE: usize = 65 * 1024 * 1024 + 1;
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
     let announced = |path: &str, length: usize, more: &str| {
@@ -255,14 +257,14 @@ fn what_is_too_large_gets_413_and_its_client_502() {
         conn.write_raw(format!("{head}{more}Content-Length: {length}\r\n\r\n").as_bytes());
         conn.read()
     };
-    let answer = announced(&format!("/v1/mcp/{A}"), TOO_MUCH, "");
+    let answer = announced(&format!("/v1/mcp/{A}"), REQUEST, "");
     assert_eq!((answer.status, answer.code().as_str()), (413, "request_body_too_large"));
 
     let client = relay.send_later(mcp(A, &rpc("1", "m")));
     let command = daemon.take_one();
     let token = command["shard_token"].as_str().unwrap();
     let more = format!("Authorization: Bearer {KEY_A}\r\nX-Tunnel-Shard-Token: {token}\r\n");
-    let answer = announced(&format!("/v1/tunnels/{A}/response"), TOO_MUCH, &more);
+    let answer = announced(&format!("/v1/tunnels/{A}/response"), RESPONSE, &more);
     assert_eq!((answer.status, answer.code().as_str()), (413, "request_body_too_large"));
     let seen = client.join().unwrap();
     assert_eq!(

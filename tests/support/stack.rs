@@ -100,6 +100,13 @@ impl Settings {
         self
     }
 
+    /// Has another command start it, which it takes the place of (`exec`). To be said last.
+    pub fn started_by(self, mut starter: Command) -> Settings {
+        starter.arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        starter.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Settings { command: starter, ..self }
+    }
+
     /// Starts it, without waiting for anything: for settings it should refuse.
     pub fn spawn(self) -> Program {
         Program::spawn(self.command).with(self.scratch)

@@ -16,7 +16,7 @@ enum Completes {
     /// A file.
     Files,
     /// One of these words.
-    Words(&'static str),
+    Words(&'static [&'static str]),
     /// Anything else.
     Text,
 }
@@ -32,9 +32,10 @@ fn setting_flag(s: &'static Setting) -> AnyFlag {
     let completes = match s.kind {
         Kind::Bool => Completes::Nothing,
         Kind::Path | Kind::PathRef | Kind::Source("FILE" | "DIR") => Completes::Files,
-        Kind::LogLevel => Completes::Words("debug info warn error"),
-        Kind::LogFormat => Completes::Words("struct-text json"),
-        Kind::Transports => Completes::Words("http-streamable"),
+        Kind::LogLevel => Completes::Words(&["debug", "info", "warn", "error"]),
+        Kind::LogFormat => Completes::Words(&["struct-text", "json"]),
+        Kind::Choice(words) => Completes::Words(words),
+        Kind::Transports => Completes::Words(&["http-streamable"]),
         _ => Completes::Text,
     };
     AnyFlag { name: s.flag, short: s.short, completes }
@@ -106,6 +107,7 @@ pub fn bash() -> String {
         let action = match completes {
             Completes::Files => "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")".to_owned(),
             Completes::Words(words) => {
+                let words = words.join(" ");
                 format!("mapfile -t COMPREPLY < <(compgen -W '{words}' -- \"$cur\")")
             }
             Completes::Text | Completes::Nothing => ":".to_owned(),
@@ -157,7 +159,7 @@ pub fn zsh() -> String {
             let value = match flag.completes {
                 Completes::Nothing => String::new(),
                 Completes::Files => ":file:_files".to_owned(),
-                Completes::Words(words) => format!(":value:({words})"),
+                Completes::Words(words) => format!(":value:({})", words.join(" ")),
                 Completes::Text => ":value: ".to_owned(),
             };
             let equals = if flag.completes == Completes::Nothing { "" } else { "=" };
@@ -214,7 +216,7 @@ pub fn fish() -> String {
             let value = match flag.completes {
                 Completes::Nothing => String::new(),
                 Completes::Files => " -r -F".to_owned(),
-                Completes::Words(words) => format!(" -x -a '{words}'"),
+                Completes::Words(words) => format!(" -x -a '{}'", words.join(" ")),
                 Completes::Text => " -x".to_owned(),
             };
             let short = flag.short.replace('\'', "\\'");

@@ -214,6 +214,16 @@ pub fn program() -> String {
          export CONTROL_PLANE_API_KEY=...\n\
          mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp",
     );
+    p.section("Service");
+    p.text(
+        "The packages bring the unit `mcp-tunnel.service` of systemd and the user `mcp-tunnel`. \
+         From the id and the runtime key of a tunnel, which lies in KEYFILE, to a running service:",
+    );
+    p.literal(SERVICE_STEPS);
+    for text in SERVICE {
+        p.line(".Pp");
+        p.text(text);
+    }
     p.section("Signals");
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
@@ -225,6 +235,8 @@ pub fn program() -> String {
     );
     p.section("Answers");
     p.text(ANSWERS);
+    p.section("Limits");
+    p.text(LIMITS);
     p.section("Name resolution");
     p.text(RESOLVER);
     p.section("Security");
@@ -243,6 +255,36 @@ pub fn program() -> String {
     p.line(".Xr mcp-tunnel.conf 5");
     p.0
 }
+
+/// The three commands that an operator types after the package is installed.
+const SERVICE_STEPS: &str = "\
+mcp-tunnel init --force --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\
+    --control-plane-api-key-ref file:api-key \\
+    --mcp-server-url http://127.0.0.1:3001/mcp
+install -m 0640 -g mcp-tunnel KEYFILE /etc/mcp-tunnel.d/api-key
+systemctl enable --now mcp-tunnel";
+
+/// What there is to know of the unit, a paragraph each.
+const SERVICE: [&str; 4] = [
+    "`mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain` tries the configuration out, before and \
+     after. `systemctl status mcp-tunnel` shows whether the tunnel is ready, or why not; \
+     `journalctl -u mcp-tunnel` has the log. A reload is a SIGHUP. A restart, also that of an \
+     upgrade, lets calls in flight finish (`process.shutdown_grace`). After an error in the \
+     configuration the service stays down until it is started again; after anything else it is \
+     back in 10 seconds.",
+    "The service may read files and connect to other hosts; it writes to `/run/mcp-tunnel` and \
+     `/var/log/mcp-tunnel` alone and starts no program. An MCP server that the daemon starts lives \
+     in the same unit and needs more: copy `/usr/share/mcp-tunnel/stdio.conf` into \
+     `/etc/systemd/system/mcp-tunnel.service.d/`, run `systemctl daemon-reload`, and start the \
+     service again. The file says what it opens, and why.",
+    "`file:api-key` is the file `/etc/mcp-tunnel.d/api-key`, which systemd reads at start and \
+     shows to this service alone (`LoadCredential=`): restart the service after a change. A \
+     secret that is named by its whole path is read again by a reload, and seconds after it has \
+     changed; the group `mcp-tunnel` must be allowed to read it.",
+    "`systemctl edit mcp-tunnel` makes a drop-in for changes of your own. To let the service speak \
+     to some addresses only, write there: `[Service]`, and below it `IPAddressDeny=any` and \
+     `IPAddressAllow=` with `localhost`, the control plane, the name servers, and the MCP servers.",
+];
 
 /// What TLS is like on every hop; `tests/edges/trust.rs` holds it to that.
 const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM_SHA384, \
@@ -275,6 +317,13 @@ const ANSWERS: &str = "An answer that may have arrived is posted three times at 
     answer already says 404 to the repeated one, which is then counted under \
     `mcp_tunnel_responses_gone_total`.";
 
+/// How large messages may be; `tests/sizes.rs` holds it to that.
+const LIMITS: &str = "A message of an MCP server has 64 MiB at most; a longer one is answered in \
+    its place with an error of the kind `response_body_too_large`. `mcp-tunnel-relay` takes \
+    requests of 32 MiB at most (413, `request_body_too_large`), and every answer that the daemon \
+    takes. Another control plane may take less: an answer that it refuses with 413 is logged with \
+    its size and not repeated.";
+
 /// What an operator who knows glibc's resolver has to know of musl's, which the static programs
 /// have.
 const RESOLVER: &str = "The static program resolves names with musl, which reads /etc/hosts and \
@@ -299,7 +348,10 @@ const OTHER_VARIABLES: [(&str, &str); 5] = [
         "Proxies for targets without one of their own; also in lower case.",
     ),
     ("SSL_CERT_FILE , SSL_CERT_DIR", "Where the system's trusted certificates are."),
-    ("CREDENTIALS_DIRECTORY", "Where systemd puts credentials: `file:NAME` is looked for there."),
+    (
+        "CREDENTIALS_DIRECTORY",
+        "Where systemd puts credentials: `file:NAME` is looked for there first.",
+    ),
     ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
 ];
 
@@ -357,8 +409,8 @@ pub fn configuration() -> String {
         "Keep secrets out of the file: give `file:PATH` and let the file at PATH be readable by \
          the daemon alone. A file with a secret that every user can read is reported at start. \
          `file:NAME` without a slash is looked for in the credentials directory of systemd \
-         (`LoadCredential=`), then in the working directory. No error, log line or metric shows \
-         a secret.",
+         (`LoadCredential=`), in the working directory, and in `/etc/mcp-tunnel.d`. No error, \
+         log line or metric shows a secret.",
     );
     p.section("Settings");
     for section in Section::ALL {
@@ -438,6 +490,21 @@ pub fn relay() -> String {
         }
         p.line(".El");
     }
+    p.section("Service");
+    p.text(
+        "The package brings the unit `mcp-tunnel-relay.service` of systemd. Its options are in \
+         `/etc/mcp-tunnel-relay.conf`; the keys are files in `/etc/mcp-tunnel-relay.d`, and the \
+         file NAME is `file:/run/credentials/mcp-tunnel-relay.service/keys_NAME` in the options. \
+         A key of your own has at least 32 letters, digits, `_` and `-`:",
+    );
+    p.literal(
+        "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' >/etc/mcp-tunnel-relay.d/runtime",
+    );
+    p.line(".Pp");
+    p.text(
+        "The service may be called from this host alone: a proxy that speaks TLS serves the \
+         others.",
+    );
     p.section("Exit status");
     p.exit_codes(&serve::EXIT_CODES);
     p.section("Examples");

@@ -2,18 +2,20 @@
 //! the listener.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
 use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
 use crate::cli::run::{access, refuse_unsupported};
+use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
 use crate::net::tls::Peer;
 use crate::net::{Cancel, NetErrorKind, Tls};
 use crate::secret::Secret;
-use crate::settings::config::{Config, Target};
+use crate::settings::config::{Config, Confinement, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
@@ -42,6 +44,7 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(api_key(loaded));
     rows.push(secret_permissions(loaded));
     rows.push(secrets_locked());
+    rows.push(confinement(config.process.confinement));
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
     let edges = edges(config, &mut rows);
@@ -168,6 +171,29 @@ fn secrets_locked() -> Row {
     Row::warn("secrets_locked", "the kernel does not keep the secrets out of swap")
         .why("A key that was written to a swap device can be read there later.")
         .next("Raise RLIMIT_MEMLOCK: `ulimit -l 64`, with systemd LimitMEMLOCK=64K; or use encrypted swap.")
+}
+
+/// What the daemon could give up here. It can not be taken back, so another process tries.
+fn confinement(wanted: Confinement) -> Row {
+    const ID: &str = "confinement";
+    if wanted == Confinement::Off {
+        return Row::warn(ID, "off")
+            .why("The daemon keeps rights that it does not need.")
+            .next("Remove `process.confinement`, or set it to `on`.");
+    }
+    let tried = std::env::current_exe()
+        .and_then(|program| Command::new(program).arg(confine::PROBE).env_clear().output());
+    let found = match tried {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => return Row::warn(ID, format!("can not be tried out: {error}")),
+    };
+    let row = match wanted {
+        _ if found == "full" => return Row::pass(ID, found),
+        Confinement::Require => Row::fail(ID, found),
+        _ => Row::warn(ID, found),
+    };
+    row.why("The system can not take all the rights that the daemon gives up.")
+        .next("A newer kernel, or a container that allows Landlock and seccomp, can.")
 }
 
 fn warnings(loaded: &Loaded) -> Option<Row> {

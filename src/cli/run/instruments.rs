@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::reload::ReloadState;
 use super::timers::ProxyHealth;
 use crate::cli::edges::{self, Edges};
+use crate::confine::{Confinement, Part};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, PollState};
@@ -177,6 +178,7 @@ fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
 /// The cells that metrics are read from.
 pub(super) struct Seen {
     pub(super) launcher: Option<Arc<Launcher>>,
+    pub(super) confinement: Confinement,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
@@ -208,6 +210,11 @@ pub(super) fn sources(seen: &Arc<Seen>) -> Vec<Source> {
             seen.logger.write_metrics(out);
             if let Some(audit) = &seen.audit {
                 audit.write_metrics(out);
+            }
+            for part in Part::ALL {
+                let help = "1 for each part of the confinement that holds.";
+                let holds = f64::from(u8::from(seen.confinement.holds(part)));
+                out.gauge("mcp_tunnel_confinement", help, &[("part", part.name())], holds);
             }
             edge_metrics(&seen.edges, &seen.proxy_health, out);
             for (outcome, counter) in [("ok", &seen.reload.done), ("failed", &seen.reload.failed)] {

@@ -32,6 +32,7 @@ pub(super) fn json(config: &Config, seen: &Seen) -> String {
             "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
             "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
             "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
+            "confinement": seen.confinement.to_string(),
         },
     });
     if let Some(complaint) = complaint {

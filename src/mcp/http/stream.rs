@@ -11,9 +11,11 @@ use crate::mcp::backlog::{BEHIND, Backlog};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
 use crate::mcp::sse::{Event, Parser, TooLarge};
-use crate::mcp::{Answer, CallError, MESSAGE_MAX};
+use crate::mcp::{Answer, CallError};
 use crate::net::{Cancel, Reply};
-use crate::wire::{Failure, FailureKind as Kind, FailureSource, Headers, Message, MessageKind};
+use crate::wire::{
+    Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message, MessageKind,
+};
 
 /// Attempts in a row to take up a broken stream that bring nothing new (F-39).
 const RESUMPTIONS_MAX: u32 = 5;

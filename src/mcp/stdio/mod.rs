@@ -41,11 +41,13 @@ pub use self::child::StartError;
 
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
-use super::{Answer, Bounds, CallError, Catalog, MESSAGE_MAX, Receipt};
+use super::{Answer, Bounds, CallError, Catalog, Receipt};
 use crate::launcher::Launcher;
 use crate::stats::{Counter, Gauge};
 use crate::wire::failure::error_json;
-use crate::wire::{ChannelName, Failure, FailureKind, FailureSource, Headers, Message};
+use crate::wire::{
+    ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message,
+};
 
 /// The child ended, or closed its output, before it answered.
 const CHILD_GONE: Failure = Failure::new(FailureSource::TransportClosed, FailureKind::Eof);

@@ -1,0 +1,61 @@
+//! What the daemon still needs once it is set up, and how it gives up the rest.
+
+use std::collections::BTreeSet;
+
+use crate::cli::edges::Edges;
+use crate::confine::{Confinement, Needs};
+use crate::ops::service_manager;
+use crate::settings::config::{self, Config, HealthListener};
+
+/// Where name servers listen.
+const DNS: u16 = 53;
+/// Where the OAuth metadata of an HTTP server may lead, beside the configured ports.
+const WEB: [u16; 2] = [80, 443];
+
+/// Gives up what the configuration does not ask for; what the kernel lacks is told in one line.
+///
+/// # Errors
+/// If all of it is required, and a part is missing.
+pub(super) fn begin(config: &Config, edges: &Edges) -> Result<Confinement, String> {
+    if config.process.confinement == config::Confinement::Off {
+        return Ok(Confinement::off());
+    }
+    let confinement = Confinement::begin(&needs(config, edges));
+    let complete = confinement.missing().next().is_none();
+    match config.process.confinement {
+        _ if complete => {}
+        config::Confinement::Require => {
+            return Err(format!("process.confinement is `require`, and it is {confinement}"));
+        }
+        _ => log::warn!("the daemon is not wholly confined; confinement is {confinement}"),
+    }
+    Ok(confinement)
+}
+
+/// The TCP ports that are connected to.
+pub(super) fn ports(edges: &Edges) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::from([DNS]);
+    for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
+        ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
+    }
+    if let Some(beyond) = edges.beyond_main().filter(|beyond| !beyond.keeps_way()) {
+        ports.extend(WEB);
+        ports.extend(beyond.ambient_proxy_ports());
+    }
+    ports
+}
+
+fn needs(config: &Config, edges: &Edges) -> Needs {
+    let socket = match &config.health.listener {
+        HealthListener::Unix(path) => Some(path),
+        HealthListener::Tcp { .. } => None,
+    };
+    let removed = [socket, config.health.url_file.as_ref(), config.process.pid_file.as_ref()];
+    let appended = [config.log.file.as_ref(), config.log.audit_file.as_ref()];
+    Needs {
+        appended: appended.into_iter().flatten().cloned().collect(),
+        removed: removed.into_iter().flatten().cloned().collect(),
+        ports: ports(edges),
+        abstract_socket: service_manager::is_abstract(),
+    }
+}

@@ -1,0 +1,193 @@
+//! What the process gives up once it has all it needs: what the kernel then refuses, no mistake in
+//! this program and nobody who took it over can do.
+//!
+//! Landlock makes the file system read-only but for the directories that the configuration names,
+//! executes nothing, and opens TCP connections to the configured ports alone. A filter of system
+//! calls leaves those that a network program needs. New privileges and core dumps are given up.
+//! None of it can be taken back, and it needs no privilege.
+//!
+//! A kernel may lack a part: the rest is done all the same, and what is missing has a name and a
+//! reason in [`Confinement`]. Threads inherit what was given up by the thread that starts them, so
+//! this is done before the first one. Children inherit it too; what needs to execute something is
+//! left to [`crate::launcher`], which has a looser rule of its own.
+//!
+//! `cli` and `relay` call it; it calls nobody.
+
+mod paths;
+mod syscalls;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// The first argument of a process that confines itself, says how, and ends: for `doctor`.
+pub const PROBE: &str = "confinement-probe";
+
+/// A part of the confinement. Each has a stable name for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// No new privileges: a set-user-ID program gives none.
+    Privileges,
+    /// No core dumps, and no look into the memory from processes of the same user.
+    Memory,
+    /// The file system is read-only, and nothing can be executed.
+    Files,
+    /// TCP connections to the configured ports alone, no further listener.
+    Ports,
+    /// No abstract socket and no signal of another process.
+    Processes,
+    /// Only the system calls of a network program.
+    Syscalls,
+}
+
+impl Part {
+    /// In the order in which they are shown.
+    pub const ALL: [Self; 6] =
+        [Self::Privileges, Self::Memory, Self::Files, Self::Ports, Self::Processes, Self::Syscalls];
+
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Privileges => "privileges",
+            Self::Memory => "memory",
+            Self::Files => "files",
+            Self::Ports => "ports",
+            Self::Processes => "processes",
+            Self::Syscalls => "syscalls",
+        }
+    }
+}
+
+/// What is still needed.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// Files that are opened for appending anew, or made, after a rotation.
+    pub appended: Vec<PathBuf>,
+    /// Files and sockets that are removed at the end.
+    pub removed: Vec<PathBuf>,
+    /// TCP ports that are connected to.
+    pub ports: BTreeSet<u16>,
+    /// A socket in the abstract namespace, outside of the process, is written to.
+    pub abstract_socket: bool,
+}
+
+/// How the process is confined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Each part, and why it is missing if it is; empty if the confinement is off.
+    parts: Vec<(Part, Option<String>)>,
+}
+
+impl Confinement {
+    /// It was turned off.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Gives up all but what is needed, for this thread and those that it starts; the filter of
+    /// system calls holds for every thread. To be called once.
+    pub fn begin(needs: &Needs) -> Self {
+        // Its first use reads what a closed memory hides: where the kernel's clock lies.
+        let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let mut parts = vec![
+            (Part::Privileges, said(rustix::thread::set_no_new_privs(true))),
+            (Part::Memory, said(close_memory())),
+        ];
+        parts.extend(paths::restrict(needs));
+        // Last: it refuses the calls for all others.
+        parts.push((Part::Syscalls, syscalls::of_the_daemon().err()));
+        Self { parts }
+    }
+
+    /// Whether a part holds.
+    pub fn holds(&self, part: Part) -> bool {
+        self.parts.iter().any(|(one, missing)| *one == part && missing.is_none())
+    }
+
+    /// Parts that should hold and do not, with the reason.
+    pub fn missing(&self) -> impl Iterator<Item = (Part, &str)> {
+        self.parts.iter().filter_map(|(part, missing)| Some((*part, missing.as_deref()?)))
+    }
+
+    /// `full`, `partial` or `off`.
+    pub fn word(&self) -> &'static str {
+        match self.parts.is_empty() {
+            true => "off",
+            false if self.missing().next().is_some() => "partial",
+            false => "full",
+        }
+    }
+}
+
+/// `full`, `off`, or `partial` with what is missing: one line. Parts with the same reason are
+/// named together.
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        let mut before = None;
+        for (part, reason) in self.missing() {
+            match before {
+                None => write!(f, ": no confinement of {}", part.name())?,
+                Some(same) if same == reason => write!(f, ", {}", part.name())?,
+                Some(other) => write!(f, " ({other}); of {}", part.name())?,
+            }
+            before = Some(reason);
+        }
+        before.map_or(Ok(()), |reason| write!(f, " ({reason})"))
+    }
+}
+
+/// The looser rule of the launcher and its children: no new privileges, and none of the calls by
+/// which a kernel is administered.
+///
+/// # Errors
+/// What the kernel lacks for it; the rest is done.
+pub fn launcher() -> Result<(), String> {
+    let privileges = said(rustix::thread::set_no_new_privs(true));
+    syscalls::of_the_launcher()?;
+    privileges.map_or(Ok(()), Err)
+}
+
+/// Memory holds keys and payloads, which must not end in a file. The limit alone does not hold
+/// for a core dump that goes to a program.
+fn close_memory() -> rustix::io::Result<()> {
+    no_core_file();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// The part of it that is done in any case. A child may raise its own limit again.
+pub fn no_core_file() {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // It can only be lowered, which is always allowed.
+    let _ = setrlimit(Resource::Core, limit);
+}
+
+fn said(result: rustix::io::Result<()>) -> Option<String> {
+    result.err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_in_one_line() {
+        assert_eq!(Confinement::off().to_string(), "off");
+        let parts = |missing: &[(Part, &str)]| {
+            let reason = |part| missing.iter().find(|(one, _)| *one == part);
+            let one = |part| (part, reason(part).map(|(_, reason)| (*reason).to_owned()));
+            Confinement { parts: Part::ALL.map(one).to_vec() }
+        };
+        assert_eq!(parts(&[]).to_string(), "full");
+        let old = "Linux 6.7 has it first";
+        let some = parts(&[(Part::Files, "old"), (Part::Ports, "old"), (Part::Syscalls, old)]);
+        assert_eq!(
+            some.to_string(),
+            "partial: no confinement of files, ports (old); of syscalls (Linux 6.7 has it first)"
+        );
+        assert!(some.holds(Part::Memory) && !some.holds(Part::Files));
+    }
+}

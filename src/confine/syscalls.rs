@@ -1,0 +1,260 @@
+//! Filters of system calls.
+//!
+//! The daemon has two. The first ends the process at a call by which an intruder would go on:
+//! execute, look into other processes, change what is mounted. The second is the list of what it
+//! needs. Whatever is on neither is answered with ENOSYS, as a kernel without the call would: that
+//! is what a C library expects that tries a new call first, so an update of it breaks nothing.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter_all_threads,
+};
+
+/// Calls that the daemon makes whatever their arguments are: those of its own code, of the C
+/// library (glibc or musl) in name lookups, threads, memory and time, and of the dynamic loader
+/// for glibc's resolver modules.
+const NEEDED: &[c_long] = &[
+    // Descriptors.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_lseek,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    // Files, which Landlock restricts.
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_faccessat,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_unlinkat,
+    // Sockets, but for what kind of them.
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_accept4,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_shutdown,
+    // Memory, but for what may be executed.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_mlock,
+    // Threads.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_membarrier,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    // Time, random numbers, the machine.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+];
+
+/// The same under their older names, which other processors do not have.
+#[cfg(target_arch = "x86_64")]
+const NEEDED_HERE: &[c_long] = &[
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_unlink,
+    libc::SYS_poll,
+    libc::SYS_dup2,
+    libc::SYS_time,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const NEEDED_HERE: &[c_long] = &[];
+
+/// What ends the daemon: nothing in it makes such a call, so somebody else does.
+const HOSTILE: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_personality,
+];
+
+/// By which a kernel is administered, or broken into. No MCP server needs them; debuggers,
+/// sandboxes, browsers and language runtimes do without. Key rings are not here: Kerberos may keep
+/// its tickets there.
+const ADMINISTRATION: &[c_long] = &[
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_kexec_file_load,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_vhangup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+];
+
+/// Requests about the process: a thread's name, what the kernel told it at its start.
+const PRCTLS: [u64; 2] = [15, 0x4155_5856];
+
+/// Requests to a descriptor: not to block, to close on execute, how much waits to be read, whether
+/// it is a terminal, how large that is.
+const IOCTLS: [u64; 5] = [0x5421, 0x5451, 0x541B, 0x5401, 0x5413];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Restricts every thread of this process to what the daemon needs.
+pub(super) fn of_the_daemon() -> Result<(), String> {
+    let hostile = HOSTILE.iter().chain(ADMINISTRATION);
+    install(any(hostile), SeccompAction::Allow, SeccompAction::KillProcess)?;
+    let mut needed = any(NEEDED.iter().chain(NEEDED_HERE));
+    needed.extend(with_arguments().map_err(|error| error.to_string())?);
+    install(needed, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
+}
+
+/// Takes from this process and its children what [`ADMINISTRATION`] lists.
+pub(super) fn of_the_launcher() -> Result<(), String> {
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    install(any(ADMINISTRATION.iter()), SeccompAction::Allow, refused)
+}
+
+/// These calls, whatever their arguments are.
+fn any<'a>(calls: impl Iterator<Item = &'a c_long>) -> Rules {
+    calls.map(|call| (*call, Vec::new())).collect()
+}
+
+/// Calls that are needed in some forms only.
+fn with_arguments() -> seccompiler::Result<Rules> {
+    use SeccompCmpOp::{Eq, MaskedEq};
+    let is = |argument, operator, value: u64| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+    };
+    let one = |argument, operator, value| SeccompRule::new(vec![is(argument, operator, value)?]);
+    let each = |argument, values: &[u64]| {
+        values.iter().map(|value| one(argument, Eq, *value)).collect::<Result<Vec<_>, _>>()
+    };
+
+    // Not raw, not of exotic families, and not the TCP that Landlock does not see (MPTCP).
+    let mut sockets = Vec::new();
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+        for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
+            let family = is(0, Eq, u64::from(family.cast_unsigned()))?;
+            sockets.push(SeccompRule::new(vec![
+                family,
+                is(2, Eq, u64::from(protocol.cast_unsigned()))?,
+            ])?);
+        }
+    }
+    // A thread, not a process. `clone3` keeps its flags where no filter can look: it is refused,
+    // and the C library takes this one.
+    let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
+    // Memory may be written or executed, never both, and never made executable later.
+    let execute = u64::from(libc::PROT_EXEC.cast_unsigned());
+    let write = u64::from(libc::PROT_WRITE.cast_unsigned());
+    let write_and_execute = MaskedEq(write | execute);
+    let map = [0, write, execute].map(|bits| one(2, write_and_execute.clone(), bits));
+    let of_ours = u64::from(std::process::id());
+    Ok(Rules::from([
+        (libc::SYS_socket, sockets),
+        (libc::SYS_clone, vec![one(0, MaskedEq(thread), thread)?]),
+        (libc::SYS_mmap, map.into_iter().collect::<Result<_, _>>()?),
+        (libc::SYS_mprotect, vec![one(2, MaskedEq(execute), 0)?]),
+        // An abort is a signal to oneself.
+        (libc::SYS_tgkill, each(0, &[of_ours])?),
+        (libc::SYS_prctl, each(0, &PRCTLS)?),
+        // Reading a limit, not setting one.
+        (
+            libc::SYS_prlimit64,
+            vec![SeccompRule::new(vec![SeccompCondition::new(
+                2,
+                SeccompCmpArgLen::Qword,
+                Eq,
+                0,
+            )?])?],
+        ),
+        (libc::SYS_ioctl, each(1, &IOCTLS)?),
+    ]))
+}
+
+fn install(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<(), String> {
+    let processor = std::env::consts::ARCH;
+    let target = processor.try_into().map_err(|_| format!("no filter for {processor}"))?;
+    let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, target)
+        .and_then(TryInto::try_into)
+        .map_err(|error| error.to_string())?;
+    apply_filter_all_threads(&program).map_err(|error| match error {
+        seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => {
+            format!("the system refuses a filter: {error}")
+        }
+        other => other.to_string(),
+    })
+}
