@@ -37,6 +37,8 @@ use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::can_be_header;
 use crate::net::{Cancel, SecretHeaders, Trust};
+use crate::oauth::report::{self, Detail};
+use crate::oauth::{Discovery, Startup, startup};
 use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -147,6 +149,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let confinement = confinement::begin(config, &edges)?;
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
+    let discovery = discovery(&bindings, &edges);
+    let oauth = Arc::new(match &discovery {
+        Some(discovery) => Startup::of(discovery),
+        None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
+    });
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -172,6 +179,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let seen = Arc::new(instruments::Seen {
         launcher,
         confinement,
+        oauth: Arc::clone(&oauth),
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -214,6 +222,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
              an address of the loopback"
         );
     }
+    let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -226,6 +235,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 status: Box::new(move || status.json()),
                 system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                oauth: Box::new(move || report::json(&shown, Detail::Full)),
+                oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
                 harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token,
@@ -242,6 +253,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         connection_max_ttl: config.mcp.connection_max_ttl,
         access: Arc::clone(&access),
         bindings: bindings.clone(),
+        discovery: discovery.clone(),
         stats,
         observer: observer(audit.clone(), recent),
         respond_stats,
@@ -265,6 +277,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
+    if let Some(discovery) = discovery {
+        let (stop, all_settled) = (stop.clone(), all_settled.clone());
+        threads.push(spawn("oauth", move || {
+            startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
+        })?);
+    }
     for (number, intake) in intakes.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
@@ -559,6 +577,19 @@ fn bindings(
         Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
+}
+
+/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+pub(super) fn discovery(
+    bindings: &[(ChannelName, Binding)],
+    edges: &Edges,
+) -> Option<Arc<Discovery>> {
+    let beyond = edges.beyond_main()?.clone();
+    let http = bindings.iter().find_map(|(channel, binding)| match binding {
+        Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
+        _ => None,
+    })?;
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
 }
 
 /// One server; a child is started.

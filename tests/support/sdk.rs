@@ -99,6 +99,28 @@ pub fn client(
     Program::spawn(command)
 }
 
+/// Starts `tests/sdk/oauth_server.py`, a protected server and its authorization server; gives the
+/// MCP endpoint as well.
+pub fn oauth_server() -> (Program, String) {
+    let words = [python(Era::Handshake), source("oauth_server.py")];
+    let program = Program::spawn(command(&words, &[]));
+    let line = program.stdout_line("the MCP server to listen", |l| l.starts_with("listening "));
+    let url = line.split(' ').nth(1).unwrap().to_owned();
+    (program, url)
+}
+
+/// Starts the client of a language that gets itself a token for an MCP endpoint.
+pub fn oauth_client(language: Language, url: &str) -> Program {
+    Program::spawn(match language {
+        Language::Python => command(&[python(Era::Handshake), source("oauth_client.py")], &[url]),
+        Language::TypeScript => {
+            let program = installed("node/oauth_client.mjs");
+            let links = ["--preserve-symlinks", "--preserve-symlinks-main", &program, url];
+            command(&["node".into()], &links)
+        }
+    })
+}
+
 fn command(program: &[String], args: &[&str]) -> Command {
     let mut command = Command::new(&program[0]);
     command.args(&program[1..]).args(args);
