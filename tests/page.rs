@@ -324,7 +324,7 @@ fn the_page_shows_a_tunnel_that_serves_with_its_servers_tools_commands_log_and_s
     }
     browser.wait_for_in("#commands", "tools/call \u{b7} echo");
     browser.wait_for_in("#commands", "answered 200");
-    for text in ["mcp-tunnel started", "command answered"] {
+    for text in ["mcp-tunnel started", "command is over"] {
         browser.wait_for_in("#log", text);
     }
     // Who the servers are, and what they can do, from answers that passed.

@@ -218,6 +218,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     };
     let settings = views::settings(config, started);
     let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    if bound.is_open() {
+        log::warn!(
+            "other hosts can read probes and metrics, without a login: health.listen_addr is not \
+             an address of the loopback"
+        );
+    }
     let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {

@@ -977,7 +977,10 @@ pub const TABLE: &[Setting] = &[
         default: "127.0.0.1:8080",
         short: "Address of /healthz, /readyz and /metrics",
         long: "Where health, readiness and metrics are served. An empty host is every interface, \
-               port 0 lets the kernel choose. In the file it may be `env:NAME` or `file:PATH`.",
+               port 0 lets the kernel choose. On any other address than the loopback, every host \
+               that reaches it may read /healthz, /livez, /startupz, /readyz and /metrics, which \
+               name hosts and channels; the page and its routes stay closed to it. In the file it \
+               may be `env:NAME` or `file:PATH`.",
         example: "\"127.0.0.1:8080\"",
     },
     Setting {
