@@ -80,9 +80,8 @@ Other:
 
 /healthz, /readyz and /metrics are served on the same listener.
 
-Not in this version: TLS in the process (use a proxy), OAuth discovery, a state
-directory, several relays for one tunnel, rate limits by time, resumption of
-event streams.
+Not in this version: TLS in the process (use a proxy), a state directory,
+several relays for one tunnel, rate limits by time, resumption of event streams.
 ";
 
 /// What to do.

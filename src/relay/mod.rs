@@ -18,6 +18,7 @@ mod call;
 mod connector;
 mod control;
 mod daemons;
+mod discovery;
 mod edge;
 mod guard;
 mod ids;
@@ -100,6 +101,8 @@ pub struct Relay {
     tunnels: RwLock<HashMap<TunnelId, Arc<Tunnel>>>,
     times: Times,
     guard: Guard,
+    /// How clients reach the relay; by the name that they use, if it is not set.
+    public_url: Option<String>,
     /// Whether tunnels without connector key are open to every client.
     allow_open: bool,
     stats: Arc<Stats>,
@@ -130,6 +133,7 @@ impl Relay {
             tunnels: RwLock::default(),
             times: config.times.clone(),
             guard,
+            public_url: config.public_url.clone(),
             allow_open: !config.behind_tls_proxy,
             stats: Arc::default(),
             request_memory: Budget::new(REQUEST_MEMORY),
@@ -271,6 +275,9 @@ impl Relay {
         match (method.as_str(), &path[..]) {
             (_, ["v1", "mcp", id]) => connector::serve(self, visit, id, None),
             (_, ["v1", "mcp", id, channel]) => connector::serve(self, visit, id, Some(channel)),
+            (_, [".well-known", "oauth-protected-resource", "v1", "mcp", id]) => {
+                discovery::serve(self, visit, id);
+            }
             ("GET", ["v1", "tunnels", id, "poll"]) => control::poll(self, visit, id),
             ("POST", ["v1", "tunnels", id, "response"]) => control::respond(self, visit, id),
             ("GET", ["v1", "tunnels", id, "cloudflare", "runtime"]) => {
