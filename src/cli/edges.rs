@@ -1,15 +1,20 @@
 //! The ways out of a configuration: for each hop whom it believes, who it is, and through which
 //! proxy it goes. `run` and `doctor` build theirs here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::mcp::HttpWay;
+use ureq::http::Uri;
+
+use crate::control_plane;
+use crate::mcp::{self, HttpWay};
 use crate::net::certificate::{Facts, date};
+use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
-use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
@@ -31,6 +36,8 @@ pub struct Way {
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
     /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
     /// for the day when the hop speaks TLS, so they are checked all the same.
     unused_identity: Option<IdentityFiles>,
@@ -48,6 +55,7 @@ impl Way {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -58,6 +66,53 @@ pub struct Edges {
     trust: Option<Trust>,
     control_plane: Way,
     channels: Vec<(ChannelName, Way)>,
+    beyond_main: Option<Beyond>,
+}
+
+/// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
+/// proxy, bundle and socket, but never with its client certificate (O-5).
+#[derive(Debug, Clone)]
+pub struct Beyond {
+    tls: Tls,
+    explicit: Option<ProxySetting>,
+    ambient: AmbientProxy,
+    unix_socket: Option<PathBuf>,
+    ledger: Ledger,
+}
+
+impl Beyond {
+    /// The TCP ports that are connected to on these ways: those of web servers, for nobody has
+    /// told yet who the authorization server is, and those of the proxies to them.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        if self.unix_socket.is_some() {
+            return BTreeSet::new();
+        }
+        let web = ["http://server.invalid", "https://server.invalid"];
+        let targets = web.into_iter().filter_map(|url| HttpUrl::parse(url).ok());
+        targets
+            .flat_map(|target| {
+                let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient);
+                let proxy = chosen.ok().flatten().map(|(proxy, _)| proxy.0.port);
+                [Some(target.port), proxy].into_iter().flatten()
+            })
+            .collect()
+    }
+
+    /// The way to one of them.
+    ///
+    /// # Errors
+    /// If the proxy for it can not be used.
+    pub fn way(&self, uri: &Uri) -> Result<HttpWay, String> {
+        let (tls, ledger) = (Some(self.tls.clone()), self.ledger.clone());
+        if self.unix_socket.is_some() {
+            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
+        }
+        let target = HttpUrl::parse(&uri.to_string())?;
+        let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
+        let proxy =
+            chosen.map(|(url, _)| built(&url, || Ok::<_, String>(self.tls.clone()))).transpose()?;
+        Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
+    }
 }
 
 /// A way that can not be built.
@@ -82,6 +137,8 @@ struct Wanted<'a> {
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
+    route: Route,
+    raw: bool,
 }
 
 impl Edges {
@@ -100,9 +157,12 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
+            route: control_plane::route,
+            raw: config.log.http_raw_unsafe,
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
+        let mut beyond_main = None;
         for binding in &config.mcp.bindings {
             if let Target::Http(http) = &binding.target {
                 let wanted = Wanted {
@@ -111,11 +171,23 @@ impl Edges {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
+                    route: mcp::route,
+                    raw: config.log.http_raw_unsafe,
                 };
-                channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
+                let way = way(&wanted, ambient, &mut trust)?;
+                if binding.channel.is_main() {
+                    beyond_main = Some(Beyond {
+                        tls: trust.hop(None)?,
+                        explicit: http.http_proxy.clone(),
+                        ambient: ambient.clone(),
+                        unix_socket: http.unix_socket.clone(),
+                        ledger: way.ledger.clone(),
+                    });
+                }
+                channels.push((binding.channel.clone(), way));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels })
+        Ok(Self { trust: trust.trust, control_plane, channels, beyond_main })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
@@ -133,6 +205,11 @@ impl Edges {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, way)| way)
     }
 
+    /// The ways on from the server of `main`, if it is an HTTP server.
+    pub fn beyond_main(&self) -> Option<&Beyond> {
+        self.beyond_main.as_ref()
+    }
+
     /// All ways, the control plane's first.
     pub fn ways(&self) -> impl Iterator<Item = &Way> {
         std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, way)| way))
@@ -144,7 +221,9 @@ impl Edges {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).map(Tls::reload);
+        let beyond = self.beyond_main.iter().map(|beyond| &beyond.tls);
+        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond);
+        let hops = hops.map(Tls::reload);
         let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
         let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
         let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();
@@ -204,6 +283,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        ledger: Ledger::new(wanted.route, wanted.raw),
         unused_identity,
     })
 }

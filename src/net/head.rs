@@ -26,7 +26,8 @@ impl Held {
     /// Adds bytes, without leaving a copy of the earlier ones behind where room runs out.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.0.capacity() - self.0.len() < bytes.len() {
-            let mut larger = Vec::with_capacity(self.0.len() + bytes.len());
+            let room = (self.0.len() + bytes.len()).next_power_of_two();
+            let mut larger = Vec::with_capacity(room);
             larger.extend_from_slice(&self.0);
             self.wipe();
             self.0 = larger;

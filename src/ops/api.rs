@@ -5,8 +5,8 @@
 //! support archive is put together from these same answers, so it is redacted by construction.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -65,13 +65,20 @@ pub struct Admin {
     pub system: Text,
     /// `/api/settings`.
     pub settings: Text,
+    /// `/api/oauth`.
+    pub oauth: Text,
+    /// The same without what should not leave this host, for the support archive.
+    pub oauth_summary: Text,
     /// `/api/harpoon/status`.
     pub harpoon: String,
     /// Whether peers that are not on this host are answered.
     pub allow_remote: bool,
     /// What a request that changes something must carry.
-    pub token: Option<Secret>,
+    pub token: Token,
 }
+
+/// The token, if there is one; a reload replaces it.
+pub type Token = Arc<Mutex<Option<Secret>>>;
 
 /// The routes.
 pub(super) struct Desk {
@@ -136,6 +143,7 @@ impl Desk {
             "/api/status" => json(exchange, &(self.admin.status)()),
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
+            "/api/oauth" => json(exchange, &(self.admin.oauth)()),
             "/api/harpoon/status" => json(exchange, &self.admin.harpoon),
             "/api/harpoon/targets" => json(exchange, NO_TARGETS),
             "/api/harpoon/calls" => json(exchange, NO_CALLS),
@@ -186,7 +194,8 @@ impl Desk {
 
     /// Who may change something.
     fn admit_change(&self, exchange: &Exchange<'_>) -> Result<(), (u16, &'static str)> {
-        let Some(token) = &self.admin.token else {
+        let token = self.admin.token.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(token) = &*token else {
             if exchange.peer().is_local() {
                 return Ok(());
             }
@@ -251,7 +260,9 @@ impl Desk {
             return text(exchange, 503, "too many log streams are open\n");
         }
         let last = exchange.head().headers.get("Last-Event-ID");
-        let mut seen = last.and_then(|id| id.parse().ok()).unwrap_or_else(|| ring.last_seq());
+        let after = || number(&exchange, "after").map(|number| number as u64);
+        let mut seen =
+            last.and_then(|id| id.parse().ok()).or_else(after).unwrap_or_else(|| ring.last_seq());
         // Numbers of an earlier process say nothing here.
         seen = seen.min(ring.last_seq());
         let headers = [
@@ -308,6 +319,7 @@ impl Desk {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
             "admin/harpoon.json",
             "admin/commands.json",
         ];
@@ -327,7 +339,8 @@ impl Desk {
         );
         let readme = "What mcp-tunnel knows of itself: its settings with their sources, its newest \
                       log records, its metrics, its state, and its last commands.\nIt holds no key, \
-                      no token, no header and no payload.\n";
+                      no token, no header and no payload; of what went through the tunnel it has \
+                      the names of methods, MCP servers and their tools.\n";
         let contents = [
             manifest,
             readme.to_owned(),
@@ -336,6 +349,7 @@ impl Desk {
             metrics(),
             (self.admin.status)(),
             (self.admin.system)(),
+            (self.admin.oauth_summary)(),
             self.admin.harpoon.clone(),
             self.admin.recent.json(usize::MAX),
         ];

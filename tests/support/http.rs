@@ -198,6 +198,17 @@ impl Answer {
         self
     }
 
+    /// Head and body, for a server that is none of ours. Only what is sent counts.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head_bytes();
+        for step in &self.steps {
+            if let Step::Send(body) = step {
+                bytes.extend(body);
+            }
+        }
+        bytes
+    }
+
     fn step(mut self, step: Step) -> Answer {
         self.steps.push(step);
         self
@@ -490,9 +501,14 @@ pub struct BlackHole {
 
 impl BlackHole {
     pub fn new() -> BlackHole {
+        BlackHole::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    pub fn at(address: SocketAddr) -> BlackHole {
         use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
-        let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let listener = socket(family, SocketType::STREAM, None).unwrap();
+        bind(&listener, &address).unwrap();
         listen(&listener, 0).unwrap();
         let listener = TcpListener::from(listener);
         let address = listener.local_addr().unwrap();

@@ -227,11 +227,11 @@ pub fn program() -> String {
     p.section("Signals");
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
-         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
-         certificates and their keys again, and opens the log file anew; the same happens \
-         seconds after one of these files has changed. What can not be used leaves the old in use, \
-         with a line in the log and a note at /readyz. Settings that need a restart are named in \
-         the log.",
+         stops it at once. SIGHUP reads the runtime key, the token of the page, header values, CA \
+         bundle, client certificates and their keys and the log level again, and opens log file \
+         and audit trail anew; all but the audit trail happens also seconds after one of these \
+         files has changed. What can not be used leaves the old in use, with a line in the log \
+         and a note at /readyz. Settings that need a restart are named in the log.",
     );
     p.section("Answers");
     p.text(ANSWERS);
@@ -250,6 +250,8 @@ pub fn program() -> String {
     );
     p.line(".Pp");
     p.text(MEMORY);
+    p.text(CONFINEMENT);
+    p.text(CHILDREN);
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
     p.line(".Xr mcp-tunnel.conf 5");
@@ -291,7 +293,9 @@ const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM
     TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
     name and purpose of a server's certificate are always checked, against the certificates of \
-    the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
+    the system (where SSL_CERT_FILE and SSL_CERT_DIR say, else where its distribution keeps them) \
+    and `ca_bundle`. On a system without any, those of `ca_bundle` alone are believed, with a \
+    warning; the daemon does not start when it has none of either. A certificate that is itself in `ca_bundle` is trusted for its \
     name and dates, also if it is signed by itself. Revocation lists are not read: take a \
     certificate authority that is no longer to be believed out of `ca_bundle`.";
 
@@ -304,6 +308,28 @@ const MEMORY: &str = "Memory pages with keys, header values, tokens and password
     instead of a file of its own; of the private key of a client certificate, which the TLS \
     library has and does not wipe; and of what a command brings along: payload, headers and shard \
     token.";
+
+/// What the daemon gives up; `tests/confined.rs` holds it to that.
+const CONFINEMENT: &str = "Once it is set up, the daemon gives up what it does not need, whoever \
+    runs it (`process.confinement`). It gains no privileges. It leaves no core dump, and other \
+    programs of its user can not look into its memory. By Landlock the file system is read-only \
+    but for the directories of log file, audit trail, PID file, URL file and socket; nothing can \
+    be executed; TCP connections go to the ports of the control plane, the MCP servers and the \
+    proxies, and to 53, and to no others (Linux 6.7 or later); other processes are not signalled, \
+    and sockets in the abstract namespace not spoken to (Linux 6.12). A filter leaves it the \
+    system calls of a network program: another is answered with ENOSYS, and one by which an \
+    intruder would go on, such as execve, ptrace or mount, ends the daemon with SIGSYS. What the \
+    kernel lacks is told in one line of the log at the start; the daemon runs all the same, unless \
+    all is required. `mcp-tunnel doctor` (`confinement`), the page and the metric \
+    mcp_tunnel_confinement show the state: `full`, `partial` or `off`.";
+
+/// How MCP commands live.
+const CHILDREN: &str = "MCP commands are started by a process of their own, the launcher, since \
+    the daemon itself can start nothing: it knows the configured commands and their environment, \
+    and nothing else. When the daemon is gone, however it ended, the launcher ends them. Neither \
+    they nor the launcher gain privileges, so sudo and other set-user-ID programs do not work in \
+    them; they can not administer the kernel (modules, kexec, bpf, perf, clock); and a 32-bit \
+    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them.";
 
 /// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
 const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \

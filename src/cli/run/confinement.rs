@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::edges::Edges;
+use crate::cli::edges::{Beyond, Edges};
 use crate::confine::{Confinement, Needs};
 use crate::ops::service_manager;
 use crate::settings::config::{self, Config, HealthListener};
@@ -35,6 +35,7 @@ fn needs(config: &Config, edges: &Edges) -> Needs {
     for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
         ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
     }
+    ports.extend(edges.beyond_main().into_iter().flat_map(Beyond::ports));
     let socket = match &config.health.listener {
         HealthListener::Unix(path) => Some(path),
         HealthListener::Tcp { .. } => None,
