@@ -1,6 +1,7 @@
 //! The commands that the launcher is given, and their environment.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::line;
@@ -36,7 +37,12 @@ pub(super) fn prepare(config: &Config) -> Result<Option<Prepared>, String> {
     let confined = config.process.confinement != Confinement::Off;
     Prepared::of_this_program(&Commands { argv, environment: environment(config), confined })
         .map(Some)
-        .map_err(line(NO_LAUNCHER))
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => format!(
+                "{NO_LAUNCHER}: the service may start no programs; see stdio.conf in mcp-tunnel(1)"
+            ),
+            _ => format!("{NO_LAUNCHER}: {error}"),
+        })
 }
 
 /// Starts the thread that listens to it.
