@@ -255,7 +255,7 @@ fn each_route_of_the_reference_answers_with_its_fields() {
 
 #[test] // ops W-20
 fn the_log_stream_goes_on_where_a_list_ended() {
-    let (_control_plane, _server, mut tunnel) = support::between();
+    let (_control_plane, _server, tunnel) = support::between();
     tunnel.wait_ready();
     let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

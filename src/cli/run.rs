@@ -14,6 +14,7 @@ mod timers;
 mod views;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
-use crate::confine;
+use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -149,7 +150,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let confinement = confinement::begin(config, &edges)?;
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
-    let discovery = discovery(&bindings, &edges);
+    let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
+    let discovery = discovery(&bindings, &edges, open);
     let oauth = Arc::new(match &discovery {
         Some(discovery) => Startup::of(discovery),
         None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
@@ -573,17 +575,19 @@ fn bindings(
     config.mcp.bindings.iter().map(made).collect()
 }
 
-/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+/// What finds out about the server of `main`, if that is an HTTP server (O-2). `open` are the ports
+/// that the process may connect to, if not all.
 pub(super) fn discovery(
     bindings: &[(ChannelName, Binding)],
     edges: &Edges,
+    open: Option<BTreeSet<u16>>,
 ) -> Option<Arc<Discovery>> {
     let beyond = edges.beyond_main()?.clone();
     let http = bindings.iter().find_map(|(channel, binding)| match binding {
         Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
         _ => None,
     })?;
-    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri, open.as_ref())))))
 }
 
 /// One server; a child is started.

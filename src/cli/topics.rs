@@ -116,7 +116,8 @@ found as oauth_metadata, and a running daemon on its page and at /api/oauth.
 
 The metadata may lie on another origin than the server: the daemon then connects
 to that one as well, by the server's proxy, without its client certificate and
-headers.
+headers. While process.confinement holds, ports 80, 443 and those of the
+configuration are open for that.
 ";
 
 const SAMPLES: &str = "\
