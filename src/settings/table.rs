@@ -443,7 +443,7 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Runtime API key, as env:NAME or file:PATH (required)",
+        short: "Runtime API key (required); as a flag a reference",
         long: "The runtime key; its owner needs the permissions Tunnels Read and Use. Required. \
                Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
                `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
@@ -1124,11 +1124,11 @@ pub const TABLE: &[Setting] = &[
         env: &["ADMIN_UI_TOKEN"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Token for changes over the page, as a reference",
+        short: "Token for changes over the page",
         long: "With it, every request to the health listener that changes something (the log \
                level) must carry `Authorization: Bearer` and the token, also from this host. The \
                flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
-               file takes all three forms. It is read once, at start.",
+               file takes all three forms.",
         example: "file:/etc/mcp-tunnel.d/admin-token",
     },
     Setting {
