@@ -74,9 +74,12 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Buckets of a histogram, beside the one for all that is above.
+pub const BUCKETS: usize = 16;
+
 /// Upper bounds of the time buckets, in microseconds: from a loopback exchange to the longest
 /// deadline that a command usually has.
-pub const TIME_BOUNDS_US: [u64; 16] = [
+pub const TIME_BOUNDS_US: [u64; BUCKETS] = [
     1_000,
     2_500,
     5_000,
@@ -95,39 +98,95 @@ pub const TIME_BOUNDS_US: [u64; 16] = [
     600_000_000,
 ];
 
+/// Upper bounds of the size buckets, in bytes: from an empty body to the longest that is read.
+pub const SIZE_BOUNDS: [u64; BUCKETS] = [
+    0,
+    128,
+    256,
+    512,
+    1 << 10,
+    2 << 10,
+    4 << 10,
+    8 << 10,
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    1 << 20,
+    4 << 20,
+    16 << 20,
+    64 << 20,
+    256 << 20,
+];
+
 /// Durations, counted by [`TIME_BOUNDS_US`].
 #[derive(Debug, Default)]
-pub struct TimeHistogram {
-    buckets: [AtomicU64; TIME_BOUNDS_US.len() + 1],
-    sum_us: AtomicU64,
+pub struct TimeHistogram(Buckets);
+
+/// Sizes in bytes, counted by [`SIZE_BOUNDS`].
+#[derive(Debug, Default)]
+pub struct SizeHistogram(Buckets);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    counts: [AtomicU64; BUCKETS + 1],
+    sum: AtomicU64,
 }
 
-/// What a [`TimeHistogram`] held at one moment.
+/// What a histogram held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeSnapshot {
+pub struct Snapshot {
     /// Observations at or below each bound, cumulative; the last one is the count of all.
-    pub cumulative: [u64; TIME_BOUNDS_US.len() + 1],
-    /// Sum of all observations, in microseconds.
-    pub sum_us: u64,
+    pub cumulative: [u64; BUCKETS + 1],
+    /// Sum of all observations, in microseconds or bytes.
+    pub sum: u64,
+}
+
+impl Snapshot {
+    /// The count of all observations.
+    pub fn count(&self) -> u64 {
+        self.cumulative[BUCKETS]
+    }
+}
+
+impl Buckets {
+    fn observe(&self, value: u64, bounds: &[u64; BUCKETS]) {
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Relaxed);
+        self.sum.fetch_add(value, Relaxed);
+    }
+
+    /// The present counts, made cumulative as Prometheus wants them.
+    fn snapshot(&self) -> Snapshot {
+        let mut total = 0;
+        let cumulative = std::array::from_fn(|i| {
+            total += self.counts[i].load(Relaxed);
+            total
+        });
+        Snapshot { cumulative, sum: self.sum.load(Relaxed) }
+    }
 }
 
 impl TimeHistogram {
     /// Counts one duration.
     pub fn observe(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = TIME_BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_us.fetch_add(us, Relaxed);
+        self.0.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), &TIME_BOUNDS_US);
     }
 
-    /// The present counts, made cumulative as Prometheus wants them.
-    pub fn snapshot(&self) -> TimeSnapshot {
-        let mut total = 0;
-        let cumulative = std::array::from_fn(|i| {
-            total += self.buckets[i].load(Relaxed);
-            total
-        });
-        TimeSnapshot { cumulative, sum_us: self.sum_us.load(Relaxed) }
+    /// The present counts, the sum in microseconds.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+}
+
+impl SizeHistogram {
+    /// Counts one size in bytes.
+    pub fn observe(&self, bytes: u64) {
+        self.0.observe(bytes, &SIZE_BOUNDS);
+    }
+
+    /// The present counts, the sum in bytes.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
     }
 }
 
@@ -155,6 +214,16 @@ mod tests {
         assert_eq!(snapshot.cumulative[0], 1);
         assert_eq!(snapshot.cumulative[1], 2);
         assert_eq!(snapshot.cumulative[15], 2);
-        assert_eq!(snapshot.cumulative[16], 3);
+        assert_eq!(snapshot.count(), 3);
+    }
+
+    #[test]
+    fn no_body_is_told_from_a_small_one() {
+        let histogram = SizeHistogram::default();
+        for size in [0, 1, 128] {
+            histogram.observe(size);
+        }
+        let snapshot = histogram.snapshot();
+        assert_eq!((snapshot.cumulative[0], snapshot.cumulative[1], snapshot.sum), (1, 3, 129));
     }
 }

@@ -97,6 +97,101 @@ fn at_level_debug_each_request_can_be_followed_by_its_id() {
     }
 }
 
+#[test] // ops W-19
+fn a_start_and_a_stop_are_a_handful_of_lines_and_an_outage_has_a_beginning_and_an_end() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let mut tunnel =
+        Tunnel::to(&control_plane.url()).http(&server.url()).env("LOG_LEVEL", "info").start_ready();
+    tunnel.program.stderr_line("the first readiness", |line| line.contains("ready: commands"));
+    let quiet = tunnel.program.stderr().lines().count();
+    control_plane.every_poll(Some(Answer::json(401, "{}")));
+    tunnel.program.stderr_line("the outage with its reason", |line| {
+        line.contains("WARN") && line.contains("not ready: control plane: status 401")
+    });
+    control_plane.every_poll(None);
+    tunnel.program.stderr_line("its end", |line| line.contains("ready again after "));
+    let outage = tunnel.program.stderr().lines().count();
+    tunnel.program.signal(Signal::TERM);
+    assert_eq!(tunnel.program.exit_code(), 0);
+    let log = tunnel.program.stderr();
+    assert!(quiet <= 4, "{log}");
+    assert!(log.lines().count() - outage <= 2, "{log}");
+    assert!(log.lines().last().unwrap().ends_with("stopped"), "{log}");
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_is_seen_where_one_looks() {
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .env("LOG_FILE", "/dev/full")
+        .env("LOG_AUDIT_FILE", "/dev/full")
+        .start_ready();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1"));
+    assert_eq!(control_plane.next_response().resp_code(), 200);
+    let verbose = eventually("the audit trail's complaint", || {
+        let (status, text) = tunnel.page("/readyz?verbose");
+        assert_eq!(status, 200);
+        text.contains("ok audit: the audit trail /dev/full can not be written").then_some(text)
+    });
+    assert!(verbose.contains("ok log: the log file /dev/full can not be written"), "{verbose}");
+    assert!(tunnel.metric("mcp_tunnel_log_lost_total") >= 1.0);
+    assert_eq!(tunnel.metric("mcp_tunnel_audit_lost_total"), 1.0);
+    let stderr = tunnel.program.stderr();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("/dev/full can not be written, lines are lost"), "{stderr}");
+    tunnel.stop();
+}
+
+#[test] // ops G-7, W-14
+fn whole_messages_are_logged_only_on_demand_and_without_credentials() {
+    let payload = "planted-payload-5e1d";
+    let run = |level: &str| {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let mut tunnel = Tunnel::to(&control_plane.url())
+            .http(&server.url())
+            .env("LOG_LEVEL", level)
+            .env("LOG_HTTP_RAW_UNSAFE", "true")
+            .env("MCP_EXTRA_HEADERS", "X-Team: planted-secret-header")
+            .env("CONTROL_PLANE_EXTRA_HEADERS", "X-Own: planted-secret-own")
+            .start_ready();
+        let answer = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"t":"{payload}","access_token":"planted-secret-a"}}}}"#
+        );
+        server.on("tools/call", Answer::sse().event(&answer));
+        let params = r#"{"name":"x","arguments":{"password":"planted-secret-b"}}"#;
+        control_plane.push(
+            Command::call("r1", "1", "tools/call", params)
+                .header("Authorization", "Bearer planted-secret-client")
+                .header("Mcp-Session-Id", "planted-secret-session"),
+        );
+        assert!(control_plane.next_response().resp_json().contains(payload));
+        let (_, logs) = tunnel.page("/api/logs?limit=5000");
+        assert!(!logs.contains(payload), "the page shows no payload");
+        tunnel.program.signal(Signal::TERM);
+        assert_eq!(tunnel.program.exit_code(), 0);
+        tunnel.program.stderr()
+    };
+    let log = run("debug");
+    for text in [
+        "raw http request dump=\"GET http://127.0.0.1",
+        "raw http request dump=\"POST http://127.0.0.1",
+        "raw http response dump=\"200 OK",
+        "data: {",
+        payload,
+        "[redacted]",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+    for secret in ["planted-secret", API_KEY, "shard-of-r1"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    let log = run("info");
+    assert!(log.contains("payloads are written to the log at level debug"), "{log}");
+    assert!(!log.contains("raw http") && !log.contains(payload), "{log}");
+}
+
 /// A program whose stderr is not what it should be.
 struct Muted {
     child: Child,

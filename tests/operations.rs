@@ -276,6 +276,26 @@ fn with_a_token_a_change_must_carry_it() {
     assert!(!json(&tunnel, "/api/settings").to_string().contains(token));
 }
 
+#[test] // ops W-5
+fn a_new_token_in_its_file_counts_after_sighup() {
+    let scratch = Scratch::new();
+    let file = scratch.file("token", "first-token-0001\n");
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url())
+        .http(&server.url())
+        .arg(&format!("--admin-ui.token=file:{}", file.display()))
+        .start();
+    let put = |token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        ask(&tunnel, "PUT /api/log-level", &[&header], r#"{"level":"debug"}"#).0
+    };
+    assert_eq!((put("first-token-0001"), put("second-token-0002")), (200, 401));
+    std::fs::write(&file, "second-token-0002\n").unwrap();
+    tunnel.program.signal(Signal::HUP);
+    tunnel.wait_metric("mcp_tunnel_reloads_total{outcome=\"ok\"}", 1.0);
+    assert_eq!((put("first-token-0001"), put("second-token-0002")), (401, 200));
+}
+
 /// An address of this host that is not loopback: who connects to it comes from it.
 fn outer_address() -> Option<std::net::IpAddr> {
     // Nothing is sent: connecting only chooses the route.
@@ -377,19 +397,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
     eventually("the record of the call", || {
         tunnel.page("/api/commands").1.contains("r1").then_some(())
     });
-    let (status, head, archive) = ask(&tunnel, "GET /api/logs/export?minutes=5", &[], "");
-    assert_eq!(status, 200);
-    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
-    let file = scratch.path("archive.tar.gz");
-    std::fs::write(&file, archive).unwrap();
-    let tar = |args: &[&str]| {
-        let mut tar = Process::new("tar");
-        let output = tar.args(args).arg("-f").arg(&file).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let (names, all) = archive(&tunnel, &scratch);
     assert_eq!(
-        tar(&["-tz"]).lines().collect::<Vec<_>>(),
+        names,
         [
             "manifest.json",
             "README.txt",
@@ -403,14 +413,96 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
             "admin/commands.json"
         ]
     );
-    let all = tar(&["-xzO"]);
     assert!(all.contains("\"redacted\": true") && all.contains("r1"), "{all}");
-    let found = all.match_indices("planted-secret-").next();
-    assert!(
-        found.is_none(),
-        "{}",
-        &all[found.unwrap().0.saturating_sub(200)..found.unwrap().0 + 60]
+    assert_holds_no_secret(&all);
+}
+
+/// The names of the files in the support archive, and all that is in them.
+fn archive(tunnel: &Tunnel, scratch: &Scratch) -> (Vec<String>, String) {
+    let (status, head, archive) = ask(tunnel, "GET /api/logs/export?minutes=5", &[], "");
+    assert_eq!(status, 200);
+    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
+    let file = scratch.path("archive.tar.gz");
+    std::fs::write(&file, archive).unwrap();
+    let tar = |args: &[&str]| {
+        let mut tar = Process::new("tar");
+        let output = tar.args(args).arg("-f").arg(&file).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (tar(&["-tz"]).lines().map(str::to_owned).collect(), tar(&["-xzO"]))
+}
+
+fn assert_holds_no_secret(text: &str) {
+    if let Some((at, _)) = text.match_indices("planted-secret-").next() {
+        panic!("{}", String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(200)..at + 60]));
+    }
+}
+
+#[test] // ops B-10 to B-14, W-14
+fn nor_does_it_hold_what_urls_proxies_keys_and_whole_messages_carry() {
+    let scratch = Scratch::new();
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let (cert, key) = self_signed(&scratch);
+    let port = server.server().port();
+    let header = scratch.file("header", "planted-secret-header-file");
+    let file = scratch.file(
+        "c.yaml",
+        &format!(
+            "config_version: 1
+control_plane:
+  extra_headers: {{X-Team: planted-secret-team}}
+mcp:
+  extra_headers: {{X-Gateway-Key: 'file:{}', X-Other: planted-secret-inline}}
+  discovery_extra_headers: {{X-Discovery: planted-secret-discovery}}
+  server_urls:
+    - channel: main
+      url: 'http://127.0.0.1:{port}/mcp/planted-secret-path?key=planted-secret-query'
+    - channel: far
+      url: 'https://127.0.0.1:1/planted-secret-far'
+      http_proxy: 'http://planted-secret-user:planted-secret-password@127.0.0.1:1'
+      client_cert: '{cert}'
+      client_key: '{key}'
+",
+            header.display()
+        ),
     );
+    let ambient = "http://planted-secret-user:planted-secret-ambient@127.0.0.1:1";
+    let tunnel = Tunnel::to(&control_plane.url())
+        .arg("-c")
+        .arg(file.to_str().unwrap())
+        .env("HTTPS_PROXY", ambient)
+        .env("http_proxy", ambient)
+        .env("OPENAI_ADMIN_KEY", "planted-secret-admin")
+        .env("LOG_HTTP_RAW_UNSAFE", "true")
+        .start();
+    server.on("tools/call", Answer::json(200, RESULT));
+    control_plane.push(call("r1").header("Cookie", "planted-secret-cookie"));
+    assert_eq!(control_plane.next_response().resp_code(), 200);
+    tunnel.wait_not_ready(|why| why.contains("channel far"));
+    eventually("the check of the proxy", || {
+        tunnel.page("/readyz?verbose").1.contains("no connection to it is possible").then_some(())
+    });
+    let (_, all) = archive(&tunnel, &scratch);
+    // What it is made of, and beside it all that the listener shows and the log has.
+    let mut shown = vec![all, tunnel.program.stderr()];
+    for path in ["/readyz?verbose", "/metrics", "/api/status", "/api/system", "/api/settings"] {
+        shown.push(tunnel.page(path).1);
+    }
+    let pem = std::fs::read_to_string(&key).unwrap();
+    for (number, text) in shown.iter().enumerate() {
+        let is_log = number == 1;
+        // A URL's path is shown by whole messages in the log alone.
+        let text = match is_log {
+            true => text.replace("/planted-secret-path", "").replace("/planted-secret-far", ""),
+            false => text.clone(),
+        };
+        assert_holds_no_secret(&text);
+        assert!(!text.contains(pem.lines().nth(1).unwrap()), "the private key");
+        assert!(is_log || !text.contains(PAYLOAD), "a payload");
+    }
+    assert!(shown[0].contains("channel far"), "{}", shown[0]);
+    tunnel.stop();
 }
 
 #[test] // ops W-13
@@ -493,12 +585,35 @@ fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference
     }
     tunnel.wait_metric("mcp_tunnel_commands_answered_total", 2.0);
     let (_, page) = tunnel.page("/metrics");
+    // Each exchange over HTTP is there, by hop and without what a peer could choose.
+    let name = "http_client_request_duration_seconds_count{hop=";
+    for labels in [
+        "\"control-plane\",http_request_method=\"POST\",\
+         http_route=\"/v1/tunnels/{tunnel_id}/response\",http_response_status_code=\"200\"",
+        "\"main\",http_request_method=\"POST\",http_route=\"/{mcp}\",\
+         http_response_status_code=\"200\"",
+        "\"main\",http_request_method=\"POST\",http_route=\"/{mcp}\",error_type=\"reset\"",
+    ] {
+        assert!(page.contains(&format!("{name}{labels}")), "{labels}: {page}");
+    }
+    let sizes = page.lines().filter(|l| l.starts_with("http_client_request_body_size_bytes_sum{"));
+    let bodies = sizes.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(bodies.sum::<f64>() > 100.0);
     let (_, said) = promtool(&["check", "metrics"], &page);
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let known = "command_end_to_end_latency_milliseconds use base unit";
     assert!(lines.iter().all(|line| line.starts_with(known)), "{said}");
 
-    // What the dashboard and the alerts ask for is there.
+    // What the dashboard and the alerts ask for is there: with all that a daemon can have.
+    let scratch = Scratch::new();
+    let (cert, key) = self_signed(&scratch);
+    let other = Tunnel::to("https://127.0.0.1:1")
+        .stdio(&format!("{} mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel")))
+        .env("LOG_AUDIT_FILE", scratch.path("audit").to_str().unwrap())
+        .env("CONTROL_PLANE_CLIENT_CERT", &cert)
+        .env("CONTROL_PLANE_CLIENT_KEY", &key)
+        .start();
+    let page = page + &other.page("/metrics").1;
     let files = [
         include_str!("../packaging/prometheus/mcp-tunnel.dashboard.json"),
         include_str!("../packaging/prometheus/mcp-tunnel.rules.yml"),
@@ -506,16 +621,26 @@ fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut names = 0;
     for word in files.iter().flat_map(|text| text.split(|c| !is_word(c))) {
-        let prefixes = ["mcp_tunnel_", "commands_", "dispatcher_", "process_"];
-        // These come with a child, or with an audit trail.
-        let absent = word.starts_with("mcp_tunnel_child_") || word.starts_with("mcp_tunnel_audit_");
-        if prefixes.iter().any(|prefix| word.starts_with(prefix)) && !absent {
+        let prefixes = ["mcp_tunnel_", "commands_", "dispatcher_", "process_", "http_client_"];
+        if prefixes.iter().any(|prefix| word.starts_with(prefix)) {
             names += 1;
-            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            let name = ["_bucket", "_count"].iter().find_map(|part| word.strip_suffix(part));
+            let name = name.unwrap_or(word);
             assert!(page.contains(&format!("# TYPE {name} ")), "{name} is on no page");
         }
     }
     assert!(names > 20);
+}
+
+/// A certificate of its own with its key, as paths.
+fn self_signed(scratch: &Scratch) -> (String, String) {
+    let path = |name: &str| scratch.path(name).to_str().unwrap().to_owned();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let mut openssl = Process::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "30", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
+    assert!(openssl.stderr(Stdio::null()).status().unwrap().success());
+    (cert, key)
 }
 
 #[test]

@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::Uri;
 
-use crate::mcp::HttpWay;
+use crate::control_plane;
+use crate::mcp::{self, HttpWay};
 use crate::net::certificate::{Facts, date};
+use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
-use crate::net::{IdentityFiles, Proxy, Tls, Trust};
+use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
@@ -34,6 +36,8 @@ pub struct Way {
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
     /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
     /// for the day when the hop speaks TLS, so they are checked all the same.
     unused_identity: Option<IdentityFiles>,
@@ -51,6 +55,7 @@ impl Way {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -72,25 +77,28 @@ pub struct Beyond {
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
     unix_socket: Option<PathBuf>,
+    ledger: Ledger,
 }
 
 impl Beyond {
-    /// Whether they are all reached by the server's own proxy or socket.
-    pub fn keeps_way(&self) -> bool {
-        self.explicit.is_some() || self.unix_socket.is_some()
-    }
-
-    /// The ports of the proxies that the environment names for some of them.
-    pub fn ambient_proxy_ports(&self) -> impl Iterator<Item = u16> {
-        // Names that no list of exceptions has.
-        let anywhere = ["https://anywhere.invalid/", "http://anywhere.invalid/"];
-        anywhere.into_iter().filter_map(|url| {
-            let target = HttpUrl::parse(url).expect("a URL");
-            match ambient::choose(&self.ambient, &target) {
-                Choice::Proxy(url, _) => Some(url.0.port),
-                _ => None,
-            }
-        })
+    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
+    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
+    /// that the environment names for them.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        if self.explicit.is_some() || self.unix_socket.is_some() {
+            return BTreeSet::new();
+        }
+        let web = ["http://server.invalid", "https://server.invalid"];
+        let targets = web.into_iter().filter_map(|url| HttpUrl::parse(url).ok());
+        targets
+            .flat_map(|target| {
+                let proxy = match ambient::choose(&self.ambient, &target) {
+                    Choice::Proxy(url, _) => Some(url.0.port),
+                    _ => None,
+                };
+                [Some(target.port), proxy].into_iter().flatten()
+            })
+            .collect()
     }
 
     /// The way to one of them. `open` are the ports that the process may connect to, if not all.
@@ -98,9 +106,9 @@ impl Beyond {
     /// # Errors
     /// If the proxy for it can not be used, or the port is closed.
     pub fn way(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
-        let tls = Some(self.tls.clone());
+        let (tls, ledger) = (Some(self.tls.clone()), self.ledger.clone());
         if self.unix_socket.is_some() {
-            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None });
+            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
         }
         let target = HttpUrl::parse(&uri.to_string())?;
         let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
@@ -113,7 +121,7 @@ impl Beyond {
                  {port}"
             ));
         }
-        Ok(HttpWay { tls, unix_socket: None, proxy })
+        Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
     }
 }
 
@@ -139,6 +147,8 @@ struct Wanted<'a> {
     identity: Option<&'a Identity>,
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
+    route: Route,
+    raw: bool,
 }
 
 impl Edges {
@@ -157,6 +167,8 @@ impl Edges {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
+            route: control_plane::route,
+            raw: config.log.http_raw_unsafe,
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
@@ -169,16 +181,20 @@ impl Edges {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
+                    route: mcp::route,
+                    raw: config.log.http_raw_unsafe,
                 };
-                channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
+                let way = way(&wanted, ambient, &mut trust)?;
                 if binding.channel.is_main() {
                     beyond_main = Some(Beyond {
                         tls: trust.hop(None)?,
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
+                        ledger: way.ledger.clone(),
                     });
                 }
+                channels.push((binding.channel.clone(), way));
             }
         }
         Ok(Self { trust: trust.trust, control_plane, channels, beyond_main })
@@ -277,6 +293,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         tls,
         proxy,
         unix_socket: wanted.unix_socket.cloned(),
+        ledger: Ledger::new(wanted.route, wanted.raw),
         unused_identity,
     })
 }

@@ -79,6 +79,7 @@ fn prepare(invocation: &Invocation, env: &Env) -> Result<(&'static Sample, Place
     if let Some(url) = server_url {
         HttpUrl::parse(url).map_err(|e| format!("--mcp-server-url: {e}"))?;
     }
+    let place = place(invocation, env)?;
     let text = sample.render(&Inputs {
         tunnel_id: tunnel_id.as_str(),
         base_url,
@@ -88,13 +89,15 @@ fn prepare(invocation: &Invocation, env: &Env) -> Result<(&'static Sample, Place
         open_browser: invocation.is_on("open-web-ui"),
         server_url,
         command,
+        // A file of its own is that of a service, whose log goes to the journal.
+        json_log: matches!(place, Place::Profile { .. }),
     })?;
     if let Some(command) = command.filter(|_| text.contains("commands:")) {
         let argv = grammar::argv(command).map_err(|e| format!("--mcp-command: {e}"))?;
         preflight::check(&argv, env.get("PATH").unwrap_or(""))
             .map_err(|e| format!("--mcp-command: {e}"))?;
     }
-    Ok((sample, place(invocation, env)?, text))
+    Ok((sample, place, text))
 }
 
 fn place(invocation: &Invocation, env: &Env) -> Result<Place, String> {
@@ -149,10 +152,14 @@ fn finish(invocation: &Invocation, sample: &Sample, place: &Place, text: &str) -
         path.display(),
         sample.name
     );
-    for (name, url) in PAGES {
-        out.push_str(&format!("{:<14}{url}\n", format!("{name}:")));
+    // A control plane of one's own has no such pages.
+    if invocation.last("control-plane-base-url").is_none_or(|url| url == samples::BASE_URL) {
+        for (name, url) in PAGES {
+            out.push_str(&format!("{:<14}{url}\n", format!("{name}:")));
+        }
+        out.push('\n');
     }
-    out.push_str("\nMake the connector while the tunnel is running.\n");
+    out.push_str("Make the connector while the tunnel is running.\n");
     say(&out);
     ExitCode::SUCCESS
 }

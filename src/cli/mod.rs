@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::confine::{self, Confinement, Needs};
 use crate::launcher;
+use crate::net::Ledger;
 use crate::net::client::ClientConfig;
 use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
 
@@ -118,6 +119,7 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
         idle: Duration::ZERO,
         linger: None,
         secrets_keep_path: false,
+        ledger: Ledger::default(),
     }
 }
 

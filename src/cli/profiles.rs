@@ -165,9 +165,9 @@ fn from_sample(invocation: &Invocation, name: &str) -> Result<String, String> {
         url_path: given("control-plane-url-path").unwrap_or(defaults.url_path),
         api_key: given("control-plane-api-key-ref").unwrap_or(defaults.api_key),
         health: given("health-listen-addr").unwrap_or(defaults.health),
-        open_browser: false,
         server_url: given("mcp-server-url"),
         command: given("mcp-command"),
+        ..defaults
     })
 }
 

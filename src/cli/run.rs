@@ -37,10 +37,10 @@ use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::can_be_header;
-use crate::net::{Cancel, SecretHeaders};
+use crate::net::{Cancel, SecretHeaders, Trust};
 use crate::oauth::report::{self, Detail};
 use crate::oauth::{Discovery, Startup, startup};
-use crate::ops::api::Admin;
+use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
 use crate::ops::listener::{Bound, Listen, Listener, Standstill, Views};
@@ -85,7 +85,6 @@ pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode 
 /// The running daemon.
 struct Daemon {
     signals: Signals,
-    configured_level: LevelFilter,
     reloader: Arc<Mutex<Reloader>>,
     readiness: Arc<Readiness>,
     manager: Arc<ServiceManager>,
@@ -126,6 +125,9 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         .map_err(line("the service manager named by NOTIFY_SOCKET can not be reached"))?;
     let audit = open_audit(config)?;
     let edges = Arc::new(Edges::of(config).map_err(|e| e.to_string())?);
+    if let Some(why) = edges.trust().and_then(Trust::without_system) {
+        log::warn!("{why}: only those of ca_bundle are believed");
+    }
     if let Some((file, channel)) = shared_identity(config) {
         log::warn!(
             channel = channel.as_str();
@@ -164,27 +166,22 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let (intakes, outlet) =
         queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
 
+    let token: Token = Arc::new(Mutex::new(config.admin_ui.token.clone()));
     let reload_state = Arc::new(ReloadState::default());
     let reloader = Arc::new(Mutex::new(Reloader::new(
         config,
         started,
         again,
         (Arc::clone(&edges), Arc::clone(&access), bindings.clone()),
+        Arc::clone(&token),
         logger,
         Arc::clone(&reload_state),
     )));
     let proxy_health = Arc::new(ProxyHealth::new(&edges));
-    let readiness = Arc::new(Readiness::new(instruments::conditions(
-        &poll_state,
-        &access,
-        &oauth,
-        &bindings,
-        &reload_state,
-        (&edges, &proxy_health),
-    )));
     let seen = Arc::new(instruments::Seen {
         launcher,
         confinement,
+        oauth: Arc::clone(&oauth),
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -198,6 +195,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         proxy_health: Arc::clone(&proxy_health),
         reload: reload_state,
     });
+    let readiness = Arc::new(Readiness::new(instruments::conditions(&seen, &access)));
     let since = Arc::new(watch::Since::new());
     let metadata = Arc::new(views::Metadata::default());
     let recent = Arc::new(Recent::default());
@@ -237,7 +235,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
                 harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
-                token: config.admin_ui.token.clone(),
+                token,
             }),
         })
         .map_err(line("the health listener"))?;
@@ -340,7 +338,6 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let parts = Parts { stop, abandon, end, pool, threads, children, grace };
     Ok(Daemon {
         signals,
-        configured_level: config.log.level,
         reloader,
         readiness,
         manager,
@@ -353,17 +350,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
 impl Daemon {
     fn serve(self) -> ExitCode {
-        let Self {
-            mut signals,
-            configured_level,
-            reloader,
-            readiness,
-            manager,
-            seen,
-            parts,
-            _listener,
-            _pid_file,
-        } = self;
+        let Self { mut signals, reloader, readiness, manager, seen, parts, _listener, _pid_file } =
+            self;
         let children = parts.children.clone();
         let mut parts = Some(parts);
         loop {
@@ -379,7 +367,8 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let usual = configured_level.min(LevelFilter::Info);
+                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");
                 }
@@ -510,14 +499,10 @@ fn take_down(parts: Parts, closer: &Closer) {
 
 /// Settings of the reference that this version does not act on must not pass for working.
 pub(super) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    let unsupported = [
-        (!config.harpoon.targets.is_empty(), "Harpoon targets"),
-        (config.log.http_raw_unsafe, "raw HTTP logging"),
-    ];
-    match unsupported.iter().find(|(configured, _)| *configured) {
-        Some((_, what)) => Err(format!("{what} can not be used yet: remove the setting")),
-        None => Ok(()),
+    if config.harpoon.targets.is_empty() {
+        return Ok(());
     }
+    Err("Harpoon targets can not be used yet: remove the setting".to_owned())
 }
 
 fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
@@ -573,6 +558,7 @@ pub(super) fn access(
         tls: way.tls.clone(),
         proxy: way.proxy(),
         unix_socket: way.unix_socket.clone(),
+        ledger: way.ledger.clone(),
     };
     Access::new(access, &control_plane.api_key, &control_plane.extra_headers)
         .map_err(|e| e.to_string())

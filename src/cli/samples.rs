@@ -93,6 +93,8 @@ pub struct Inputs<'a> {
     pub server_url: Option<&'a str>,
     /// The server's command.
     pub command: Option<&'a str>,
+    /// Whether the log is JSON; if not, it is for people, with priorities in the journal.
+    pub json_log: bool,
 }
 
 /// The control plane of a sample that says nothing else.
@@ -113,6 +115,7 @@ impl Default for Inputs<'_> {
             open_browser: false,
             server_url: None,
             command: None,
+            json_log: true,
         }
     }
 }
@@ -168,13 +171,13 @@ impl Sample {
             out,
             "  tunnel_id: {}\n  api_key: {}\n\
              health:\n  listen_addr: {}\n\
-             admin_ui:\n  open_browser: {}\n\
-             log:\n  level: \"info\"\n  format: \"json\"\n\
+             admin_ui:\n  open_browser: {}\n{}\
              mcp:\n",
             quoted(inputs.tunnel_id),
             quoted(inputs.api_key),
             quoted(inputs.health),
             inputs.open_browser,
+            if inputs.json_log { "log:\n  level: \"info\"\n  format: \"json\"\n" } else { "" },
         );
         let (list, key) = if is_url { ("server_urls", "url") } else { ("commands", "command") };
         let _ =

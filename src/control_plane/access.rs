@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
 use crate::net::client::{ClientConfig, can_be_header, header_value};
-use crate::net::{Cancel, Client, NetError, Outgoing, Proxy, Reply, SecretHeaders, Tls};
+use crate::net::{Cancel, Client, Ledger, NetError, Outgoing, Proxy, Reply, SecretHeaders, Tls};
 use crate::secret::Secret;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
@@ -64,6 +64,8 @@ pub struct AccessConfig {
     pub proxy: Option<Proxy>,
     /// A unix socket that every connection goes to (W-23).
     pub unix_socket: Option<PathBuf>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
 }
 
 /// The common part of all requests, shared by the threads that make them.
@@ -170,6 +172,7 @@ impl Access {
             idle: IDLE,
             linger,
             secrets_keep_path: false,
+            ledger: self.config.ledger.clone(),
         };
         Client::new(config, cancel)
     }
@@ -210,6 +213,15 @@ impl Access {
             "control plane answered {method} {}", uri.path()
         );
         Ok(reply)
+    }
+}
+
+/// The pattern of a path, for metrics: the tunnel's id would be the same on every sample.
+pub fn route(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
+        Some("response") => "/v1/tunnels/{tunnel_id}/response",
+        _ => "/v1/tunnels/{tunnel_id}",
     }
 }
 
@@ -369,6 +381,7 @@ mod tests {
             tls: None,
             proxy: None,
             unix_socket: None,
+            ledger: Ledger::default(),
         };
         let extra = [("X-Team".to_owned(), Secret::new("eu".to_owned()))];
         Access::new(config, &Secret::new("k1".to_owned()), &extra).unwrap()

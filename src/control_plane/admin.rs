@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 use super::access::{bearer, clean_path, encode_segment, new_instance_id};
 use super::error_body::StatusError;
 use crate::net::client::{ClientConfig, header_value};
-use crate::net::{Cancel, Client, Outgoing, Proxy, SecretHeaders, Tls};
+use crate::net::{Cancel, Client, Ledger, Outgoing, Proxy, SecretHeaders, Tls};
 use crate::secret::Secret;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
@@ -144,6 +144,7 @@ impl Admin {
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: false,
+            ledger: Ledger::default(),
         };
         let client = Client::new(config, cancel);
         let secrets = vec![(header::AUTHORIZATION, bearer)];

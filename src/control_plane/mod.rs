@@ -11,6 +11,6 @@ pub mod poll;
 pub mod respond;
 pub mod retry;
 
-pub use access::{Access, AccessConfig, new_instance_id};
+pub use access::{Access, AccessConfig, new_instance_id, route};
 pub use poll::{PollState, Poller, Sink};
 pub use respond::{Delivery, Responder};

@@ -62,6 +62,17 @@ pub struct LatencyLabels {
     pub latency_type: &'static str,
 }
 
+/// Labels of failures of the private hop.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FailureLabels {
+    /// The channel, which is a configured one.
+    pub channel: String,
+    /// Where it arose.
+    pub source: &'static str,
+    /// What it is.
+    pub kind: &'static str,
+}
+
 /// Why a command got no final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
@@ -121,7 +132,7 @@ pub struct DispatchStats {
     /// `oauth_discovery`.
     pub unsupported_channel: [Counter; 3],
     dropped: [Counter; Dropped::ALL.len()],
-    failures: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    failures: Mutex<BTreeMap<FailureLabels, u64>>,
     latency: Mutex<BTreeMap<LatencyLabels, Arc<TimeHistogram>>>,
 }
 
@@ -167,14 +178,14 @@ impl DispatchStats {
         self.dropped[reason as usize].get()
     }
 
-    /// Counts a failure of the private hop, by source and kind.
-    pub fn fail(&self, source: &'static str, kind: &'static str) {
-        *lock(&self.failures).entry((source, kind)).or_default() += 1;
+    /// Counts a failure of the private hop.
+    pub fn fail(&self, labels: FailureLabels) {
+        *lock(&self.failures).entry(labels).or_default() += 1;
     }
 
-    /// Failures of the private hop: source, kind, count.
-    pub fn failures(&self) -> Vec<(&'static str, &'static str, u64)> {
-        lock(&self.failures).iter().map(|((source, kind), n)| (*source, *kind, *n)).collect()
+    /// Failures of the private hop, and how many there were.
+    pub fn failures(&self) -> Vec<(FailureLabels, u64)> {
+        lock(&self.failures).iter().map(|(labels, count)| (labels.clone(), *count)).collect()
     }
 
     /// Counts the time of an answered command (F-90).

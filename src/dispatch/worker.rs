@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Errand, Outlet, Queued};
 use super::record::{Notes, Observer};
-use super::stats::{DispatchStats, Dropped, LatencyLabels, method_label};
+use super::stats::{DispatchStats, Dropped, FailureLabels, LatencyLabels, method_label};
 use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
@@ -304,7 +304,11 @@ impl Worker {
             CallError::Failed(failure, headers) => (failure, headers),
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
-        self.stats.fail(failure.source.as_str(), failure.kind.as_str());
+        self.stats.fail(FailureLabels {
+            channel: command.channel.to_string(),
+            source: failure.source.as_str(),
+            kind: failure.kind.as_str(),
+        });
         self.notes.outcome("failed");
         let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(

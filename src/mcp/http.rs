@@ -21,7 +21,7 @@ use super::state::ServerState;
 use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{
-    Cancel, Client, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
+    Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
 };
 use crate::wire::failure::error_json;
 use crate::wire::{
@@ -60,6 +60,13 @@ pub struct HttpWay {
     pub unix_socket: Option<PathBuf>,
     /// A proxy to go through.
     pub proxy: Option<Proxy>,
+    /// Where exchanges are noted.
+    pub ledger: Ledger,
+}
+
+/// The pattern of a path, for metrics: what is configured may hold a secret.
+pub fn route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
 }
 
 /// One HTTP server and the channel that it serves; shared by all workers.
@@ -90,7 +97,7 @@ impl fmt::Debug for HttpBinding {
 impl HttpBinding {
     /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
     pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
-        let HttpWay { tls, unix_socket, proxy } = way;
+        let HttpWay { tls, unix_socket, proxy, ledger } = way;
         let client = ClientConfig {
             tls,
             unix_socket,
@@ -98,6 +105,7 @@ impl HttpBinding {
             idle: IDLE,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         };
         let state = Arc::new(ServerState::new(channel));
         let sessions = Sessions::default();

@@ -22,7 +22,7 @@ use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{Failure, Headers, RpcId};
 
 pub use catalog::Catalog;
-pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay};
+pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
 pub use state::ServerState;
 pub use stdio::StdioChannel;
 

@@ -11,8 +11,10 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use super::cancel::Cancel;
 use super::error::{NetError, NetErrorKind};
 use super::head::SecretHeaders;
+use super::ledger::Ledger;
 use super::origin::Origin;
 use super::proxy::Proxy;
+use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
@@ -47,6 +49,8 @@ pub struct ClientConfig {
     /// Whether secret headers are left out where a redirect leads to another path, although it is
     /// on the same origin.
     pub secrets_keep_path: bool,
+    /// Where its exchanges are noted.
+    pub ledger: Ledger,
 }
 
 /// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
@@ -57,6 +61,7 @@ pub struct Client {
     /// The proxy that is asked for whole `http` URLs.
     forward: Option<Proxy>,
     secrets_keep_path: bool,
+    ledger: Ledger,
 }
 
 /// A request to be sent.
@@ -86,6 +91,8 @@ pub struct Reply {
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
+    /// Writes it to the log, if that is wanted.
+    tap: Option<Tap>,
 }
 
 /// Why a body was not read whole.
@@ -128,6 +135,7 @@ impl Client {
     /// A client without connections.
     pub fn new(config: ClientConfig, cancel: Cancel) -> Self {
         let (idle, secrets_keep_path) = (config.idle, config.secrets_keep_path);
+        let ledger = config.ledger.clone();
         let forward = config.proxy.clone().filter(|_| config.unix_socket.is_none());
         let dialer = dialer(config, cancel);
         let trace = Arc::clone(&dialer.trace);
@@ -145,7 +153,7 @@ impl Client {
             .max_idle_age(idle)
             .build();
         let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
-        Self { agent, trace, forward, secrets_keep_path }
+        Self { agent, trace, forward, secrets_keep_path, ledger }
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
@@ -186,15 +194,35 @@ impl Client {
         target: &Uri,
         without_secrets: bool,
     ) -> Result<Reply, NetError> {
+        let began = Instant::now();
+        let sent = self.exchange(request, target, without_secrets);
+        let ended = sent.as_ref().map(|reply| reply.status).map_err(|error| error.kind);
+        let body = request.body.map_or(0, <[u8]>::len);
+        self.ledger.note(&request.method, target.path(), body, began.elapsed(), ended);
+        sent
+    }
+
+    fn exchange(
+        &self,
+        request: &Outgoing<'_>,
+        target: &Uri,
+        without_secrets: bool,
+    ) -> Result<Reply, NetError> {
         self.trace.wrote.store(false, Ordering::SeqCst);
         self.trace.dialled.store(false, Ordering::SeqCst);
         let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
+        let mut tap = None;
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&request.headers);
             // ureq would add its own; an empty value of its configuration sends none.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::HOST);
+            if self.ledger.logs_raw() {
+                let secrets = if without_secrets { &Vec::new() } else { &request.secrets };
+                let head = (&request.method, target, &*headers);
+                tap = Some(raw::request(head, secrets, request.body));
+            }
         }
         if !without_secrets {
             self.trace.secrets().clone_from(&request.secrets);
@@ -217,12 +245,16 @@ impl Client {
             return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
         }
         let (head, body) = response.into_parts();
+        if let Some(tap) = &tap {
+            tap.head(head.status, &head.headers);
+        }
         Ok(Reply {
             status: head.status,
             headers: head.headers,
             received_at,
             body: body.into_reader(),
             trace: Arc::clone(&self.trace),
+            tap,
         })
     }
 
@@ -255,7 +287,12 @@ impl Reply {
         // One byte more than allowed tells "full" from "too long".
         match (&mut self.body).take(max as u64 + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() > max => Err(BodyError::TooLarge),
-            Ok(_) => Ok(bytes),
+            Ok(_) => {
+                if let Some(tap) = &self.tap {
+                    tap.body(&bytes);
+                }
+                Ok(bytes)
+            }
             Err(error) => Err(BodyError::Net(NetError::of_io(error, true, true))),
         }
     }
@@ -265,7 +302,13 @@ impl Reply {
     /// # Errors
     /// If the connection failed.
     pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, NetError> {
-        self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))
+        let read = self.body.read(buf).map_err(|error| NetError::of_io(error, true, true))?;
+        match &mut self.tap {
+            Some(tap) if read == 0 => tap.end(),
+            Some(tap) => tap.piece(&buf[..read]),
+            None => {}
+        }
+        Ok(read)
     }
 
     /// Reads what has arrived by now, without waiting: `None` if that is nothing, 0 at the end.
@@ -394,6 +437,7 @@ mod tests {
             idle: Duration::from_secs(1),
             linger: None,
             secrets_keep_path: false,
+            ledger: Ledger::default(),
         };
         Client::new(config, Cancel::new().unwrap())
     }

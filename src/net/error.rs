@@ -55,6 +55,30 @@ pub enum NetErrorKind {
     Other,
 }
 
+impl NetErrorKind {
+    /// The stable word for metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::NetworkUnreachable => "network_unreachable",
+            Self::HostUnreachable => "host_unreachable",
+            Self::Dial => "dial",
+            Self::Proxy => "proxy",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Aborted => "aborted",
+            Self::BrokenPipe => "broken_pipe",
+            Self::Eof => "eof",
+            Self::UnexpectedEof => "unexpected_eof",
+            Self::TimedOut => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::NotHttp => "not_http",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl fmt::Display for NetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {

@@ -64,6 +64,21 @@ pub struct Check {
     pub status: Option<u16>,
 }
 
+impl Check {
+    /// What is wrong with the proxy, in words; nothing if it opened a way.
+    pub fn complaint(&self) -> Option<String> {
+        let (phase, reason) = self.failure?;
+        Some(match (phase, reason, self.status) {
+            ("tcp", "timeout", _) => "it takes no connection in time".to_owned(),
+            ("tcp", ..) => "no connection to it is possible".to_owned(),
+            (_, _, Some(407)) => "it wants other credentials (status 407)".to_owned(),
+            (_, _, Some(status)) => format!("it refuses to open a way (status {status})"),
+            (_, "timeout", _) => "it does not answer".to_owned(),
+            _ => "it does not answer as a proxy does".to_owned(),
+        })
+    }
+}
+
 impl Proxy {
     /// A proxy at `host` and `port`; `userinfo` is `user:password`, percent-encoded as in a URL.
     /// With `tls` the proxy itself is spoken to over TLS.

@@ -67,6 +67,8 @@ struct Anchors {
     /// The bundle's certificates: a server that shows one of them is believed (W-26).
     pinned: Vec<CertificateDer<'static>>,
     roots: usize,
+    /// Why none of the system's is among them.
+    without_system: Option<String>,
 }
 
 impl fmt::Debug for Trust {
@@ -107,6 +109,11 @@ impl Trust {
         Some(Bundle { path, certificates })
     }
 
+    /// Why the bundle alone is trusted, if it is (W-24).
+    pub fn without_system(&self) -> Option<String> {
+        self.anchors().without_system.clone()
+    }
+
     /// How many certificates are trusted, those of the bundle included.
     pub fn roots(&self) -> usize {
         self.anchors().roots
@@ -132,6 +139,10 @@ impl Anchors {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
+        let without_system = roots.is_empty().then(|| match system.errors.first() {
+            Some(error) => format!("the system's certificates can not be read ({error})"),
+            None => "the system has no trusted certificates".to_owned(),
+        });
         let mut pinned = Vec::new();
         if let Some(path) = bundle {
             let shown = path.display();
@@ -143,11 +154,10 @@ impl Anchors {
                 return Err(TlsError(format!("CA bundle {shown} holds no certificate")));
             }
         }
-        if roots.is_empty() {
-            return Err(TlsError(
-                "no root certificate: install the system's CA certificates or set CA_BUNDLE"
-                    .to_owned(),
-            ));
+        if let (Some(why), true) = (&without_system, roots.is_empty()) {
+            return Err(TlsError(format!(
+                "{why}: install them (the package ca-certificates), or set CA_BUNDLE"
+            )));
         }
         let count = roots.len();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -155,7 +165,7 @@ impl Anchors {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(unusable)?;
-        Ok(Self { provider, webpki, pinned, roots: count })
+        Ok(Self { provider, webpki, pinned, roots: count, without_system })
     }
 }
 

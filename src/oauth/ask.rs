@@ -140,6 +140,7 @@ impl<'a> Asker<'a> {
             tls: way.tls,
             unix_socket: way.unix_socket,
             proxy: way.proxy,
+            ledger: way.ledger,
             // It is dropped after one question.
             idle: Duration::ZERO,
             linger: None,

@@ -5,8 +5,8 @@
 //! support archive is put together from these same answers, so it is redacted by construction.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -74,8 +74,11 @@ pub struct Admin {
     /// Whether peers that are not on this host are answered.
     pub allow_remote: bool,
     /// What a request that changes something must carry.
-    pub token: Option<Secret>,
+    pub token: Token,
 }
+
+/// The token, if there is one; a reload replaces it.
+pub type Token = Arc<Mutex<Option<Secret>>>;
 
 /// The routes.
 pub(super) struct Desk {
@@ -191,7 +194,8 @@ impl Desk {
 
     /// Who may change something.
     fn admit_change(&self, exchange: &Exchange<'_>) -> Result<(), (u16, &'static str)> {
-        let Some(token) = &self.admin.token else {
+        let token = self.admin.token.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(token) = &*token else {
             if exchange.peer().is_local() {
                 return Ok(());
             }
@@ -333,7 +337,8 @@ impl Desk {
         );
         let readme = "What mcp-tunnel knows of itself: its settings with their sources, its newest \
                       log records, its metrics, its state, and its last commands.\nIt holds no key, \
-                      no token, no header and no payload.\n";
+                      no token, no header and no payload; of what went through the tunnel it has \
+                      the names of methods, MCP servers and their tools.\n";
         let contents = [
             manifest,
             readme.to_owned(),

@@ -24,8 +24,8 @@ pub struct Audit {
 #[derive(Debug)]
 struct Inner {
     file: File,
-    /// The last line could not be written, and the log says so already.
-    failing: bool,
+    /// Why the last line could not be written, which the log says already.
+    failing: Option<String>,
 }
 
 impl Audit {
@@ -34,7 +34,7 @@ impl Audit {
     /// # Errors
     /// If it can not be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let inner = Mutex::new(Inner { file: open(path)?, failing: false });
+        let inner = Mutex::new(Inner { file: open(path)?, failing: None });
         Ok(Self { path: path.to_owned(), inner, written: Counter::new(), lost: Counter::new() })
     }
 
@@ -44,18 +44,18 @@ impl Audit {
         match inner.file.write_all(format!("{json}\n").as_bytes()) {
             Ok(()) => {
                 self.written.inc();
-                if inner.failing {
+                if inner.failing.take().is_some() {
                     log::info!("the audit trail can be written again");
                 }
-                inner.failing = false;
             }
             Err(error) => {
                 self.lost.inc();
-                if !inner.failing {
+                if inner.failing.is_none() {
                     let path = self.path.display();
-                    log::error!("the audit trail {path} can not be written: {error}");
+                    let line = format!("the audit trail {path} can not be written: {error}");
+                    log::error!("{line}");
+                    inner.failing = Some(line);
                 }
-                inner.failing = true;
             }
         }
     }
@@ -67,6 +67,11 @@ impl Audit {
     pub fn reopen(&self) -> io::Result<()> {
         self.lock().file = open(&self.path)?;
         Ok(())
+    }
+
+    /// Why the last line could not be written; nothing if it was.
+    pub fn complaint(&self) -> Option<String> {
+        self.lock().failing.clone()
     }
 
     /// Lines written and lost.

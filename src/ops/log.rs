@@ -85,6 +85,7 @@ pub struct Logger {
     records: [Counter; 4],
     left_out: Counter,
     lost: Counter,
+    complaint: Mutex<Option<String>>,
 }
 
 struct Sink {
@@ -156,6 +157,7 @@ impl Logger {
             records: Default::default(),
             left_out: Counter::new(),
             lost: Counter::new(),
+            complaint: Mutex::default(),
         })
     }
 
@@ -222,20 +224,45 @@ impl Logger {
 
     /// Gives a line to the ring and to the reader, in time or not at all.
     fn put(&self, line: &Line) {
-        self.ring.add(line, SystemTime::now());
+        // The page and the support archive show no payload, whatever the operator has allowed.
+        if !line.holds_payload() {
+            self.ring.add(line, SystemTime::now());
+        }
         let mut sink = self.sink();
         let lost = sink.lost;
         let notice = || Line::notice(format!("the log has lost {lost} lines"));
-        let taken = (lost == 0 || self.write(&mut sink, &notice())) && self.write(&mut sink, line);
-        if taken {
-            sink.lost = 0;
-        } else {
-            sink.lost += 1;
-            self.lost.inc();
+        let mut taken = match lost {
+            0 => Ok(()),
+            _ => self.write(&mut sink, &notice()),
+        };
+        taken = taken.and_then(|()| self.write(&mut sink, line));
+        match taken {
+            Ok(()) if lost == 0 => {}
+            Ok(()) => {
+                sink.lost = 0;
+                *self.cell() = None;
+            }
+            Err(error) => {
+                sink.lost += 1;
+                self.lost.inc();
+                if lost == 0 {
+                    *self.cell() = Some(sink.target.complaint(&error));
+                }
+            }
         }
     }
 
-    fn write(&self, sink: &mut Sink, line: &Line) -> bool {
+    /// Why lines are being lost; nothing if the last one was taken.
+    pub fn complaint(&self) -> Option<String> {
+        self.cell().clone()
+    }
+
+    /// Never held while a line is written: whoever asks does not wait for the reader.
+    fn cell(&self) -> MutexGuard<'_, Option<String>> {
+        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {
         let Sink { target, patience, torn, .. } = sink;
         let mut text = match target {
             Target::Journal => line.journal(),
@@ -244,25 +271,24 @@ impl Logger {
         if *torn {
             text.insert(0, '\n');
         }
-        let (written, whole) = match target {
+        let mut written = 0;
+        let whole = match target {
             // It panics when a write fails, so it gets what it can write.
-            Target::Terminal => {
-                let taken = patience.wait(io::stderr());
-                if taken {
-                    let text = line.message_and_fields();
-                    let mut record = Record::builder();
-                    record.level(line.level).target(line.component);
-                    self.simple.log(&record.args(format_args!("{text}")).build());
-                }
-                (0, taken)
-            }
+            Target::Terminal => patience.wait(io::stderr()).map(|()| {
+                let text = line.message_and_fields();
+                let mut record = Record::builder();
+                record.level(line.level).target(line.component);
+                self.simple.log(&record.args(format_args!("{text}")).build());
+            }),
             Target::Journal | Target::Stderr => {
-                patience.write(io::stderr().as_fd(), text.as_bytes())
+                patience.write(io::stderr().as_fd(), text.as_bytes(), &mut written)
             }
-            Target::Stdout => patience.write(io::stdout().as_fd(), text.as_bytes()),
-            Target::File { file, .. } => patience.write(file.as_fd(), text.as_bytes()),
+            Target::Stdout => patience.write(io::stdout().as_fd(), text.as_bytes(), &mut written),
+            Target::File { file, .. } => {
+                patience.write(file.as_fd(), text.as_bytes(), &mut written)
+            }
         };
-        *torn = !whole && (*torn || written > 0);
+        *torn = whole.is_err() && (*torn || written > 0);
         whole
     }
 
@@ -312,8 +338,8 @@ impl Patience {
         Self { left: READER_STALL, at: Instant::now(), stalled: false }
     }
 
-    /// Whether a piece of at most [`WRITE_MAX`] can be written, now or in time.
-    fn wait(&mut self, fd: impl AsFd) -> bool {
+    /// Waits until a piece of at most [`WRITE_MAX`] can be written, as long as it may.
+    fn wait(&mut self, fd: impl AsFd) -> io::Result<()> {
         let now = Instant::now();
         let regained = now.duration_since(self.at) / STALL_SHARE;
         self.left = self.left.saturating_add(regained).min(READER_STALL);
@@ -321,24 +347,39 @@ impl Patience {
         self.at = Instant::now();
         self.left = self.left.saturating_sub(self.at.duration_since(now));
         self.stalled = !taken;
-        taken
+        if taken { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 
-    /// Writes all of it, if the reader takes it in time; else it says how much was written.
-    fn write(&mut self, fd: BorrowedFd<'_>, bytes: &[u8]) -> (usize, bool) {
-        let mut written = 0;
-        while written < bytes.len() {
-            if !self.wait(fd) {
-                return (written, false);
-            }
-            let end = bytes.len().min(written + WRITE_MAX);
-            match rustix::io::write(fd, &bytes[written..end]) {
-                Ok(n) if n > 0 => written += n,
+    /// Writes all of it, if the reader takes it in time; `written` says how much that was.
+    fn write(&mut self, fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        while *written < bytes.len() {
+            self.wait(fd)?;
+            let end = bytes.len().min(*written + WRITE_MAX);
+            match rustix::io::write(fd, &bytes[*written..end]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *written += count,
                 Err(rustix::io::Errno::INTR) => {}
-                Ok(_) | Err(_) => return (written, false),
+                Err(error) => return Err(error.into()),
             }
         }
-        (written, true)
+        Ok(())
+    }
+}
+
+impl Target {
+    /// What is wrong, once lines are lost. Of a file the standard error is told too: it is where
+    /// people look who miss the file's lines.
+    fn complaint(&self, error: &io::Error) -> String {
+        let Self::File { path, .. } = self else {
+            return "nobody reads the log: lines are lost".to_owned();
+        };
+        let path = path.display();
+        let line = format!("the log file {path} can not be written, lines are lost: {error}");
+        let mut unhurried = Patience { left: Duration::ZERO, ..Patience::new() };
+        let told = format!("mcp-tunnel: {line}\n");
+        // There is nobody else to tell.
+        let _ = unhurried.write(io::stderr().as_fd(), told.as_bytes(), &mut 0);
+        line
     }
 }
 

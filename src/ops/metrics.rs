@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::stats::{TIME_BOUNDS_US, TimeHistogram};
+use crate::stats::{BUCKETS, SIZE_BOUNDS, SizeHistogram, Snapshot, TIME_BOUNDS_US, TimeHistogram};
 
 /// Something that has numbers to show: called for each scrape, must not wait.
 pub type Source = Box<dyn Fn(&mut Exposition) + Send + Sync>;
@@ -42,6 +42,19 @@ impl Exposition {
         sample(out, name, "", labels, None, &value);
     }
 
+    /// Adds numbers that only grow and differ by the value of one label.
+    pub fn counters<'a>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        for (value, count) in values {
+            self.counter(name, help, &[(label, value)], count);
+        }
+    }
+
     /// Adds a time that only grows, in seconds; `name` ends in `_seconds_total`.
     pub fn seconds_counter(&mut self, name: &'static str, help: &'static str, seconds: f64) {
         let out = self.family(name, "counter", help);
@@ -67,17 +80,39 @@ impl Exposition {
             Unit::Seconds => 1e6,
             Unit::Milliseconds => 1e3,
         };
+        let bounds = TIME_BOUNDS_US.map(|bound| bound as f64 / per_unit);
         let times = times.snapshot();
+        self.buckets(name, help, labels, &bounds, (&times, times.sum as f64 / per_unit));
+    }
+
+    /// Adds a histogram of sizes; `name` ends in `_bytes`.
+    pub fn sizes(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels,
+        sizes: &SizeHistogram,
+    ) {
+        let bounds = SIZE_BOUNDS.map(|bound| bound as f64);
+        let sizes = sizes.snapshot();
+        self.buckets(name, help, labels, &bounds, (&sizes, sizes.sum as f64));
+    }
+
+    fn buckets(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels,
+        bounds: &[f64; BUCKETS],
+        (snapshot, sum): (&Snapshot, f64),
+    ) {
         let out = self.family(name, "histogram", help);
-        for (i, count) in times.cumulative.iter().enumerate() {
-            let bound = match TIME_BOUNDS_US.get(i) {
-                Some(bound) => (*bound as f64 / per_unit).to_string(),
-                None => "+Inf".to_owned(),
-            };
+        for (i, count) in snapshot.cumulative.iter().enumerate() {
+            let bound = bounds.get(i).map_or_else(|| "+Inf".to_owned(), f64::to_string);
             sample(out, name, "_bucket", labels, Some(&bound), count);
         }
-        sample(out, name, "_sum", labels, None, &(times.sum_us as f64 / per_unit));
-        sample(out, name, "_count", labels, None, &times.cumulative[TIME_BOUNDS_US.len()]);
+        sample(out, name, "_sum", labels, None, &sum);
+        sample(out, name, "_count", labels, None, &snapshot.count());
     }
 
     /// The page.

@@ -152,9 +152,14 @@ impl Report {
                 text.push_str(": ");
                 text.push_str(reason);
             }
+            // What the reason says already would only make the line long.
+            let said = |value: &str| verdict.reason().is_some_and(|reason| reason.contains(value));
+            let facts: Vec<String> = facts
+                .iter()
+                .filter(|(name, value)| *name != "last_error" || !said(value.trim_matches('"')))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             if !facts.is_empty() {
-                let facts: Vec<String> =
-                    facts.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 text.push_str(&format!(" [{}]", facts.join(" ")));
             }
             text.push('\n');

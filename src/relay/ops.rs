@@ -117,8 +117,7 @@ impl Page {
             let seconds = bound as f64 / 1e6;
             let _ = writeln!(self.0, "{name}_bucket{{le=\"{seconds}\"}} {count}");
         }
-        let all = snapshot.cumulative[TIME_BOUNDS_US.len()];
-        let sum = snapshot.sum_us as f64 / 1e6;
+        let (all, sum) = (snapshot.count(), snapshot.sum as f64 / 1e6);
         let _ = writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_sum {sum}");
         let _ = writeln!(self.0, "{name}_count {all}");
     }

@@ -751,7 +751,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
     let http_raw_unsafe = r.boolean(Id::HttpRawUnsafe);
     if let Some((true, source)) = &http_raw_unsafe {
         let source = source.clone();
-        r.warn(Id::HttpRawUnsafe, &source, "keys and payloads are written to the log");
+        r.warn(Id::HttpRawUnsafe, &source, "payloads are written to the log at level debug");
     }
     // P-9
     let unset = if file.is_some() { LogFormat::StructText } else { LogFormat::Plain };

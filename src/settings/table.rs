@@ -958,9 +958,12 @@ pub const TABLE: &[Setting] = &[
         env: &["LOG_HTTP_RAW_UNSAFE"],
         kind: Kind::Bool,
         default: "false",
-        short: "Log whole HTTP messages, secrets included",
-        long: "Writes whole HTTP messages to the log, keys and payloads included. For a \
-               laboratory only; it gives a warning at start.",
+        short: "Log whole HTTP messages, payloads included",
+        long: "Writes whole HTTP messages to the log, at level debug: requests, answers and \
+               their payloads. What is known to be a credential is left out (keys, tokens, \
+               cookies, passwords by the names of headers and JSON members), and the page and the \
+               support archive do not show these records. For a laboratory only; it gives a \
+               warning at start.",
         example: "false",
     },
     Setting {
@@ -1044,7 +1047,7 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_TUNNEL_CONFINEMENT"],
         kind: Kind::Choice(&["on", "off", "require"]),
         default: "on",
-        short: "on, off or require: give up what the daemon does not need",
+        short: "on, off or require: give up what is not needed",
         long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
                the kernel can take it: it can then execute nothing, write nowhere but where log, \
                audit trail, PID file, URL file and socket are, and connect to the configured TCP \

@@ -1,8 +1,10 @@
 //! Who the daemon is on each hop.
 
+use time::OffsetDateTime;
+
 use crate::authority::{Authority, openssl};
 use crate::peers::Nginx;
-use crate::support::{ControlPlane, McpServer, Tunnel, programs};
+use crate::support::{ControlPlane, McpServer, Tunnel};
 use crate::{one_call, poll_failure, refused, towards};
 
 fn asking(authority: &Authority) -> String {
@@ -117,29 +119,51 @@ fn a_pair_that_can_not_be_used_is_refused_with_its_own_line() {
                 }
                 refused(settings, &parts);
             }
+            let (url, bundle) = ("https://localhost:9", authority.bundle());
+            let mut settings =
+                vec![("MCP_SERVER_URL", "https://localhost:9/mcp"), ("CA_BUNDLE", &bundle)];
+            let pair = [(cert_name, cert), (key_name, key)];
+            settings.extend(pair.iter().filter_map(|(name, value)| Some((*name, (*value)?))));
+            let report = crate::doctor(url, &settings).to_string();
+            assert!(parts.iter().all(|part| report.contains(part)), "{parts:?} in {report}");
         }
     }
 }
 
 #[test] // W-27
-fn a_certificate_that_expires_soon_is_warned_of_at_start() {
+fn a_certificate_that_expires_soon_or_has_expired_is_warned_of() {
     let authority = Authority::new();
     let control_plane = ControlPlane::start();
-    let old = authority.leaf("Old", crate::authority::CLIENT, "20250101000000Z", "20250301000000Z");
-    let pair = authority.server("server");
-    let nginx = Nginx::start(&pair, &control_plane.url(), "");
-    let tunnel = towards(&nginx.url())
-        .env("CA_BUNDLE", &authority.bundle())
-        .env("CONTROL_PLANE_CLIENT_CERT", old.cert())
-        .env("CONTROL_PLANE_CLIENT_KEY", old.key())
-        .start();
-    tunnel
-        .program
-        .stderr_line("a warning", |l| l.contains("client certificate `Old` expired on 2025-03-01"));
-    let left = tunnel.metric(
-        "mcp_tunnel_certificate_expiry_seconds{hop=\"control-plane\",certificate=\"client\"}",
-    );
-    assert!(left < 0.0);
+    let soon = OffsetDateTime::now_utc() + time::Duration::days(5);
+    let day = soon.date().to_string();
+    let end = format!("{}000000Z", day.replace('-', ""));
+    for (name, end, line) in [
+        ("Old", "20250301000000Z", "client certificate `Old` expired on 2025-03-01".to_owned()),
+        ("Soon", &end, format!("client certificate `Soon` expires on {day}")),
+    ] {
+        let pair = authority.leaf(name, crate::authority::CLIENT, "20250101000000Z", end);
+        let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+        let bundle = authority.bundle();
+        let identity = [
+            ("CA_BUNDLE", bundle.as_str()),
+            ("CONTROL_PLANE_CLIENT_CERT", pair.cert()),
+            ("CONTROL_PLANE_CLIENT_KEY", pair.key()),
+        ];
+        let settings = identity.iter().fold(towards(&nginx.url()), |s, (n, v)| s.env(n, v));
+        let tunnel = settings.start();
+        tunnel.program.stderr_line("a warning", |said| said.contains(&line));
+        let left = tunnel.metric(
+            "mcp_tunnel_certificate_expiry_seconds{hop=\"control-plane\",certificate=\"client\"}",
+        );
+        assert_eq!(left < 0.0, name == "Old", "{left}");
+        assert!(left < 86_400.0 * 5.0, "{left}");
+        let mut settings = vec![("MCP_SERVER_URL", "http://127.0.0.1:9/mcp")];
+        settings.extend(identity);
+        let own =
+            crate::row(&crate::doctor(&nginx.url(), &settings), "client_certificate:control-plane");
+        assert_eq!(own["status"], "WARN");
+        assert!(own["summary"].to_string().contains(&line), "{own}");
+    }
 }
 
 #[test] // W-27
@@ -155,25 +179,16 @@ fn doctor_names_chains_dates_and_an_identity_that_serves_both_hops() {
     let strange = Authority::named("Other");
     let stranger = Nginx::start(&strange.server("stranger"), &server.url().replace("/mcp", ""), "");
     let servers = format!("{}/mcp\nchannel=strange,url={}/mcp", inner.url(), stranger.url());
-    let mut command = crate::support::stack::binary(programs::tunnel());
-    command
-        .args(["doctor", "--json"])
-        .env("CONTROL_PLANE_BASE_URL", outer.url())
-        .env("CONTROL_PLANE_TUNNEL_ID", crate::support::control_plane::TUNNEL_ID)
-        .env("CONTROL_PLANE_API_KEY", crate::support::control_plane::API_KEY)
-        .env("MCP_SERVER_URL", servers)
-        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
-        .env("CA_BUNDLE", authority.bundle())
-        .env("CONTROL_PLANE_CLIENT_CERT", ours.cert())
-        .env("CONTROL_PLANE_CLIENT_KEY", ours.key())
-        .env("MCP_CLIENT_CERT", ours.cert())
-        .env("MCP_CLIENT_KEY", &copy);
-    let output = command.output().unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let row = |id: &str| {
-        let checks = report["checks"].as_array().unwrap();
-        checks.iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id} in {report}")).clone()
-    };
+    let settings = [
+        ("MCP_SERVER_URL", servers.as_str()),
+        ("CA_BUNDLE", &authority.bundle()),
+        ("CONTROL_PLANE_CLIENT_CERT", ours.cert()),
+        ("CONTROL_PLANE_CLIENT_KEY", ours.key()),
+        ("MCP_CLIENT_CERT", ours.cert()),
+        ("MCP_CLIENT_KEY", copy.to_str().unwrap()),
+    ];
+    let report = crate::doctor(&outer.url(), &settings);
+    let row = |id: &str| crate::row(&report, id);
     assert_eq!(row("client_certificates")["status"], "WARN");
     for hop in ["control-plane", "main"] {
         let certificate = row(&format!("server_certificate:{hop}"));

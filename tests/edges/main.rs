@@ -38,6 +38,25 @@ fn one_call(control_plane: &ControlPlane) -> (support::Request, support::Request
     (poll, control_plane.next_response_for("r1").0)
 }
 
+/// What `doctor` says of these settings.
+fn doctor(control_plane_url: &str, env: &[(&str, &str)]) -> serde_json::Value {
+    let mut command = support::stack::binary(support::programs::tunnel());
+    command
+        .args(["doctor", "--json"])
+        .env("CONTROL_PLANE_BASE_URL", control_plane_url)
+        .env("CONTROL_PLANE_TUNNEL_ID", support::control_plane::TUNNEL_ID)
+        .env("CONTROL_PLANE_API_KEY", support::control_plane::API_KEY)
+        .env("HEALTH_LISTEN_ADDR", "127.0.0.1:0")
+        .envs(env.iter().copied());
+    serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+}
+
+/// A check of doctor's.
+fn row(report: &serde_json::Value, id: &str) -> serde_json::Value {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id} in {report}")).clone()
+}
+
 /// The daemon refuses to start with one line that names each of `parts`.
 fn refused(settings: Settings, parts: &[&str]) {
     let mut program = settings.spawn();

@@ -48,21 +48,24 @@ fn both_hops_go_through_squid_by_connect_and_in_absolute_form() {
 fn credentials_of_the_url_open_a_proxy_and_are_seen_nowhere() {
     let authority = Authority::new();
     let squid = ProxyProgram::squid_with(with_password);
-    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
-    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
-    let tunnel = Tunnel::to(&nginx.url())
-        .http(&server.url())
-        .env("CA_BUNDLE", &authority.bundle())
-        .env("CONTROL_PLANE_HTTP_PROXY", &squid.url("user:s3cret%2F"))
-        .env("MCP_HTTP_PROXY", &squid.url("user:s3cret%2F"))
-        .start_ready();
-    let (poll, _) = one_call(&control_plane);
-    assert_eq!(poll.header("Proxy-Authorization"), None);
-    assert_eq!(server.next("tools/call").header("Proxy-Authorization"), None);
-    let (_, metrics) = tunnel.page("/metrics");
-    let seen = format!("{}{}{metrics}", tunnel.program.stdout(), tunnel.program.stderr());
-    for secret in ["s3cret", "dXNlcj"] {
-        assert!(!seen.contains(secret), "{seen}");
+    let tinyproxy = ProxyProgram::tinyproxy("BasicAuth user s3cret");
+    for (proxy, userinfo) in [(squid, "user:s3cret%2F"), (tinyproxy, "user:s3cret")] {
+        let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+        let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+        let tunnel = Tunnel::to(&nginx.url())
+            .http(&server.url())
+            .env("CA_BUNDLE", &authority.bundle())
+            .env("CONTROL_PLANE_HTTP_PROXY", &proxy.url(userinfo))
+            .env("MCP_HTTP_PROXY", &proxy.url(userinfo))
+            .start_ready();
+        let (poll, _) = one_call(&control_plane);
+        assert_eq!(poll.header("Proxy-Authorization"), None);
+        assert_eq!(server.next("tools/call").header("Proxy-Authorization"), None);
+        let (_, metrics) = tunnel.page("/metrics");
+        let seen = format!("{}{}{metrics}", tunnel.program.stdout(), tunnel.program.stderr());
+        for secret in ["s3cret", "dXNlcj"] {
+            assert!(!seen.contains(secret), "{seen}");
+        }
     }
 }
 

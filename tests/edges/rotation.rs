@@ -174,7 +174,7 @@ fn a_new_ca_is_trusted_after_sighup_and_a_broken_bundle_is_not_taken() {
 fn settings_that_need_a_restart_are_named() {
     let control_plane = ControlPlane::start();
     let scratch = crate::support::Scratch::new();
-    // Passwords and tokens too, which are shown nowhere.
+    // Passwords too, which are shown nowhere; a token is taken over.
     let yaml = |workers: u32, password: &str| {
         format!(
             "config_version: 1\nmcp:\n  max_concurrent_requests: {workers}\n  \
@@ -190,7 +190,7 @@ fn settings_that_need_a_restart_are_named() {
     let (_, named) = line.rsplit_once(": ").unwrap();
     let mut named: Vec<&str> = named.split(", ").collect();
     named.sort_unstable();
-    assert_eq!(named, ["admin_ui.token", "mcp.http_proxy", "mcp.max_concurrent_requests"]);
+    assert_eq!(named, ["mcp.http_proxy", "mcp.max_concurrent_requests"]);
     assert!(!tunnel.program.stderr().contains("after@"));
 }
 

@@ -1,9 +1,9 @@
 //! Whom the daemon believes.
 
-use crate::authority::{Authority, CLIENT, names};
+use crate::authority::{Authority, CLIENT, names, openssl};
 use crate::peers::Nginx;
 use crate::support::{ControlPlane, McpServer, Tunnel, eventually};
-use crate::{call, one_call, poll_failure, towards};
+use crate::{call, doctor, one_call, poll_failure, refused, row, towards};
 
 const LONG: (&str, &str) = ("20250101000000Z", "20600101000000Z");
 
@@ -40,6 +40,115 @@ fn a_bundle_is_trusted_beside_the_system_on_both_hops_with_tls_1_2_and_1_3() {
         );
         assert!(left > 86_400.0 * 365.0, "{left}");
     }
+}
+
+#[test] // W-24
+fn the_variables_of_the_system_store_are_honoured() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+    let folder = authority.scratch.path("store");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(authority.bundle(), folder.join("root.pem")).unwrap();
+    let folder = folder.to_str().unwrap();
+    openssl(&["rehash", folder]);
+    for (name, value) in [("SSL_CERT_FILE", authority.bundle().as_str()), ("SSL_CERT_DIR", folder)]
+    {
+        let tunnel = towards(&nginx.url()).env(name, value).start();
+        assert_eq!(control_plane.next_poll().header("X-Seen-Protocol"), Some("TLSv1.3"), "{name}");
+        tunnel.stop();
+    }
+}
+
+#[test] // W-24
+fn on_a_host_without_a_store_the_bundle_alone_is_believed_and_that_is_said() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+    let without = || towards(&nginx.url()).env("SSL_CERT_FILE", "/nowhere/store.pem");
+    refused(
+        without(),
+        &["system's certificates can not be read", "/nowhere/store.pem", "CA_BUNDLE"],
+    );
+    let tunnel = without().env("CA_BUNDLE", &authority.bundle()).start();
+    control_plane.next_poll();
+    tunnel.program.stderr_line("a warning", |line| {
+        line.contains("/nowhere/store.pem") && line.contains("only those of ca_bundle")
+    });
+    let settings = [
+        ("SSL_CERT_FILE", "/nowhere/store.pem"),
+        ("CA_BUNDLE", &authority.bundle()),
+        ("MCP_SERVER_URL", "http://127.0.0.1:9/mcp"),
+    ];
+    assert_eq!(row(&doctor(&nginx.url(), &settings), "system_trust")["status"], "WARN");
+}
+
+#[test] // W-25
+fn each_broken_handshake_has_its_own_line() {
+    let authority = Authority::new();
+    let pair = authority.server("server");
+    let control_plane = ControlPlane::start();
+    let strange = Nginx::start(&pair, &control_plane.url(), "ssl_reject_handshake on;");
+    let old = "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0;";
+    let old = Nginx::start(&pair, &control_plane.url(), old);
+    for (url, line) in [
+        (saying("HTTP/1.1 400 Bad Request\r\n\r\n"), "the peer does not speak TLS"),
+        (saying(""), "the peer closed the connection during the handshake"),
+        (strange.url(), "the peer does not know this host name"),
+        (old.url(), "no cipher suite in common"),
+    ] {
+        let tunnel = towards(&url).env("CA_BUNDLE", &authority.bundle()).start();
+        poll_failure(&tunnel.program, line);
+    }
+    assert_eq!(control_plane.polls_waiting(), 0);
+}
+
+/// A peer that says this to the first bytes of each connection, and closes it.
+fn saying(answer: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test] // W-25
+fn a_handshake_that_comes_byte_by_byte_comes_about() {
+    let authority = Authority::new();
+    let control_plane = ControlPlane::start();
+    let nginx = Nginx::start(&authority.server("server"), &control_plane.url(), "");
+    let port = byte_by_byte(nginx.port);
+    let tunnel =
+        towards(&format!("https://localhost:{port}")).env("CA_BUNDLE", &authority.bundle()).start();
+    assert_eq!(control_plane.next_poll().header("X-Seen-Protocol"), Some("TLSv1.3"));
+    tunnel.stop();
+}
+
+/// Passes connections on to a port, what comes back in segments of one byte.
+fn byte_by_byte(to: u16) -> u16 {
+    use std::io::{Read, Write, copy};
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+            client.set_nodelay(true).unwrap();
+            let (mut asked, mut forward) =
+                (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || copy(&mut asked, &mut forward));
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while matches!(server.read(&mut byte), Ok(1)) && client.write_all(&byte).is_ok() {}
+            });
+        }
+    });
+    port
 }
 
 #[test] // W-25

@@ -227,11 +227,11 @@ pub fn program() -> String {
     p.section("Signals");
     p.text(
         "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
-         stops it at once. SIGHUP reads the runtime key, header values, CA bundle, client \
-         certificates and their keys again, and opens the log file anew; the same happens \
-         seconds after one of these files has changed. What can not be used leaves the old in use, \
-         with a line in the log and a note at /readyz. Settings that need a restart are named in \
-         the log.",
+         stops it at once. SIGHUP reads the runtime key, the token of the page, header values, CA \
+         bundle, client certificates and their keys and the log level again, and opens log file \
+         and audit trail anew; all but the audit trail happens also seconds after one of these \
+         files has changed. What can not be used leaves the old in use, with a line in the log \
+         and a note at /readyz. Settings that need a restart are named in the log.",
     );
     p.section("Answers");
     p.text(ANSWERS);
@@ -291,7 +291,9 @@ const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM
     TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
     name and purpose of a server's certificate are always checked, against the certificates of \
-    the system and `ca_bundle`. A certificate that is itself in `ca_bundle` is trusted for its \
+    the system (where SSL_CERT_FILE and SSL_CERT_DIR say, else where its distribution keeps them) \
+    and `ca_bundle`. On a system without any, those of `ca_bundle` alone are believed, with a \
+    warning; the daemon does not start when it has none of either. A certificate that is itself in `ca_bundle` is trusted for its \
     name and dates, also if it is signed by itself. Revocation lists are not read: take a \
     certificate authority that is no longer to be believed out of `ca_bundle`.";
 

@@ -13,7 +13,7 @@ use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
 use crate::net::tls::Peer;
-use crate::net::{Cancel, NetErrorKind, Tls};
+use crate::net::{Cancel, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
@@ -225,6 +225,13 @@ fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
         Ok(edges) => {
             if let Some(path) = &config.ca_bundle {
                 rows.push(Row::pass("ca_bundle", path.display().to_string()));
+            }
+            if let Some(why) = edges.trust().and_then(Trust::without_system) {
+                rows.push(
+                    Row::warn("system_trust", why)
+                        .why("Only servers that `ca_bundle` vouches for are believed.")
+                        .next("Install the system's CA certificates, or leave it so."),
+                );
             }
             Some(edges)
         }

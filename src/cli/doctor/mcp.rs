@@ -92,7 +92,7 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
 fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
     let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
-    let HttpWay { tls, unix_socket, proxy } = way.http();
+    let HttpWay { tls, unix_socket, proxy, ledger } = way.http();
     let client = Client::new(
         ClientConfig {
             tls,
@@ -101,6 +101,7 @@ fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
             idle: Duration::ZERO,
             linger: None,
             secrets_keep_path: true,
+            ledger,
         },
         cancel,
     );

@@ -16,11 +16,13 @@ use crate::dispatch::stats::Dropped;
 use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
+use crate::net::ledger::Ending;
 use crate::oauth::Startup;
 use crate::ops::audit::Audit;
 use crate::ops::log::{Logger, printable};
 use crate::ops::metrics::{Exposition, Source, Unit};
 use crate::ops::readiness::{Condition, Fact, Verdict};
+use crate::stats::Counter;
 use crate::wire::ChannelName;
 use crate::wire::json::quote;
 use crate::wire::time::rfc3339;
@@ -32,39 +34,43 @@ const POLL_TOLERANCE: Duration = Duration::from_secs(5);
 const POLL_SLACK: Duration = Duration::from_secs(10);
 
 /// What must hold for commands to be served.
-pub(super) fn conditions(
-    poll: &Arc<PollState>,
-    access: &Access,
-    oauth: &Arc<Startup>,
-    bindings: &[(ChannelName, Binding)],
-    reload: &Arc<ReloadState>,
-    (edges, proxy_health): (&Arc<Edges>, &Arc<ProxyHealth>),
-) -> Vec<Condition> {
-    let (attempt_limit, seen, facts) = (access.attempt_limit, Arc::clone(poll), Arc::clone(poll));
+pub(super) fn conditions(seen: &Seen, access: &Access) -> Vec<Condition> {
+    let Seen { edges, proxy_health, logger, .. } = seen;
+    let (attempt_limit, poll, facts) = (access.attempt_limit, seen.poll.clone(), seen.poll.clone());
     let mut conditions = vec![
-        Condition::new("control_plane", move || control_plane(&seen, attempt_limit))
+        Condition::new("control_plane", move || control_plane(&poll, attempt_limit))
             .with_facts(move || poll_facts(&facts)),
     ];
     if access.has_proc_affinity() {
-        let poll = Arc::clone(poll);
+        let poll = Arc::clone(&seen.poll);
         conditions.push(Condition::new("daemons", move || match poll.daemons() {
             0 | 1 => Verdict::Ready,
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
-    conditions.push(oauth_condition(oauth));
-    conditions.extend(bindings.iter().map(|(name, binding)| server_condition(name, binding)));
+    conditions.push(oauth_condition(&seen.oauth));
+    conditions.extend(seen.bindings.iter().map(|(name, binding)| server_condition(name, binding)));
     if edges.ways().any(|way| way.tls.is_some()) {
         conditions.push(certificate_condition(edges));
     }
     if edges.ways().any(|way| way.proxy.is_some()) {
         conditions.push(proxy_condition(edges, proxy_health));
     }
-    let reload = Arc::clone(reload);
-    conditions.push(Condition::new("reload", move || {
-        reload.complaint().map_or(Verdict::Ready, Verdict::ReadyBut)
-    }));
+    let (reload, logger) = (Arc::clone(&seen.reload), *logger);
+    conditions.push(attention("reload", move || reload.complaint()));
+    conditions.push(attention("log", || logger.complaint()));
+    if let Some(audit) = seen.audit.clone() {
+        conditions.push(attention("audit", move || audit.complaint()));
+    }
     conditions
+}
+
+/// A condition that never keeps commands from being served.
+fn attention(
+    name: &str,
+    complaint: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Condition {
+    Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
 }
 
 /// Before the servers, as scripts of the reference expect (O-25).
@@ -129,9 +135,9 @@ fn proxy_condition(edges: &Arc<Edges>, health: &Arc<ProxyHealth>) -> Condition {
     let (edges, health) = (Arc::clone(edges), Arc::clone(health));
     Condition::new("proxy", move || {
         let failed = edges.ways().zip(health.routes()).find_map(|(way, route)| {
-            let (phase, reason) = route.health().last()?.1.failure?;
-            way.proxy.as_ref()?;
-            Some(format!("the proxy to {} fails its check: {phase} {reason}", way.name))
+            let (proxy, _) = way.proxy.as_ref()?;
+            let complaint = route.health().last()?.1.complaint()?;
+            Some(format!("proxy {} on the way to {}: {complaint}", proxy.url(), way.name))
         });
         failed.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
@@ -183,6 +189,7 @@ pub(super) struct Seen {
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
     pub(super) outlet: Outlet,
+    pub(super) oauth: Arc<Startup>,
     pub(super) queue_capacity: usize,
     pub(super) workers: usize,
     pub(super) bindings: Vec<(ChannelName, Binding)>,
@@ -217,11 +224,10 @@ pub(super) fn sources(seen: &Arc<Seen>) -> Vec<Source> {
                 out.gauge("mcp_tunnel_confinement", help, &[("part", part.name())], holds);
             }
             edge_metrics(&seen.edges, &seen.proxy_health, out);
-            for (outcome, counter) in [("ok", &seen.reload.done), ("failed", &seen.reload.failed)] {
-                let help = "Reloads of secrets and certificates.";
-                let labels = [("outcome", outcome)];
-                out.counter("mcp_tunnel_reloads_total", help, &labels, counter.get());
-            }
+            exchange_metrics(&seen.edges, out);
+            let reloads = [("ok", seen.reload.done.get()), ("failed", seen.reload.failed.get())];
+            let help = "Reloads of secrets and certificates.";
+            out.counters("mcp_tunnel_reloads_total", help, "outcome", reloads);
         }),
     ]
 }
@@ -240,42 +246,37 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
     let labels = [("channel", name.as_str())];
     let in_flight = stats.in_flight.get() as f64;
     out.gauge("mcp_tunnel_child_in_flight", "Calls at the child.", &labels, in_flight);
-    let restarts = channel.status().restarts;
-    let counters = [
-        ("mcp_tunnel_child_restarts_total", "Children started after the first.", restarts),
+    let (restarts, help) = (channel.status().restarts, "Children started after the first.");
+    out.counter("mcp_tunnel_child_restarts_total", help, &labels, restarts);
+    for (name, help, counter) in [
         (
             "mcp_tunnel_child_start_failures_total",
             "Starts of a child that failed.",
-            stats.start_failures.get(),
+            &stats.start_failures,
         ),
         (
             "mcp_tunnel_child_lost_calls_total",
             "Calls that a child's end left without an answer.",
-            stats.lost_calls.get(),
+            &stats.lost_calls,
         ),
-        (
-            "mcp_tunnel_child_stalls_total",
-            "Times that a child stopped reading.",
-            stats.stalls.get(),
-        ),
+        ("mcp_tunnel_child_stalls_total", "Times that a child stopped reading.", &stats.stalls),
         (
             "mcp_tunnel_child_late_responses_total",
             "Answers that nobody waited for any more.",
-            stats.late_responses.get(),
+            &stats.late_responses,
         ),
         (
             "mcp_tunnel_child_requests_total",
             "Requests of the child, all answered by the tunnel.",
-            stats.server_requests.get(),
+            &stats.server_requests,
         ),
         (
             "mcp_tunnel_child_stderr_held_back_total",
             "Lines on the child's stderr that were too many for the log.",
-            stats.stderr_held_back.get(),
+            &stats.stderr_held_back,
         ),
-    ];
-    for (metric, help, value) in counters {
-        out.counter(metric, help, &labels, value);
+    ] {
+        out.counter(name, help, &labels, counter.get());
     }
     for (reason, counter) in [
         ("no_message", &stats.stray_lines),
@@ -343,45 +344,76 @@ fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
     }
 }
 
+/// Exchanges over HTTP, under the names of OpenTelemetry. Two hops may lead to one server, so
+/// each sample names its hop too.
+fn exchange_metrics(edges: &Edges, out: &mut Exposition) {
+    for way in edges.ways() {
+        let (target, port) = (&way.target, way.target.port.to_string());
+        let (scheme, usual) = if target.https { ("https", 443) } else { ("http", 80) };
+        for (key, exchanges) in way.ledger.all() {
+            let (ended, how) = match key.ending {
+                Ending::Status(Some(status)) => ("http_response_status_code", status.to_string()),
+                Ending::Status(None) => ("http_response_status_code", "other".to_owned()),
+                Ending::Error(word) => ("error_type", word.to_owned()),
+            };
+            let mut labels = vec![
+                ("hop", way.name.as_str()),
+                ("http_request_method", key.method),
+                ("http_route", key.route),
+                (ended, how.as_str()),
+                ("network_protocol_name", "http"),
+                ("network_protocol_version", "1.1"),
+                ("server_address", target.host.as_str()),
+                ("url_scheme", scheme),
+            ];
+            if target.port != usual {
+                labels.push(("server_port", port.as_str()));
+            }
+            let name = "http_client_request_duration_seconds";
+            let help = "From the request to the head of its answer.";
+            out.histogram(name, help, &labels, Unit::Seconds, &exchanges.duration);
+            let help = "Bodies of requests.";
+            out.sizes("http_client_request_body_size_bytes", help, &labels, &exchanges.body_size);
+        }
+    }
+}
+
 fn poll_metrics(poll: &PollState, out: &mut Exposition) {
-    out.counter("commands_poll_cycles_total", "Polls sent.", &[], poll.cycles.get());
-    for (kind, counter) in [
-        ("timeout", &poll.errors_timeout),
-        ("context_canceled", &poll.errors_cancelled),
-        ("other", &poll.errors_other),
+    for (name, help, counter) in [
+        ("commands_poll_cycles_total", "Polls sent.", &poll.cycles),
+        ("commands_polled_total", "Commands in poll answers.", &poll.polled),
+        ("commands_enqueued_total", "Commands handed to the workers.", &poll.enqueued),
     ] {
-        let labels = [("error_kind", kind)];
-        out.counter("commands_poll_errors_total", "Polls that failed.", &labels, counter.get());
+        out.counter(name, help, &[], counter.get());
+    }
+    let kinds = [
+        ("timeout", poll.errors_timeout.get()),
+        ("context_canceled", poll.errors_cancelled.get()),
+        ("other", poll.errors_other.get()),
+    ];
+    out.counters("commands_poll_errors_total", "Polls that failed.", "error_kind", kinds);
+    let help = "Polls that failed, by class.";
+    out.counters("mcp_tunnel_poll_failures_total", help, "class", poll.errors_by_class());
+    let reasons = [
+        ("invalid_command_type", poll.dropped_invalid.get()),
+        ("context_canceled", poll.dropped_stopping.get()),
+    ];
+    let help = "Commands that were polled and not handed to the workers.";
+    out.counters("commands_queue_drops_total", help, "drop_reason", reasons);
+
+    let last = poll.last_success();
+    let at = last.and_then(|(_, at)| at.duration_since(UNIX_EPOCH).ok());
+    let help = "When the last good poll ended; 0 before the first.";
+    let name = "commands_poll_last_successful_timestamp_seconds";
+    out.gauge(name, help, &[], at.map_or(0.0, |at| at.as_secs_f64()));
+    if let Some((at, _)) = last {
+        let help = "Age of the last good poll.";
+        out.gauge("mcp_tunnel_poll_age_seconds", help, &[], at.elapsed().as_secs_f64());
     }
     for (error, times) in [("false", &poll.latency_ok), ("true", &poll.latency_error)] {
         let help = "Time of a poll, the wait at the control plane included.";
         let labels = [("error", error)];
         out.histogram("commands_poll_latency_seconds", help, &labels, Unit::Seconds, times);
-    }
-    let last = poll
-        .last_success()
-        .and_then(|(_, at)| at.duration_since(UNIX_EPOCH).ok())
-        .map_or(0.0, |at| at.as_secs_f64());
-    for (class, count) in poll.errors_by_class() {
-        let help = "Polls that failed, by class.";
-        out.counter("mcp_tunnel_poll_failures_total", help, &[("class", class)], count);
-    }
-    if let Some((at, _)) = poll.last_success() {
-        let help = "Age of the last good poll.";
-        out.gauge("mcp_tunnel_poll_age_seconds", help, &[], at.elapsed().as_secs_f64());
-    }
-    let help = "When the last good poll ended; 0 before the first.";
-    out.gauge("commands_poll_last_successful_timestamp_seconds", help, &[], last);
-    out.counter("commands_polled_total", "Commands in poll answers.", &[], poll.polled.get());
-    let help = "Commands handed to the workers.";
-    out.counter("commands_enqueued_total", help, &[], poll.enqueued.get());
-    for (reason, counter) in [
-        ("invalid_command_type", &poll.dropped_invalid),
-        ("context_canceled", &poll.dropped_stopping),
-    ] {
-        let help = "Commands that were polled and not handed to the workers.";
-        let labels = [("drop_reason", reason)];
-        out.counter("commands_queue_drops_total", help, &labels, counter.get());
     }
     let help = "From the control plane's acceptance of a command to its receipt here.";
     out.histogram("commands_age_seconds", help, &[], Unit::Seconds, &poll.age);
@@ -389,7 +421,8 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 
 fn queue_metrics(seen: &Seen, out: &mut Exposition) {
     let (in_hand, oldest) = seen.dispatch.in_hand();
-    let gauges = [
+    let oldest_wait = seen.outlet.oldest_wait();
+    for (name, help, value) in [
         ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
         (
             "mcp_tunnel_oldest_in_flight_seconds",
@@ -399,7 +432,7 @@ fn queue_metrics(seen: &Seen, out: &mut Exposition) {
         (
             "mcp_tunnel_oldest_waiting_seconds",
             "How long the oldest call that waits for a worker has waited.",
-            seen.outlet.oldest_wait().as_secs_f64(),
+            oldest_wait.as_secs_f64(),
         ),
         ("commands_queue_capacity", "Commands that may wait.", seen.queue_capacity as f64),
         ("commands_queue_length", "Commands that wait for a worker.", seen.outlet.len() as f64),
@@ -409,8 +442,7 @@ fn queue_metrics(seen: &Seen, out: &mut Exposition) {
             "Workers with a command in hand.",
             seen.dispatch.busy.get() as f64,
         ),
-    ];
-    for (name, help, value) in gauges {
+    ] {
         out.gauge(name, help, &[], value);
     }
 }
@@ -431,65 +463,61 @@ fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut 
         let name = "command_end_to_end_latency_milliseconds";
         out.histogram(name, help, &shown, Unit::Milliseconds, &times);
     }
-    let help = "Time of a command by phase.";
     for (phase, times) in
         [("queued", &dispatch.queued), ("mcp", &dispatch.server), ("response", &respond.latency)]
     {
-        let labels = [("phase", phase)];
+        let (help, labels) = ("Time of a command by phase.", [("phase", phase)]);
         out.histogram("mcp_tunnel_command_phase_seconds", help, &labels, Unit::Seconds, times);
     }
-    for (kind, counter) in ["jsonrpc", "session_termination", "oauth_discovery"]
-        .iter()
-        .zip(&dispatch.unsupported_channel)
-    {
-        let help = "Commands for a channel that is not served here.";
-        let labels = [("command_type", *kind)];
-        out.counter("command_unsupported_channel_total", help, &labels, counter.get());
-    }
-    for reason in Dropped::ALL {
-        let help = "Commands without a delivered final answer.";
-        let labels = [("reason", reason.as_str())];
-        let count = dispatch.dropped(reason);
-        out.counter("mcp_tunnel_commands_unanswered_total", help, &labels, count);
-    }
-    for (source, kind, count) in dispatch.failures() {
+    let [json_rpc, session, discovery] = dispatch.unsupported_channel.each_ref().map(Counter::get);
+    let types =
+        [("jsonrpc", json_rpc), ("session_termination", session), ("oauth_discovery", discovery)];
+    let help = "Commands for a channel that is not served here.";
+    out.counters("command_unsupported_channel_total", help, "command_type", types);
+    let reasons = Dropped::ALL.map(|reason| (reason.as_str(), dispatch.dropped(reason)));
+    let help = "Commands without a delivered final answer.";
+    out.counters("mcp_tunnel_commands_unanswered_total", help, "reason", reasons);
+    for (failure, count) in dispatch.failures() {
         let help = "Calls without an answer of the MCP server.";
-        let labels = [("source", source), ("kind", kind)];
+        let labels = [
+            ("channel", failure.channel.as_str()),
+            ("source", failure.source),
+            ("kind", failure.kind),
+        ];
         out.counter("mcp_tunnel_mcp_failures_total", help, &labels, count);
     }
-    let counters = [
+    for (name, help, counter) in [
         (
             "mcp_tunnel_commands_answered_total",
             "Final answers that the control plane took.",
-            dispatch.answered.get(),
+            &dispatch.answered,
         ),
         (
             "mcp_tunnel_ttl_expired_total",
             "Calls that outlived mcp.connection_max_ttl.",
-            dispatch.ttl_expired.get(),
+            &dispatch.ttl_expired,
         ),
         (
             "mcp_tunnel_response_retries_total",
             "Response POSTs after the first attempt.",
-            respond.retries.get(),
+            &respond.retries,
         ),
         (
             "mcp_tunnel_responses_delivered_total",
             "Response POSTs that the control plane took, notifications included.",
-            respond.delivered.get(),
+            &respond.delivered,
         ),
         (
             "mcp_tunnel_responses_failed_total",
             "Responses that could not be delivered.",
-            respond.failed.get(),
+            &respond.failed,
         ),
         (
             "mcp_tunnel_responses_gone_total",
             "Responses that the control plane no longer waited for.",
-            respond.gone.get(),
+            &respond.gone,
         ),
-    ];
-    for (name, help, value) in counters {
-        out.counter(name, help, &[], value);
+    ] {
+        out.counter(name, help, &[], counter.get());
     }
 }

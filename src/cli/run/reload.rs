@@ -10,10 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use log::LevelFilter;
+
 use super::{fixed_headers, refuse_unsupported};
 use crate::cli::edges::Edges;
 use crate::control_plane::Access;
 use crate::mcp::{Binding, FixedHeaders};
+use crate::ops::api::Token;
 use crate::ops::log::Logger;
 use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
@@ -22,8 +25,14 @@ use crate::stats::Counter;
 use crate::wire::ChannelName;
 
 /// What a reload takes over; all other settings need a restart.
-const RELOADED: [Id; 4] =
-    [Id::ApiKey, Id::ControlPlaneExtraHeaders, Id::McpExtraHeaders, Id::DiscoveryExtraHeaders];
+const RELOADED: [Id; 6] = [
+    Id::ApiKey,
+    Id::ControlPlaneExtraHeaders,
+    Id::McpExtraHeaders,
+    Id::DiscoveryExtraHeaders,
+    Id::AdminToken,
+    Id::LogLevel,
+];
 
 /// Loads the configuration anew, from the same flags, environment and file.
 pub type LoadAgain = Box<dyn Fn() -> Loaded + Send>;
@@ -59,6 +68,9 @@ pub struct Reloader {
     edges: Arc<Edges>,
     access: Arc<Access>,
     bindings: Vec<(ChannelName, Binding)>,
+    token: Token,
+    /// `log.level` as it was read last.
+    level: LevelFilter,
     logger: &'static Logger,
     state: Arc<ReloadState>,
     files: Vec<(PathBuf, Stamp)>,
@@ -74,12 +86,18 @@ impl Reloader {
         started: &[Effective],
         again: LoadAgain,
         (edges, access, bindings): (Arc<Edges>, Arc<Access>, Vec<(ChannelName, Binding)>),
+        token: Token,
         logger: &'static Logger,
         state: Arc<ReloadState>,
     ) -> Self {
         let files = stamped(files(config));
-        let (started, hidden) = (values(started), hidden(config));
-        Self { again, started, hidden, edges, access, bindings, logger, state, files }
+        let (started, hidden, level) = (values(started), hidden(config), config.log.level);
+        Self { again, started, hidden, edges, access, bindings, token, level, logger, state, files }
+    }
+
+    /// `log.level` as it was read last.
+    pub fn level(&self) -> LevelFilter {
+        self.level
     }
 
     /// Reloads if one of the files has changed.
@@ -116,7 +134,7 @@ impl Reloader {
         if wrong.is_empty() {
             self.state.done.inc();
             log::info!(
-                "reloaded: {because}; key, headers, certificates and log file are read again"
+                "reloaded: {because}; key, token, headers, certificates and log file are read again"
             );
         } else {
             self.state.failed.inc();
@@ -130,11 +148,17 @@ impl Reloader {
         }
     }
 
-    fn renew(&self, config: &Config) -> Result<(), String> {
+    fn renew(&mut self, config: &Config) -> Result<(), String> {
+        // A level that was switched by hand stays unless the setting has changed.
+        if config.log.level != self.level {
+            self.level = config.log.level;
+            self.logger.set_level(self.level, "reload");
+        }
         let control_plane = &config.control_plane;
         self.access
             .renew(&control_plane.api_key, &control_plane.extra_headers)
             .map_err(|e| e.to_string())?;
+        *self.token.lock().unwrap_or_else(|e| e.into_inner()) = config.admin_ui.token.clone();
         for (_, binding) in &self.bindings {
             if let Binding::Http(http) = binding {
                 http.renew(FixedHeaders {

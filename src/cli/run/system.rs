@@ -53,7 +53,13 @@ fn tls(config: &Config, seen: &Seen) -> Value {
         system_trust["source_paths"] = named.into();
     }
     match trust {
-        Some(trust) => system_trust["trusted_count"] = trust.roots().into(),
+        Some(trust) => {
+            system_trust["trusted_count"] = trust.roots().into();
+            if let Some(why) = trust.without_system() {
+                system_trust["fallback_note"] =
+                    format!("{why}: only those of ca_bundle are believed").into();
+            }
+        }
         None => system_trust["fallback_note"] = "no hop speaks TLS: nothing is read".into(),
     }
     let mut tls = json!({"system_trust": system_trust});

@@ -99,13 +99,13 @@ fn check(way: &Way, route: &RouteHealth, stop: &Cancel) {
     if stop.is_cancelled() {
         return;
     }
-    match check.failure {
-        Some((phase, reason)) if failed_before != Some(true) => log::warn!(
-            proxy = proxy.url(), phase, reason, status = check.status;
-            "the proxy does not open a way to {}", way.target.origin()
-        ),
+    let (proxy, target) = (proxy.url(), way.target.origin());
+    match check.complaint() {
+        Some(complaint) if failed_before != Some(true) => {
+            log::warn!("proxy {proxy} on the way to {target}: {complaint}");
+        }
         None if failed_before == Some(true) => {
-            log::info!(proxy = proxy.url(); "the proxy opens a way again");
+            log::info!("proxy {proxy} opens a way to {target} again");
         }
         _ => {}
     }

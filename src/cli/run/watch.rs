@@ -14,6 +14,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a start may take to become ready before the log says what it waits for.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What to do about a tunnel that is not ready.
+const NEXT: &str = "`mcp-tunnel doctor` tries each step of the way and says what to do";
+
 /// Since when the daemon has been ready, or not.
 pub(super) struct Since(Mutex<(bool, Instant, SystemTime)>);
 
@@ -83,7 +86,7 @@ impl Told {
                 (None, true) => "still not ready",
                 (None, false) => "not ready yet",
             };
-            log::warn!("{state}: {}", report.line);
+            log::warn!("{state}: {} ({NEXT})", report.line);
             self.reason = reason;
         }
     }

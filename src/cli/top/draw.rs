@@ -65,10 +65,13 @@ pub fn picture(look: &Look, size: (usize, usize)) -> Picture {
     let mut parts = vec![
         format!("Workers {:.0}/{:.0} busy", number(&live["busy"]), number(&live["workers"])),
         format!("Waiting {:.0}/{:.0}", number(&live["queued"]), number(&live["queue_capacity"])),
-        format!("Oldest call {}", span(number(&live["oldest_in_hand_seconds"]))),
-        format!("oldest waiting {}", span(number(&live["oldest_waiting_seconds"]))),
+        format!(
+            "Oldest {} in hand, {} waiting",
+            span(number(&live["oldest_in_hand_seconds"])),
+            span(number(&live["oldest_waiting_seconds"]))
+        ),
     ];
-    parts.extend(look.rate.map(|rate| format!("{rate:.1} commands/s")));
+    parts.extend(look.rate.map(|rate| format!("{rate:.1}/s")));
     picture.wrapped(Style::Plain, 0, &parts.join("   "));
     picture.blank();
     picture.commands(&look.commands);

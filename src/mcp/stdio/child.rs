@@ -76,7 +76,8 @@ impl fmt::Display for StartError {
                 f.write_str("there is no such program on PATH (install it, or give its whole path)")
             }
             io::ErrorKind::PermissionDenied => f.write_str(
-                "it is not an executable file (is it a directory, or is `chmod +x` due?)",
+                "it is not an executable file (is it a directory, or is `chmod +x` due?), or the \
+                 service may start no programs: see stdio.conf in mcp-tunnel(1)",
             ),
             _ => write!(f, "{error}"),
         }

@@ -8,6 +8,7 @@ use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 use time::OffsetDateTime;
 
+use crate::net::raw::DUMP_MAX;
 use crate::wire::json;
 
 /// Longest message, in bytes. A line then fits into one write to a pipe, more or less, and a
@@ -16,6 +17,9 @@ const MESSAGE_MAX: usize = 2_000;
 
 /// Longest value of one field, in bytes.
 const VALUE_MAX: usize = 500;
+
+/// The field that holds a whole HTTP message, where the operator wants those.
+const DUMP: &str = "dump";
 
 /// The parts of a line.
 pub struct Line {
@@ -52,6 +56,11 @@ impl Line {
     pub fn notice(message: String) -> Self {
         let (time, level) = (OffsetDateTime::now_utc(), Level::Warn);
         Self { time, level, component: "log", message, fields: Vec::new() }
+    }
+
+    /// Whether it holds a payload, as only whole HTTP messages do.
+    pub fn holds_payload(&self) -> bool {
+        self.fields.iter().any(|field| field.name == DUMP)
     }
 
     /// The line with the number of lines like it that were left out.
@@ -179,7 +188,8 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         let mut shape = Bare(false);
         value.visit(&mut shape)?;
-        let text = cut(value.to_string(), VALUE_MAX);
+        let max = if key.as_str() == DUMP { DUMP_MAX } else { VALUE_MAX };
+        let text = cut(value.to_string(), max);
         self.0.push(Field { name: key.as_str().to_owned(), text, bare: shape.0 });
         Ok(())
     }

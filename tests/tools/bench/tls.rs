@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcp_tunnel::net::client::{ClientConfig, connect};
-use mcp_tunnel::net::{Cancel, Proxy, Trust};
+use mcp_tunnel::net::{Cancel, Ledger, Proxy, Trust};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -98,6 +98,7 @@ fn connections(
         idle: CONNECT_LIMIT,
         linger: None,
         secrets_keep_path: false,
+        ledger: Ledger::default(),
     };
     let through = Proxy::new(&proxy.ip().to_string(), proxy.port(), None, None);
     let through = ClientConfig { proxy: Some(through), ..direct.clone() };

@@ -1,0 +1,137 @@
+//! What is noted of the exchanges of one hop, for metrics: how long, how large, how they ended.
+//! And whether they are logged whole.
+//!
+//! Nothing of it comes from the peer but its status, of which only the registered ones are told
+//! apart: what the notes can grow to is known.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ureq::http::{Method, StatusCode};
+
+use super::error::NetErrorKind;
+use crate::stats::{SizeHistogram, TimeHistogram};
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// With an answer of this status; `None` for one that is not registered.
+    Status(Option<u16>),
+    /// Without one, in the word of [`NetErrorKind::word`].
+    Error(&'static str),
+}
+
+/// What exchanges are told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The method.
+    pub method: &'static str,
+    /// The path as a pattern, without what is particular to this tunnel.
+    pub route: &'static str,
+    /// How they ended.
+    pub ending: Ending,
+}
+
+/// The exchanges of one [`Key`].
+#[derive(Debug, Default)]
+pub struct Exchanges {
+    /// From before the lookup to the headers of the answer, or to the failure.
+    pub duration: TimeHistogram,
+    /// The request's body.
+    pub body_size: SizeHistogram,
+}
+
+/// Gives the pattern of a path.
+pub type Route = fn(&str) -> &'static str;
+
+/// The notes of one hop; all its clients write into the same.
+#[derive(Clone)]
+pub struct Ledger {
+    route: Route,
+    raw: bool,
+    notes: Arc<Mutex<BTreeMap<Key, Arc<Exchanges>>>>,
+}
+
+impl Default for Ledger {
+    /// Notes that nobody reads.
+    fn default() -> Self {
+        Self::new(|_| "other", false)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ledger")
+    }
+}
+
+impl Ledger {
+    /// Empty notes of a hop whose paths have these patterns. `raw` allows whole messages in the
+    /// log.
+    pub fn new(route: Route, raw: bool) -> Self {
+        Self { route, raw, notes: Arc::default() }
+    }
+
+    /// Whether whole messages are to be logged now.
+    pub(super) fn logs_raw(&self) -> bool {
+        self.raw && log::max_level() >= log::LevelFilter::Debug
+    }
+
+    /// All exchanges so far.
+    pub fn all(&self) -> Vec<(Key, Arc<Exchanges>)> {
+        self.lock().iter().map(|(key, exchanges)| (*key, Arc::clone(exchanges))).collect()
+    }
+
+    pub(super) fn note(
+        &self,
+        method: &Method,
+        path: &str,
+        body: usize,
+        took: Duration,
+        ended: Result<StatusCode, NetErrorKind>,
+    ) {
+        let method = match *method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::DELETE => "DELETE",
+            _ => "_OTHER",
+        };
+        let ending = match ended {
+            Ok(status) => Ending::Status(status.canonical_reason().map(|_| status.as_u16())),
+            Err(kind) => Ending::Error(kind.word()),
+        };
+        let key = Key { method, route: (self.route)(path), ending };
+        let exchanges = Arc::clone(self.lock().entry(key).or_default());
+        exchanges.duration.observe(took);
+        exchanges.body_size.observe(body as u64);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<Exchanges>>> {
+        self.notes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // ops W-9
+    fn whatever_a_peer_answers_the_notes_stay_few() {
+        let ledger = Ledger::new(|_| "/{mcp}", false);
+        for status in 100..1_000 {
+            let status = StatusCode::from_u16(status).unwrap();
+            let path = format!("/{status}");
+            ledger.note(&Method::POST, &path, 7, Duration::ZERO, Ok(status));
+        }
+        ledger.note(&Method::PATCH, "/", 0, Duration::ZERO, Err(NetErrorKind::Refused));
+        let all = ledger.all();
+        assert!(all.len() < 70, "{}", all.len());
+        assert!(all.iter().all(|(key, _)| key.route == "/{mcp}"));
+        let unknown = all.iter().find(|(key, _)| key.ending == Ending::Status(None)).unwrap();
+        assert!(unknown.1.duration.snapshot().count() > 800);
+        let refused = Key { method: "_OTHER", route: "/{mcp}", ending: Ending::Error("refused") };
+        assert!(all.iter().any(|(key, _)| *key == refused));
+    }
+}

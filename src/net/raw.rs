@@ -1,0 +1,267 @@
+//! Whole HTTP messages in the log, at level debug and if the operator wants them there (setting
+//! `log.http_raw_unsafe`). Payloads are shown; credentials are not, neither in headers nor in
+//! JSON: the values of members and headers with a name that speaks of one, and whatever this
+//! request carried as a secret. What can not be looked into is told by its size.
+//!
+//! It looks at copies: nothing here is on the way of the data.
+
+use serde_json::Value;
+use ureq::http::{HeaderMap, Method, StatusCode, Uri};
+
+use super::head::SecretHeaders;
+
+/// Longest text in one record, in bytes.
+pub const DUMP_MAX: usize = 16 * 1024;
+/// Longest line or body that is looked into, in bytes.
+const LOOK_MAX: usize = 1024 * 1024;
+/// Shortest secret that is looked for in texts, in bytes: what is shorter stands everywhere.
+const SECRET_MIN: usize = 4;
+/// Stands for what is not shown.
+const HIDDEN: &str = "[redacted]";
+/// What a name that speaks of a credential contains, in lower case and without separators.
+const TELLING: [&str; 10] = [
+    "authorization",
+    "cookie",
+    "password",
+    "passwd",
+    "secret",
+    "apikey",
+    "privatekey",
+    "credential",
+    "sessionid",
+    "token",
+];
+/// Names of parameters in a URL that speak of one there.
+const QUERY: [&str; 4] = ["key", "code", "sig", "signature"];
+/// A name of MCP that only sounds like one.
+const HARMLESS: &str = "progresstoken";
+
+/// The response side of one exchange.
+#[derive(Debug)]
+pub(super) struct Tap {
+    /// What the request carried as secrets: ours,
+    secrets: SecretHeaders,
+    /// and those of the client whose message it is, by the names of their headers.
+    others: Vec<String>,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// How much of that line was passed over.
+    passed_over: usize,
+}
+
+/// Logs a request that is about to be sent.
+pub(super) fn request(
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+    secrets: &SecretHeaders,
+    body: Option<&[u8]>,
+) -> Tap {
+    let (secrets, others) = (secrets.clone(), told(headers));
+    let tap = Tap { secrets, others, line: Vec::new(), passed_over: 0 };
+    let mut text = format!("{method} {}\n{}", tap.target(uri), tap.headers(headers));
+    for (name, _) in &tap.secrets {
+        text.push_str(&format!("{name}: {HIDDEN}\n"));
+    }
+    if let Some(body) = body {
+        text.push('\n');
+        text.push_str(&tap.shown(body));
+    }
+    record("raw http request", &text);
+    tap
+}
+
+impl Tap {
+    /// Logs the head of the response.
+    pub(super) fn head(&self, status: StatusCode, headers: &HeaderMap) {
+        record("raw http response", &format!("{status}\n{}", self.headers(headers)));
+    }
+
+    /// Logs a body that was read whole.
+    pub(super) fn body(&self, body: &[u8]) {
+        if !body.is_empty() {
+            record("raw http response", &self.shown(body));
+        }
+    }
+
+    /// Logs the lines that a piece of a stream completes; a line cut in two could not be judged.
+    pub(super) fn piece(&mut self, piece: &[u8]) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let room = LOOK_MAX.saturating_sub(self.line.len()).min(part.len());
+            self.line.extend_from_slice(&part[..room]);
+            self.passed_over += part.len() - room;
+            if part.ends_with(b"\n") {
+                self.end();
+            }
+        }
+    }
+
+    /// The stream is over.
+    pub(super) fn end(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let line = line.trim_ascii_end();
+        match std::mem::take(&mut self.passed_over) {
+            0 if line.is_empty() => {}
+            0 => record("raw http response", &self.shown(line)),
+            more => record("raw http response", &format!("({} bytes)", line.len() + more)),
+        }
+    }
+
+    fn target(&self, uri: &Uri) -> String {
+        let place = format!(
+            "{}://{}{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", |at| at.as_str().rsplit('@').next().unwrap_or_default()),
+            uri.path()
+        );
+        let Some(query) = uri.query() else { return self.masked(&place) };
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if tells(name) || QUERY.contains(&name) => format!("{name}={HIDDEN}"),
+            _ => pair.to_owned(),
+        });
+        self.masked(&format!("{place}?{}", shown.collect::<Vec<_>>().join("&")))
+    }
+
+    fn headers(&self, headers: &HeaderMap) -> String {
+        let shown = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let text = if tells(name.as_str()) { HIDDEN.to_owned() } else { self.masked(&text) };
+            format!("{name}: {text}\n")
+        };
+        headers.iter().map(shown).collect()
+    }
+
+    /// A body, or a line of an event stream.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let size = format!("({} bytes)", bytes.len());
+        let Ok(text) = std::str::from_utf8(bytes) else { return size };
+        if bytes.len() > LOOK_MAX {
+            return size;
+        }
+        let (field, json) = match text.strip_prefix("data:") {
+            Some(rest) => ("data: ", rest),
+            None => ("", text),
+        };
+        let shown = match serde_json::from_str::<Value>(json) {
+            Ok(mut value) => {
+                hide(&mut value);
+                format!("{field}{value}")
+            }
+            // What is nearly JSON may hold anything, and its names can not be read.
+            Err(_) if json.trim_start().starts_with(['{', '[']) => return size,
+            Err(_) => text.to_owned(),
+        };
+        self.masked(&shown)
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let ours = self.secrets.iter().map(|(_, secret)| secret.expose());
+        let all = ours.chain(self.others.iter().map(String::as_str));
+        all.flat_map(|secret| [Some(secret), secret.split_once(' ').map(|(_, token)| token)])
+            .flatten()
+            .filter(|secret| secret.len() >= SECRET_MIN)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+    }
+}
+
+fn record(message: &'static str, dump: &str) {
+    log::debug!(dump = dump; "{message}");
+}
+
+/// The values of headers whose names speak of credentials.
+fn told(headers: &HeaderMap) -> Vec<String> {
+    let told = headers.iter().filter(|(name, _)| tells(name.as_str()));
+    told.filter_map(|(_, value)| Some(value.to_str().ok()?.to_owned())).collect()
+}
+
+fn tells(name: &str) -> bool {
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name = name.to_ascii_lowercase();
+    name != HARMLESS && TELLING.iter().any(|word| name.contains(word))
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if tells(name) {
+                    *value = HIDDEN.into();
+                } else {
+                    hide(value);
+                }
+            }
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(hide),
+        // Messages of MCP carry JSON in texts too.
+        Value::String(text) if text.starts_with(['{', '[']) => {
+            if let Ok(mut inner) = serde_json::from_str::<Value>(text) {
+                hide(&mut inner);
+                *text = inner.to_string();
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::http::HeaderName;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    fn tap() -> Tap {
+        let secret = Secret::new("Bearer sesame".to_owned());
+        let secrets = vec![(HeaderName::from_static("authorization"), secret)];
+        Tap { secrets, others: Vec::new(), line: Vec::new(), passed_over: 0 }
+    }
+
+    #[test] // ops W-14
+    fn names_that_speak_of_credentials_hide_their_values() {
+        let hidden = [
+            "Authorization",
+            "proxy-authorization",
+            "Set-Cookie",
+            "X-Api-Key",
+            "x-tunnel-shard-token",
+            "shard_token",
+            "accessToken",
+            "client_secret",
+            "Mcp-Session-Id",
+        ];
+        for name in hidden {
+            assert!(tells(name), "{name}");
+        }
+        for name in ["code", "method", "progressToken", "content-type", "limit", "keys"] {
+            assert!(!tells(name), "{name}");
+        }
+    }
+
+    #[test] // ops W-14, B-5
+    fn credentials_are_hidden_wherever_json_or_the_request_shows_them() {
+        let tap = tap();
+        let body = r#"{"a":[{"shard_token":"x1","headers":{"Authorization":["Bearer x2"]}}],
+            "code":-32601,"text":"{\"password\":\"x3\"}","echo":"open sesame"}"#;
+        for shown in [tap.shown(body.as_bytes()), tap.shown(format!("data: {body}").as_bytes())] {
+            assert!(shown.contains("-32601") && shown.contains(HIDDEN), "{shown}");
+            for secret in ["x1", "x2", "x3", "sesame"] {
+                assert!(!shown.contains(secret), "{secret}: {shown}");
+            }
+        }
+        assert_eq!(tap.shown(b"{\"password\":\"x"), "(14 bytes)");
+        assert_eq!(tap.shown(b"<html>sesame"), "<html>[redacted]");
+        let uri: Uri = "http://h/p?limit=1&api_key=x4&key=x5".parse().unwrap();
+        assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]&key=[redacted]");
+    }
+
+    #[test]
+    fn a_line_is_judged_whole_or_told_by_its_size() {
+        let mut tap = tap();
+        tap.piece(b"data: {\"tok");
+        assert_eq!(tap.line, b"data: {\"tok");
+        tap.piece(b"en\":\"x\"}\n\nrest");
+        assert_eq!(tap.line, b"rest");
+        tap.piece(&vec![b'y'; 2 * LOOK_MAX]);
+        assert_eq!((tap.line.len(), tap.passed_over), (LOOK_MAX, LOOK_MAX + 4));
+        tap.end();
+        assert_eq!((tap.line.len(), tap.passed_over), (0, 0));
+    }
+}
