@@ -20,9 +20,10 @@
 //! understand is not encoded again.
 //!
 //! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
-//! `control_plane` and `mcp`, both of those call `net` and `wire`; `settings`, `wire`, `net`,
-//! `httpd`, `launcher` and `stats` call nobody but `wire` and `secret` (`httpd` also borrows the
-//! switch [`net::Cancel`]). Of these `mcp` calls `launcher`, the process that starts children. `ops` reads the counters and state cells that the others own; nobody waits
+//! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
+//! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire` and `secret`
+//! (`httpd` also borrows the switch [`net::Cancel`]). Of these `mcp` calls `launcher`, the process
+//! that starts children. `ops` reads the counters and state cells that the others own; nobody waits
 //! for `ops`. `confine` is what the process gives up before its first thread, and calls nobody. The
 //! relay shares `wire`, `httpd`, `stats` and `confine` with the daemon, and nothing else.
 
@@ -34,6 +35,7 @@ pub mod httpd;
 pub mod launcher;
 pub mod mcp;
 pub mod net;
+pub mod oauth;
 pub mod ops;
 pub mod relay;
 pub mod secret;

@@ -381,3 +381,21 @@ fn what_is_to_be_typed_next_tells_of_flags_and_fits_on_a_terminal() {
         assert!(line.chars().count() <= 80, "{line}");
     }
 }
+
+#[test] // cfg 11.2 12a
+fn the_servers_oauth_metadata_is_told_and_what_is_none_fails() {
+    let relay = Relay::start();
+    let metadata = r#"{"resource":"r","authorization_servers":["https://as.example"]}"#;
+    for (answer, expected, detail) in [
+        (Answer::json(200, metadata), "PASS", "https://as.example"),
+        (Answer::status(404), "PASS", "no OAuth"),
+        (Answer::status(403), "FAIL", "HTTP 403"),
+    ] {
+        let server = McpServer::start();
+        server.always("/.well-known/oauth-protected-resource/mcp", answer);
+        let (report, code) = doctor(&relay, &[("MCP_SERVER_URL", &server.url())]);
+        is(&report, "oauth_metadata", expected);
+        assert!(report.to_string().contains(detail), "{report:#}");
+        assert_eq!(code, if expected == "FAIL" { 2 } else { 0 }, "{report:#}");
+    }
+}

@@ -408,6 +408,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
             "admin/harpoon.json",
             "admin/commands.json"
         ]

@@ -5,8 +5,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rules by letter, and how many there are of each.
-const FAMILIES: [(&str, u32); 5] = [("B", 35), ("D", 18), ("F", 96), ("M", 70), ("W", 89)];
+/// Rules by letter, and the first and last of each. Two letters tell apart what several documents
+/// number with one: OL and OR are L and R of oauth-harpoon.md. Of R in relay.md only those are here
+/// that go together with O.
+const FAMILIES: [(&str, u32, u32); 9] = [
+    ("B", 1, 35),
+    ("D", 1, 18),
+    ("F", 1, 96),
+    ("M", 1, 70),
+    ("O", 1, 33),
+    ("OL", 1, 6),
+    ("OR", 1, 12),
+    ("R", 42, 43),
+    ("W", 1, 89),
+];
 
 const TABLE: &str = include_str!("rules.txt");
 
@@ -40,7 +52,7 @@ fn row(line: &str) -> Row<'_> {
 fn every_rule_has_its_line_and_the_lines_are_in_order() {
     let rules: Vec<_> = rows().iter().map(|row| (row.family, row.number)).collect();
     let expected: Vec<_> =
-        FAMILIES.iter().flat_map(|(family, last)| (1..=*last).map(move |n| (*family, n))).collect();
+        FAMILIES.iter().flat_map(|(family, a, z)| (*a..=*z).map(move |n| (*family, n))).collect();
     for pair in rules.windows(2) {
         assert!(pair[0] < pair[1], "{:?} stands before {:?}", pair[0], pair[1]);
     }

@@ -70,12 +70,17 @@ impl Path {
         let report = client.stdout();
         println!("{report}");
         assert!(status.success(), "{status}: {report}");
-        let steps = report.lines().map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["step"].as_str().unwrap().to_owned()
-        });
-        steps.collect::<Vec<_>>().join(" ")
+        steps_of(&report)
     }
+}
+
+/// The names of the steps that a client has reported.
+fn steps_of(report: &str) -> String {
+    let steps = report.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["step"].as_str().unwrap().to_owned()
+    });
+    steps.collect::<Vec<_>>().join(" ")
 }
 
 fn session(language: Language, era: Era, server: ServerKind, transport: Transport) {
@@ -90,6 +95,33 @@ fn session(language: Language, era: Era, server: ServerKind, transport: Transpor
     assert_eq!(taken, expected);
     // What the sessions leave behind is a tunnel in good health.
     assert_eq!(path.tunnel.page("/readyz").0, 200);
+}
+
+/// A client finds the authorization server of a protected server through the relay and the tunnel,
+/// gets a token from it directly, and calls a tool with it.
+fn with_a_token(language: Language, expected: &str) {
+    let (_server, url) = sdk::oauth_server();
+    let relay = Relay::start();
+    let tunnel = Tunnel::to(&relay.url).http(&url).arg("--confinement=off").start_ready();
+    let mut client = sdk::oauth_client(language, &relay.mcp_url());
+    support::within(CLIENT_LIMIT, "the client to finish", || client.has_ended());
+    let status = client.exit();
+    assert!(status.success(), "{status}: {} {}", client.stdout(), client.stderr());
+    assert_eq!(steps_of(&client.stdout()), expected);
+    let (_, report) = tunnel.page("/api/oauth");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["metadata_source"], "www_authenticate", "{report}");
+    assert!(report["metadata"]["auth_server_metadata"]["selected_url"].is_string(), "{report}");
+}
+
+#[test] // O-12, O-29, F-34
+fn python_finds_its_way_to_a_token() {
+    with_a_token(Python, "refused metadata authorized refused_again");
+}
+
+#[test] // O-12, O-29, F-34
+fn typescript_finds_its_way_to_a_token() {
+    with_a_token(TypeScript, "refused authorized called");
 }
 
 macro_rules! matrix {

@@ -1,10 +1,13 @@
 //! The ways out of a configuration: for each hop whom it believes, who it is, and through which
 //! proxy it goes. `run` and `doctor` build theirs here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use ureq::http::Uri;
 
 use crate::control_plane;
 use crate::mcp::{self, HttpWay};
@@ -63,6 +66,61 @@ pub struct Edges {
     trust: Option<Trust>,
     control_plane: Way,
     channels: Vec<(ChannelName, Way)>,
+    beyond_main: Option<Beyond>,
+}
+
+/// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
+/// proxy, bundle and socket, but never with its client certificate (O-5).
+#[derive(Debug, Clone)]
+pub struct Beyond {
+    tls: Tls,
+    explicit: Option<ProxySetting>,
+    ambient: AmbientProxy,
+    unix_socket: Option<PathBuf>,
+    ledger: Ledger,
+}
+
+impl Beyond {
+    /// Whether they are all reached by the server's own proxy or socket.
+    pub fn keeps_way(&self) -> bool {
+        self.explicit.is_some() || self.unix_socket.is_some()
+    }
+
+    /// The ports of the proxies that the environment names for some of them.
+    pub fn ambient_proxy_ports(&self) -> impl Iterator<Item = u16> {
+        // Names that no list of exceptions has.
+        let anywhere = ["https://anywhere.invalid/", "http://anywhere.invalid/"];
+        anywhere.into_iter().filter_map(|url| {
+            let target = HttpUrl::parse(url).expect("a URL");
+            match ambient::choose(&self.ambient, &target) {
+                Choice::Proxy(url, _) => Some(url.0.port),
+                _ => None,
+            }
+        })
+    }
+
+    /// The way to one of them. `open` are the ports that the process may connect to, if not all.
+    ///
+    /// # Errors
+    /// If the proxy for it can not be used, or the port is closed.
+    pub fn way(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
+        let (tls, ledger) = (Some(self.tls.clone()), self.ledger.clone());
+        if self.unix_socket.is_some() {
+            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
+        }
+        let target = HttpUrl::parse(&uri.to_string())?;
+        let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
+        let proxy =
+            chosen.map(|(url, _)| built(&url, || Ok::<_, String>(self.tls.clone()))).transpose()?;
+        let port = proxy.as_ref().map_or(target.port, Proxy::port);
+        if open.is_some_and(|open| !open.contains(&port)) {
+            return Err(format!(
+                "process.confinement leaves ports 80, 443 and those of the configuration open, not \
+                 {port}"
+            ));
+        }
+        Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
+    }
 }
 
 /// A way that can not be built.
@@ -112,6 +170,7 @@ impl Edges {
         };
         let control_plane = way(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
+        let mut beyond_main = None;
         for binding in &config.mcp.bindings {
             if let Target::Http(http) = &binding.target {
                 let wanted = Wanted {
@@ -123,10 +182,20 @@ impl Edges {
                     route: mcp::route,
                     raw: config.log.http_raw_unsafe,
                 };
-                channels.push((binding.channel.clone(), way(&wanted, ambient, &mut trust)?));
+                let way = way(&wanted, ambient, &mut trust)?;
+                if binding.channel.is_main() {
+                    beyond_main = Some(Beyond {
+                        tls: trust.hop(None)?,
+                        explicit: http.http_proxy.clone(),
+                        ambient: ambient.clone(),
+                        unix_socket: http.unix_socket.clone(),
+                        ledger: way.ledger.clone(),
+                    });
+                }
+                channels.push((binding.channel.clone(), way));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels })
+        Ok(Self { trust: trust.trust, control_plane, channels, beyond_main })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
@@ -144,6 +213,11 @@ impl Edges {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, way)| way)
     }
 
+    /// The ways on from the server of `main`, if it is an HTTP server.
+    pub fn beyond_main(&self) -> Option<&Beyond> {
+        self.beyond_main.as_ref()
+    }
+
     /// All ways, the control plane's first.
     pub fn ways(&self) -> impl Iterator<Item = &Way> {
         std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, way)| way))
@@ -155,7 +229,9 @@ impl Edges {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).map(Tls::reload);
+        let beyond = self.beyond_main.iter().map(|beyond| &beyond.tls);
+        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond);
+        let hops = hops.map(Tls::reload);
         let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
         let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
         let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();

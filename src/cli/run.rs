@@ -14,6 +14,7 @@ mod timers;
 mod views;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ pub(super) use self::children::launcher;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
-use crate::confine;
+use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -37,6 +38,8 @@ use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
 use crate::net::client::can_be_header;
 use crate::net::{Cancel, SecretHeaders, Trust};
+use crate::oauth::report::{self, Detail};
+use crate::oauth::{Discovery, Startup, startup};
 use crate::ops::api::{Admin, Token};
 use crate::ops::audit::Audit;
 use crate::ops::files::PidFile;
@@ -147,6 +150,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let confinement = confinement::begin(config, &edges)?;
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
+    let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
+    let discovery = discovery(&bindings, &edges, open);
+    let oauth = Arc::new(match &discovery {
+        Some(discovery) => Startup::of(discovery),
+        None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
+    });
 
     let cancel = || Cancel::new().map_err(line("no file descriptor is left"));
     let (stop, abandon, end) = (cancel()?, cancel()?, cancel()?);
@@ -172,6 +181,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let seen = Arc::new(instruments::Seen {
         launcher,
         confinement,
+        oauth: Arc::clone(&oauth),
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
@@ -208,6 +218,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     };
     let settings = views::settings(config, started);
     let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
             readiness: Arc::clone(&readiness),
@@ -220,6 +231,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
                 status: Box::new(move || status.json()),
                 system: Box::new(move || system::json(&system_config, &system_seen)),
                 settings: Box::new(move || settings.clone()),
+                oauth: Box::new(move || report::json(&shown, Detail::Full)),
+                oauth_summary: Box::new(move || report::json(&summary, Detail::Summary)),
                 harpoon: views::harpoon(config),
                 allow_remote: config.admin_ui.allow_remote,
                 token,
@@ -236,6 +249,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         connection_max_ttl: config.mcp.connection_max_ttl,
         access: Arc::clone(&access),
         bindings: bindings.clone(),
+        discovery: discovery.clone(),
         stats,
         observer: observer(audit.clone(), recent),
         respond_stats,
@@ -259,6 +273,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     let channels = control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
+    if let Some(discovery) = discovery {
+        let (stop, all_settled) = (stop.clone(), all_settled.clone());
+        threads.push(spawn("oauth", move || {
+            startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
+        })?);
+    }
     for (number, intake) in intakes.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
@@ -553,6 +573,21 @@ fn bindings(
         Ok((configured.channel.clone(), binding(config, configured, edges, launcher)?))
     };
     config.mcp.bindings.iter().map(made).collect()
+}
+
+/// What finds out about the server of `main`, if that is an HTTP server (O-2). `open` are the ports
+/// that the process may connect to, if not all.
+pub(super) fn discovery(
+    bindings: &[(ChannelName, Binding)],
+    edges: &Edges,
+    open: Option<BTreeSet<u16>>,
+) -> Option<Arc<Discovery>> {
+    let beyond = edges.beyond_main()?.clone();
+    let http = bindings.iter().find_map(|(channel, binding)| match binding {
+        Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
+        _ => None,
+    })?;
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri, open.as_ref())))))
 }
 
 /// One server; a child is started.

@@ -94,18 +94,30 @@ Exit code 0: nothing failed (warnings are allowed). 2: something failed.
 
 const OAUTH: &str = "\
 A protected MCP server answers a call without a token with 401 and says in
-WWW-Authenticate where its metadata is. The client finds the authorization
-server with two documents that the tunnel fetches on its behalf:
+WWW-Authenticate where its metadata are. They name the authorization server:
 
   /.well-known/oauth-protected-resource      at the MCP server
   /.well-known/oauth-authorization-server    at the authorization server
+
+The tunnel fetches the first for its clients, who can not reach the server. The
+authorization server they must reach by themselves; the tunnel looks at its
+document only to tell you whether it is there. Tokens pass the tunnel as they
+are, in the client's Authorization header, and are neither kept nor logged.
 
 Look at both from this host:
 
   curl -i http://127.0.0.1:3001/.well-known/oauth-protected-resource
 
-A server without OAuth answers 404, and that is fine. `doctor` shows what it
-found as oauth_metadata.
+A server without OAuth answers 404, and that is fine. Anything else that is no
+metadata (403, 500, no answer) keeps /readyz at 503 with the reason, since
+clients could not log in; it is tried again until it is one or the other. If
+the paths need a key, set mcp.discovery_extra_headers. `doctor` shows what it
+found as oauth_metadata, and a running daemon on its page and at /api/oauth.
+
+The metadata may lie on another origin than the server: the daemon then connects
+to that one as well, by the server's proxy, without its client certificate and
+headers. While process.confinement holds, ports 80, 443 and those of the
+configuration are open for that.
 ";
 
 const SAMPLES: &str = "\

@@ -16,6 +16,7 @@ use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, Responder};
 use crate::mcp::Binding;
 use crate::net::Cancel;
+use crate::oauth::Discovery;
 use crate::wire::ChannelName;
 
 /// Threads for the express lane alone. One can be held up by a server that does not answer a
@@ -36,6 +37,8 @@ pub struct PoolConfig {
     pub access: Arc<Access>,
     /// Who serves which channel.
     pub bindings: Vec<(ChannelName, Binding)>,
+    /// Reads the OAuth metadata of the server of `main`, if that is an HTTP server.
+    pub discovery: Option<Arc<Discovery>>,
     /// Counts of the workers.
     pub stats: Arc<DispatchStats>,
     /// Told of every command that is over.
@@ -76,6 +79,7 @@ impl Pool {
                 .collect();
             let worker = Worker {
                 hops,
+                discovery: config.discovery.clone(),
                 responder: Responder::new(
                     Arc::clone(&config.access),
                     Arc::clone(&config.respond_stats),

@@ -13,6 +13,7 @@ use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
+use crate::oauth::Discovery;
 use crate::stats::Held;
 use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
@@ -51,6 +52,7 @@ impl Hop {
 
 pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
+    pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) responder: Responder,
     pub(super) stats: Arc<DispatchStats>,
     pub(super) observer: Observer,
@@ -91,12 +93,7 @@ impl Worker {
             }
             (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, queued, &bounds),
             (Some(_), CommandKind::OauthDiscovery) if command.channel.is_main() => {
-                Some(discovery_failure(
-                    502,
-                    "this tunnel client can not read OAuth metadata from its MCP server",
-                    "server_error",
-                    "oauth_discovery_failed",
-                ))
+                self.discover(command, &bounds)
             }
             (Some(_), CommandKind::OauthDiscovery) => Some(self.unsupported_channel(command)),
         };
@@ -253,6 +250,39 @@ impl Worker {
             })
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)
+    }
+
+    /// Fetches the server's OAuth metadata and passes them on as they came (O-28, O-29). What the
+    /// remote side hears of a failure names no place (L-6).
+    fn discover(&self, command: &Command, bounds: &Bounds) -> Option<Response> {
+        let found = self
+            .discovery
+            .as_ref()
+            .map(|discovery| self.timed(|| discovery.document(bounds.limit, &bounds.cancel)));
+        let why = match found {
+            Some(Ok(document)) => {
+                return Some(Response {
+                    resp_type: ResponseType::OauthDiscovery,
+                    resp_code: document.status,
+                    resp_headers: document.headers,
+                    resp_json: Some(document.resource.text),
+                });
+            }
+            Some(Err(failure)) => failure.text,
+            None => "the MCP server is a command, which has no URL".to_owned(),
+        };
+        if passed(command.deadline) {
+            self.dropped(command, Dropped::DeadlineServer);
+            return None;
+        }
+        self.notes.outcome("failed");
+        log::info!(request_id:% = command.request_id; "no OAuth metadata to pass on: {why}");
+        Some(discovery_failure(
+            502,
+            "this tunnel client can not read OAuth metadata from its MCP server",
+            "server_error",
+            "oauth_discovery_failed",
+        ))
     }
 
     /// What to report for a call without an answer; nothing if its deadline has passed, after

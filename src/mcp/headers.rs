@@ -113,6 +113,15 @@ fn base(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     headers
 }
 
+/// The headers of a question of the tunnel's own; `fixed` are the operator's.
+pub fn for_question(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
+    let mut headers = base(fixed);
+    if !headers.has("accept") {
+        headers.insert("accept", HeaderValue::from_static("application/json"));
+    }
+    headers
+}
+
 fn forward(command: &Headers, headers: &mut RequestHeaders) {
     let nominated = command.nominated_by_connection();
     for (name, values) in command.iter() {

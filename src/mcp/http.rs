@@ -167,6 +167,25 @@ impl HttpBinding {
         hop
     }
 
+    /// The endpoint.
+    pub fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// A client for questions of the tunnel's own on any path of the server's origin: there the
+    /// operator's headers go along (F-47).
+    pub fn question_client(&self, cancel: Cancel) -> Client {
+        Client::new(ClientConfig { secrets_keep_path: false, ..self.client.clone() }, cancel)
+    }
+
+    /// The headers of such a question.
+    pub fn question_headers(&self) -> RequestHeaders {
+        let fixed = self.fixed();
+        let operators: SecretHeaders =
+            fixed.always.iter().chain(&fixed.discovery).cloned().collect();
+        headers::for_question(&operators)
+    }
+
     /// Sends other fixed headers from the next request on.
     pub fn renew(&self, fixed: FixedHeaders) {
         *self.fixed() = fixed;

@@ -65,6 +65,10 @@ pub struct Admin {
     pub system: Text,
     /// `/api/settings`.
     pub settings: Text,
+    /// `/api/oauth`.
+    pub oauth: Text,
+    /// The same without what should not leave this host, for the support archive.
+    pub oauth_summary: Text,
     /// `/api/harpoon/status`.
     pub harpoon: String,
     /// Whether peers that are not on this host are answered.
@@ -139,6 +143,7 @@ impl Desk {
             "/api/status" => json(exchange, &(self.admin.status)()),
             "/api/system" => json(exchange, &(self.admin.system)()),
             "/api/settings" => json(exchange, &(self.admin.settings)()),
+            "/api/oauth" => json(exchange, &(self.admin.oauth)()),
             "/api/harpoon/status" => json(exchange, &self.admin.harpoon),
             "/api/harpoon/targets" => json(exchange, NO_TARGETS),
             "/api/harpoon/calls" => json(exchange, NO_CALLS),
@@ -255,7 +260,9 @@ impl Desk {
             return text(exchange, 503, "too many log streams are open\n");
         }
         let last = exchange.head().headers.get("Last-Event-ID");
-        let mut seen = last.and_then(|id| id.parse().ok()).unwrap_or_else(|| ring.last_seq());
+        let after = || number(&exchange, "after").map(|number| number as u64);
+        let mut seen =
+            last.and_then(|id| id.parse().ok()).or_else(after).unwrap_or_else(|| ring.last_seq());
         // Numbers of an earlier process say nothing here.
         seen = seen.min(ring.last_seq());
         let headers = [
@@ -312,6 +319,7 @@ impl Desk {
             "mcp-tunnel.metrics.prom",
             "admin/status.json",
             "admin/system.json",
+            "admin/oauth.json",
             "admin/harpoon.json",
             "admin/commands.json",
         ];
@@ -341,6 +349,7 @@ impl Desk {
             metrics(),
             (self.admin.status)(),
             (self.admin.system)(),
+            (self.admin.oauth_summary)(),
             self.admin.harpoon.clone(),
             self.admin.recent.json(usize::MAX),
         ];

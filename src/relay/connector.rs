@@ -15,6 +15,7 @@ use crate::wire::{ChannelName, Headers, Message, MessageKind, RpcId, TunnelId};
 use super::Relay;
 use super::budget::Reserved;
 use super::call::{Answer, Call, Failure, Item, Kind};
+use super::discovery::{base_url, metadata_url};
 use super::edge::{self, Accepts, Era};
 use super::ids::request_id;
 use super::keys::{Key, Role, Waiting, bearer};
@@ -26,7 +27,7 @@ pub const MAX_REQUEST: usize = 32 * 1024 * 1024;
 /// Deepest nesting of a message, which readers behind us may parse by recursion.
 const MAX_DEPTH: usize = 128;
 /// How often a waiting thread looks whether its client is still there.
-const CLIENT_CHECK: Duration = Duration::from_secs(1);
+pub(super) const CLIENT_CHECK: Duration = Duration::from_secs(1);
 /// Methods that are streams rather than calls, and how long they may last.
 const LONG_METHOD: &str = "subscriptions/listen";
 const STREAM_MAX: Duration = Duration::from_secs(600);
@@ -43,11 +44,7 @@ pub fn serve(relay: &Relay, visit: Visit<'_>, id: &str, channel: Option<&str>) {
     };
     let Ok(id) = id.parse::<TunnelId>() else { return refuse(visit, BAD_TUNNEL_ID) };
     if visit.exchange.head().method == "OPTIONS" {
-        // The preflight of a browser carries no key. The origin is allowed, or we were not here.
-        let reply = Reply::empty(204)
-            .with("Access-Control-Allow-Methods", METHODS.to_owned())
-            .with("Access-Control-Allow-Headers", allowed_headers(&visit))
-            .with("Access-Control-Max-Age", "600".to_owned());
+        let reply = preflight(&visit, METHODS);
         return visit.reply(reply);
     }
     let Some(access) = authenticate(relay, &visit, &id) else {
@@ -73,9 +70,14 @@ pub fn serve(relay: &Relay, visit: Visit<'_>, id: &str, channel: Option<&str>) {
     }
 }
 
-/// What a preflight asks for is what it gets: authentication decides later.
-fn allowed_headers(visit: &Visit<'_>) -> String {
-    visit.header("Access-Control-Request-Headers").unwrap_or("Content-Type").to_owned()
+/// The answer to the preflight of a browser. It carries no key, and what it asks for is what it
+/// gets: authentication decides later. The origin is allowed, or we were not here.
+pub(super) fn preflight(visit: &Visit<'_>, methods: &str) -> Reply {
+    let headers = visit.header("Access-Control-Request-Headers").unwrap_or("Content-Type");
+    Reply::empty(204)
+        .with("Access-Control-Allow-Methods", methods.to_owned())
+        .with("Access-Control-Allow-Headers", headers.to_owned())
+        .with("Access-Control-Max-Age", "600".to_owned())
 }
 
 /// A client that was let in.
@@ -238,7 +240,8 @@ impl Door<'_> {
         let call = Arc::new(Call::new(id, channel, wants_notify, is_stream, probe));
         let headers = edge::command_headers(headers, !self.access.consumed);
         let token = relay.ids.shard_token(&tunnel.tag, &call.id);
-        let text = command_text(&call, &token, asked.budget, &headers, payload.is_some());
+        let command_type = if payload.is_some() { "jsonrpc" } else { "session_termination" };
+        let text = command_text(&call, &token, command_type, asked.budget, &headers);
         let (payload, reserved) = match payload {
             Some((text, reserved)) => (text.into_bytes(), Some(reserved)),
             None => (Vec::new(), None),
@@ -254,7 +257,13 @@ impl Door<'_> {
             return self.refuse(visit, asked.kind, &problem, reply);
         }
         let _waiting = relay.stats.waiting.hold();
-        let (status, code) = Waiter { relay, tunnel, call: &call, asked: &asked }.run(visit);
+        // Only the server of `main` has metadata here (R-43).
+        let metadata_url = self
+            .channel
+            .is_main()
+            .then(|| metadata_url(&base_url(relay, visit.exchange.head()), &tunnel.id));
+        let waiter = Waiter { relay, tunnel, call: &call, asked: &asked, metadata_url };
+        let (status, code) = waiter.run(visit);
         relay.stats.mcp_requests.inc((asked.kind.as_str(), status, code));
         relay.stats.request_time.observe(asked.started.elapsed());
     }
@@ -280,18 +289,15 @@ fn read_message(body: Vec<u8>) -> Result<Message, Problem> {
 }
 
 /// A command as the poll answer has it, up to its payload; the closing brace is the poll's.
-fn command_text(
+pub(super) fn command_text(
     call: &Call,
     token: &str,
+    command_type: &str,
     budget: Duration,
     headers: &Headers,
-    has_payload: bool,
 ) -> String {
     let headers = serde_json::to_string(headers).expect("strings always serialize");
-    let (command_type, payload) = match has_payload {
-        true => ("jsonrpc", ",\"jsonrpc\":"),
-        false => ("session_termination", ""),
-    };
+    let payload = if command_type == "jsonrpc" { ",\"jsonrpc\":" } else { "" };
     format!(
         "{{\"request_id\":\"{}\",\"shard_token\":\"{token}\",\"command_type\":\"{command_type}\",\
          \"channel\":\"{}\",\"created_at\":\"{}\",\"response_timeout\":\"{}ms\",\
@@ -309,6 +315,8 @@ struct Waiter<'a> {
     tunnel: &'a Tunnel,
     call: &'a Call,
     asked: &'a Asked,
+    /// Where a challenge sends the client for the server's metadata.
+    metadata_url: Option<String>,
 }
 
 /// What the waiter writes to: an answer that is not begun, or an event stream.
@@ -391,7 +399,7 @@ impl Waiter<'_> {
         match out {
             Out::Events(stream) => Some(stream),
             Out::Fresh(visit) => {
-                let mut fields = edge::answer_headers(headers);
+                let mut fields = edge::answer_headers(headers, self.metadata_url.as_deref());
                 fields.push(("Content-Type", "text/event-stream".to_owned()));
                 fields.push(("Cache-Control", "no-cache".to_owned()));
                 fields.push(("X-Accel-Buffering", "no".to_owned()));
@@ -417,7 +425,7 @@ impl Waiter<'_> {
         if !self.asked.kind.fits(answer.resp_type) {
             return self.fail(out, &MISFIT);
         }
-        let headers = edge::answer_headers(&answer.resp_headers);
+        let headers = edge::answer_headers(&answer.resp_headers, self.metadata_url.as_deref());
         let Some(piece) = &answer.resp_json else {
             return self.answer_without_body(out, &answer, headers);
         };
@@ -539,7 +547,7 @@ fn count_failure(relay: &Relay, message: &str) {
 
 /// Why a command was not queued, as the client is told. Where a 404 would be taken for the end of
 /// a session, or for an unknown method, the status is 503 (relay.md, 3.7; M-52).
-fn refusal(refused: Refused, not_404: bool) -> Problem {
+pub(super) fn refusal(refused: Refused, not_404: bool) -> Problem {
     let problem = match refused {
         Refused::NotSeen => {
             Problem::new(404, "tunnel_client_not_seen", "no tunnel daemon has connected yet")

@@ -5,6 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::wire::challenge::with_resource_metadata;
 use crate::wire::json::{self, Members};
 use crate::wire::response::forwarded_headers;
 use crate::wire::{Headers, Message, MessageKind};
@@ -123,8 +124,12 @@ pub fn command_headers(headers: &Headers, keep_authorization: bool) -> Headers {
 }
 
 /// The headers of a daemon's answer that travel to the client (R-41), whatever the daemon sent.
-/// `Content-Type` is not among them: the relay knows what it sends.
-pub fn answer_headers(headers: &Headers) -> Vec<(&'static str, String)> {
+/// `Content-Type` is not among them: the relay knows what it sends. A challenge that says where the
+/// server's metadata are says `metadata_url` instead, if there is one (R-43).
+pub fn answer_headers(
+    headers: &Headers,
+    metadata_url: Option<&str>,
+) -> Vec<(&'static str, String)> {
     let kept = forwarded_headers(headers);
     let harmless = |value: &&String| {
         value.len() <= MAX_VALUE && !value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0))
@@ -133,7 +138,12 @@ pub fn answer_headers(headers: &Headers) -> Vec<(&'static str, String)> {
         .into_iter()
         .filter(|name| *name != "Content-Type")
         .flat_map(|name| {
-            kept.values(name).iter().filter(harmless).map(move |value| (name, value.clone()))
+            kept.values(name).iter().filter(harmless).map(move |value| match metadata_url {
+                Some(url) if name == "Www-Authenticate" => {
+                    (name, with_resource_metadata(value, url).into_owned())
+                }
+                _ => (name, value.clone()),
+            })
         })
         .collect()
 }
@@ -349,7 +359,7 @@ mod tests {
     #[test] // R-41
     fn only_listed_answer_headers_with_harmless_values_go_back() {
         let long = "a".repeat(MAX_VALUE + 1);
-        let sent = answer_headers(&headers(&[
+        let given = headers(&[
             ("Content-Type", "text/html"),
             ("Set-Cookie", "a"),
             ("Mcp-Session-Id", "s"),
@@ -357,8 +367,21 @@ mod tests {
             ("Www-Authenticate", &long),
             ("Last-Event-Id", "7"),
             ("Access-Control-Expose-Headers", "a\0"),
-        ]));
+        ]);
+        let sent = answer_headers(&given, None);
         assert_eq!(sent, [("Last-Event-Id", "7".to_owned()), ("Mcp-Session-Id", "s".to_owned())]);
+    }
+
+    #[test] // R-43
+    fn a_challenge_points_to_the_metadata_at_the_relay() {
+        let challenge = r#"Bearer realm="x", resource_metadata="http://10.0.0.1/private""#;
+        let given = headers(&[("Www-Authenticate", challenge), ("Mcp-Session-Id", "s")]);
+        let sent = |url| answer_headers(&given, url).remove(1).1;
+        assert_eq!(
+            sent(Some("https://r/m")),
+            r#"Bearer realm="x", resource_metadata="https://r/m""#
+        );
+        assert_eq!(sent(None), challenge);
     }
 
     #[test] // M-61

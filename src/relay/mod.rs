@@ -18,6 +18,7 @@ mod call;
 mod connector;
 mod control;
 mod daemons;
+mod discovery;
 mod edge;
 mod guard;
 mod ids;
@@ -100,6 +101,8 @@ pub struct Relay {
     tunnels: RwLock<HashMap<TunnelId, Arc<Tunnel>>>,
     times: Times,
     guard: Guard,
+    /// How clients reach the relay; by the name that they use, if it is not set.
+    public_url: Option<String>,
     /// Whether tunnels without connector key are open to every client.
     allow_open: bool,
     stats: Arc<Stats>,
@@ -111,11 +114,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds the listener and serves on it.
+    /// Binds the listener; nobody is served yet, and no thread is started.
     ///
     /// # Errors
-    /// If the address cannot be bound, or the system lacks random bytes or threads.
-    pub fn start(config: &Config) -> io::Result<(Arc<Self>, Running)> {
+    /// If the address cannot be bound, or the system lacks random bytes.
+    pub fn bind(config: &Config) -> io::Result<(Arc<Self>, Server)> {
         let no_random = |_| io::Error::other("the kernel gives no random bytes");
         let server = Server::bind(&config.listen, Limits::with_connections(CONNECTIONS))?;
         let guard = Guard::new(
@@ -130,6 +133,7 @@ impl Relay {
             tunnels: RwLock::default(),
             times: config.times.clone(),
             guard,
+            public_url: config.public_url.clone(),
             allow_open: !config.behind_tls_proxy,
             stats: Arc::default(),
             request_memory: Budget::new(REQUEST_MEMORY),
@@ -139,13 +143,18 @@ impl Relay {
             connections: OnceLock::new(),
         });
         relay.admit(config).map_err(io::Error::other)?;
-        let handler = {
-            let relay = relay.clone();
-            move |exchange: Exchange<'_>| relay.route(exchange)
-        };
-        let running = server.serve("relay", handler)?;
-        let _ = relay.connections.set(Box::new(running.connection_count()));
-        Ok((relay, running))
+        Ok((relay, server))
+    }
+
+    /// Serves on the listener.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn serve(self: &Arc<Self>, server: Server) -> io::Result<Running> {
+        let relay = self.clone();
+        let running = server.serve("relay", move |exchange: Exchange<'_>| relay.route(exchange))?;
+        let _ = self.connections.set(Box::new(running.connection_count()));
+        Ok(running)
     }
 
     /// Takes in the tunnels and keys that the command line names.
@@ -266,6 +275,9 @@ impl Relay {
         match (method.as_str(), &path[..]) {
             (_, ["v1", "mcp", id]) => connector::serve(self, visit, id, None),
             (_, ["v1", "mcp", id, channel]) => connector::serve(self, visit, id, Some(channel)),
+            (_, [".well-known", "oauth-protected-resource", "v1", "mcp", id]) => {
+                discovery::serve(self, visit, id);
+            }
             ("GET", ["v1", "tunnels", id, "poll"]) => control::poll(self, visit, id),
             ("POST", ["v1", "tunnels", id, "response"]) => control::respond(self, visit, id),
             ("GET", ["v1", "tunnels", id, "cloudflare", "runtime"]) => {

@@ -23,6 +23,7 @@ use crate::wire::{ChannelName, TunnelId};
 use super::budget::Reserved;
 use super::call::{Call, Failure, Item};
 use super::daemons::Daemons;
+use super::discovery::Known;
 use super::ids::{RequestKey, TunnelTag};
 use super::stats::Stats;
 
@@ -163,6 +164,8 @@ pub struct Tunnel {
     /// Whether its daemon answers when it gets a client's JSON-RPC response. The reference does
     /// not, and the client would wait in vain (relay.md, F7).
     pub takes_responses: AtomicBool,
+    /// The OAuth metadata of the server behind it.
+    pub metadata: Known,
     record: Mutex<Record>,
     daemons: Mutex<Daemons>,
     stats: Arc<Stats>,
@@ -202,6 +205,7 @@ impl Tunnel {
             tag,
             guarded: AtomicBool::new(guarded),
             takes_responses: AtomicBool::new(false),
+            metadata: Known::default(),
             record: Mutex::new(record),
             daemons: Mutex::default(),
             stats,

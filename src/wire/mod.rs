@@ -3,6 +3,7 @@
 //! No I/O and no clocks of its own. The daemon and the relay both build on it; every other room
 //! may call it, it calls none.
 
+pub mod challenge;
 pub mod command;
 pub mod failure;
 pub mod headers;

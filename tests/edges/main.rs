@@ -4,6 +4,7 @@
 mod addresses;
 mod authority;
 mod cancel;
+mod discovery;
 mod identity;
 mod leak;
 mod memory;

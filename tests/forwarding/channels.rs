@@ -38,7 +38,7 @@ fn one_channel_can_not_be_configured_twice() {
     assert_eq!(program.stderr().lines().count(), 1, "{}", program.stderr());
 }
 
-#[test] // F-13, F-14, F-90, F-91, B-4, W-54
+#[test] // F-13, F-14, F-90, F-91, B-4, W-54, O-31
 fn a_command_for_a_channel_that_is_not_served_is_refused_and_never_given_to_another() {
     let stand = Stand::start();
     let error = |id: &str, channel: &str| {
@@ -99,7 +99,7 @@ fn a_command_for_a_channel_that_is_not_served_is_refused_and_never_given_to_anot
     assert!(!metrics.contains("channel=\"other\",command_type"), "{metrics}");
 }
 
-#[test] // F-14, F-15, F-16, B-15
+#[test] // F-14, F-15, F-16, B-15, O-30
 fn a_discovery_that_can_not_be_done_is_answered() {
     let stand = Stand::start();
     let posted = stand.answer(Command::of("oauth_discovery", "r1"));

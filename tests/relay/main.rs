@@ -3,6 +3,7 @@
 
 mod contract;
 mod mcp_side;
+mod oauth;
 mod operations;
 #[path = "../support/programs.rs"]
 mod programs;

@@ -27,13 +27,16 @@ impl Child {
     /// Waits until the tunnel starts the command, for the first time or again.
     pub fn next_start(&self) -> Running {
         self.0.set_nonblocking(true).unwrap();
-        let stream = super::eventually("the child to be started", || self.0.accept().ok()).0;
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut pid = String::new();
-        reader.read_line(&mut pid).unwrap();
-        Running { pid: pid.trim().parse().unwrap(), reader, stream }
+        super::eventually("the child to be started", || {
+            let stream = self.0.accept().ok()?.0;
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut pid = String::new();
+            reader.read_line(&mut pid).unwrap();
+            // Another test's daemon may still look for a server that had this port.
+            Some(Running { pid: pid.trim().parse().ok()?, reader, stream })
+        })
     }
 
     /// Whether the command has been started again without [`Self::next_start`] for it.

@@ -198,6 +198,17 @@ impl Answer {
         self
     }
 
+    /// Head and body, for a server that is none of ours. Only what is sent counts.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head_bytes();
+        for step in &self.steps {
+            if let Step::Send(body) = step {
+                bytes.extend(body);
+            }
+        }
+        bytes
+    }
+
     fn step(mut self, step: Step) -> Answer {
         self.steps.push(step);
         self

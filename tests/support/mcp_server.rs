@@ -25,7 +25,9 @@ struct Shared {
 }
 
 /// Requests are told apart by their kind: the JSON-RPC method of a POST (`tools/call`), else the
-/// HTTP method (`GET`, `DELETE`, or `POST` for a body that names none). In the body of an answer
+/// HTTP method (`GET`, `DELETE`, or `POST` for a body that names none). Those of the tunnel's OAuth
+/// discovery have kinds of their own: `challenge POST` and `challenge GET` at the endpoint, and the
+/// path of everything under `/.well-known/`, which does not exist unless scripted. In the body of an answer
 /// `$ID` stands for the id of the request, as it was written.
 pub struct McpServer {
     shared: Arc<Shared>,
@@ -110,6 +112,12 @@ fn kind_and_id(request: &Request) -> (String, Option<String>) {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
     }
+    if request.body.is_empty() && request.header("Accept") == Some("application/json") {
+        return match request.path().starts_with("/.well-known/") {
+            true => (request.path().to_owned(), None),
+            false => (format!("challenge {}", request.method), None),
+        };
+    }
     match serde_json::from_slice::<Message>(&request.body) {
         Ok(message) => (
             message.method.unwrap_or(request.method.clone()),
@@ -124,7 +132,9 @@ fn unscripted(kind: &str, is_request: bool) -> Answer {
         Answer::json(200, format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#))
     };
     match kind {
-        "GET" => Answer::status(405),
+        "GET" | "challenge GET" => Answer::status(405),
+        "challenge POST" => Answer::status(400),
+        kind if kind.starts_with('/') => Answer::json(404, r#"{"error":"not found"}"#),
         "DELETE" => Answer::status(204),
         "initialize" => result(
             r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"scripted","version":"1.0.0"}}"#,

@@ -88,7 +88,11 @@ pub fn client(
     let year = era.year();
     let args = [&[url], steps].concat();
     let mut command = match language {
-        Language::Python => command(&[python(era), source(&format!("client_{year}.py"))], &args),
+        Language::Python => {
+            // `-B`: no compiled copies of what it imports beside the sources.
+            let program = source(&format!("client_{year}.py"));
+            command(&[python(era), "-B".into(), program], &args)
+        }
         Language::TypeScript => {
             let program = installed(&format!("node/client_{year}.mjs"));
             let links = ["--preserve-symlinks", "--preserve-symlinks-main", &program];
@@ -97,6 +101,28 @@ pub fn client(
     };
     command.envs(env.iter().copied());
     Program::spawn(command)
+}
+
+/// Starts `tests/sdk/oauth_server.py`, a protected server and its authorization server; gives the
+/// MCP endpoint as well.
+pub fn oauth_server() -> (Program, String) {
+    let words = [python(Era::Handshake), source("oauth_server.py")];
+    let program = Program::spawn(command(&words, &[]));
+    let line = program.stdout_line("the MCP server to listen", |l| l.starts_with("listening "));
+    let url = line.split(' ').nth(1).unwrap().to_owned();
+    (program, url)
+}
+
+/// Starts the client of a language that gets itself a token for an MCP endpoint.
+pub fn oauth_client(language: Language, url: &str) -> Program {
+    Program::spawn(match language {
+        Language::Python => command(&[python(Era::Handshake), source("oauth_client.py")], &[url]),
+        Language::TypeScript => {
+            let program = installed("node/oauth_client.mjs");
+            let links = ["--preserve-symlinks", "--preserve-symlinks-main", &program, url];
+            command(&["node".into()], &links)
+        }
+    })
 }
 
 fn command(program: &[String], args: &[&str]) -> Command {

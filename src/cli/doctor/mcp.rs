@@ -5,16 +5,17 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use ureq::http::{HeaderMap, Method, Uri};
+use ureq::http::{HeaderMap, Method};
 
 use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
 use crate::cli::edges::{Edges, Way};
 use crate::cli::preflight;
-use crate::cli::run::{binding, launcher};
+use crate::cli::run::{binding, discovery, launcher};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
+use crate::oauth::STARTUP_LIMIT;
 use crate::settings::config::{self, Config, HttpTarget, Target};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
 
@@ -44,7 +45,8 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
     match &configured.target {
         Target::Http(http) => {
             rows.push(Row::pass(id("mcp_target"), http.url.to_string()));
-            let Some(way) = edges.and_then(|edges| edges.channel(channel)) else {
+            let way = edges.and_then(|edges| Some((edges, edges.channel(channel)?)));
+            let Some((edges, way)) = way else {
                 rows.push(Row::skip(id("mcp_server_reachable"), NO_WAY));
                 return rows;
             };
@@ -58,7 +60,7 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
                 }
                 return rows;
             }
-            rows.push(oauth_metadata(id("oauth_metadata"), http, way));
+            rows.push(oauth_metadata(id("oauth_metadata"), config, configured, edges));
         }
         Target::Stdio { argv } => {
             rows.push(Row::pass(id("mcp_target"), argv.join(" ")));
@@ -86,15 +88,9 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
     rows
 }
 
+/// One GET to the server, with its TLS and socket settings. Gives the status.
 fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
-    get(http, way, &http.url.path_and_query).map(|(status, _)| status)
-}
-
-/// One GET to the server, with its TLS and socket settings. Gives the status and content type.
-fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String> {
-    let uri: Uri = format!("{}{path}", http.url.origin())
-        .parse()
-        .map_err(|_| "the path can not be asked for".to_owned())?;
+    let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
     let HttpWay { tls, unix_socket, proxy, ledger } = way.http();
     let client = Client::new(
@@ -120,8 +116,7 @@ fn get(http: &HttpTarget, way: &Way, path: &str) -> Result<(u16, String), String
         limit: Instant::now() + REACH_LIMIT,
     };
     let reply = client.send(&request).map_err(|e| e.to_string())?;
-    let kind = reply.header("content-type").unwrap_or_default().to_owned();
-    Ok((reply.status.as_u16(), kind))
+    Ok(reply.status.as_u16())
 }
 
 fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row {
@@ -134,30 +129,33 @@ fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row
     }
 }
 
-/// The protected-resource metadata; a server without OAuth answers 404, and that is fine.
-fn oauth_metadata(id: String, http: &HttpTarget, way: &Way) -> Row {
-    const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-    let path = http.url.path().trim_end_matches('/');
-    let mut candidates = vec![format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()];
-    candidates.dedup();
-    let mut evidence = Vec::new();
-    for candidate in &candidates {
-        match get(http, way, candidate) {
-            Ok((200, kind)) if kind.contains("json") => {
-                return Row::pass(id, format!("found at {candidate}"));
-            }
-            Ok((status, _)) => evidence.push(format!("{candidate}: HTTP {status}")),
-            Err(detail) => evidence.push(format!("{candidate}: {detail}")),
+/// The server's OAuth metadata, found as the daemon finds them. A server without any answers 404,
+/// and that is fine.
+fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, edges: &Edges) -> Row {
+    if !configured.channel.is_main() {
+        return Row::skip(id, "only the metadata of channel main are passed on");
+    }
+    let search = binding(config, configured, edges, None).and_then(|binding| {
+        let cancel = Cancel::new().map_err(|e| e.to_string())?;
+        let found = discovery(&[(configured.channel.clone(), binding)], edges, None)
+            .ok_or_else(|| NO_WAY.to_owned())?;
+        Ok(found.search(Instant::now() + STARTUP_LIMIT, &cancel))
+    });
+    match search.map(|search| search.result) {
+        Ok(Ok(document)) => {
+            let text = match document.resource.authorization_servers.first() {
+                Some(server) => format!("tokens are given by {server}"),
+                None => "found; no authorization server is named".to_owned(),
+            };
+            Row::pass(id, text)
         }
+        Ok(Err(failure)) if failure.optional => Row::pass(id, "none: the server asks for no OAuth"),
+        Ok(Err(failure)) => Row::fail(id, failure.text)
+            .why("The daemon is not ready until it knows whether its server asks for OAuth.")
+            .next("A server without OAuth answers HTTP 404 under /.well-known/.")
+            .next("`mcp-tunnel help oauth` explains the documents."),
+        Err(wrong) => Row::fail(id, wrong),
     }
-    if evidence.iter().all(|line| line.ends_with("HTTP 404")) {
-        return Row::pass(id, "none: the server asks for no OAuth");
-    }
-    let mut row = Row::warn(id, "neither metadata nor HTTP 404")
-        .why("Clients of a protected server find its authorization server with this.")
-        .next("`mcp-tunnel help oauth` explains the documents.");
-    row.evidence = evidence;
-    row
 }
 
 /// A session over either transport.

@@ -9,6 +9,8 @@ use crate::settings::config::{self, Config, HealthListener};
 
 /// Where name servers listen.
 const DNS: u16 = 53;
+/// Where the OAuth metadata of an HTTP server may lead, beside the configured ports.
+const WEB: [u16; 2] = [80, 443];
 
 /// Gives up what the configuration does not ask for; what the kernel lacks is told in one line.
 ///
@@ -30,11 +32,20 @@ pub(super) fn begin(config: &Config, edges: &Edges) -> Result<Confinement, Strin
     Ok(confinement)
 }
 
-fn needs(config: &Config, edges: &Edges) -> Needs {
+/// The TCP ports that are connected to.
+pub(super) fn ports(edges: &Edges) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS]);
     for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
         ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
     }
+    if let Some(beyond) = edges.beyond_main().filter(|beyond| !beyond.keeps_way()) {
+        ports.extend(WEB);
+        ports.extend(beyond.ambient_proxy_ports());
+    }
+    ports
+}
+
+fn needs(config: &Config, edges: &Edges) -> Needs {
     let socket = match &config.health.listener {
         HealthListener::Unix(path) => Some(path),
         HealthListener::Tcp { .. } => None,
@@ -44,7 +55,7 @@ fn needs(config: &Config, edges: &Edges) -> Needs {
     Needs {
         appended: appended.into_iter().flatten().cloned().collect(),
         removed: removed.into_iter().flatten().cloned().collect(),
-        ports,
+        ports: ports(edges),
         abstract_socket: service_manager::is_abstract(),
     }
 }

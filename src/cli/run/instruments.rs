@@ -17,6 +17,7 @@ use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
 use crate::net::ledger::Ending;
+use crate::oauth::Startup;
 use crate::ops::audit::Audit;
 use crate::ops::log::{Logger, printable};
 use crate::ops::metrics::{Exposition, Source, Unit};
@@ -47,6 +48,7 @@ pub(super) fn conditions(seen: &Seen, access: &Access) -> Vec<Condition> {
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
+    conditions.push(oauth_condition(&seen.oauth));
     conditions.extend(seen.bindings.iter().map(|(name, binding)| server_condition(name, binding)));
     if edges.ways().any(|way| way.tls.is_some()) {
         conditions.push(certificate_condition(edges));
@@ -69,6 +71,13 @@ fn attention(
     complaint: impl Fn() -> Option<String> + Send + Sync + 'static,
 ) -> Condition {
     Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
+}
+
+/// Before the servers, as scripts of the reference expect (O-25).
+fn oauth_condition(oauth: &Arc<Startup>) -> Condition {
+    let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
+    Condition::new("oauth", move || seen.complaint().map_or(Verdict::Ready, Verdict::NotReady))
+        .with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
@@ -180,6 +189,7 @@ pub(super) struct Seen {
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
     pub(super) outlet: Outlet,
+    pub(super) oauth: Arc<Startup>,
     pub(super) queue_capacity: usize,
     pub(super) workers: usize,
     pub(super) bindings: Vec<(ChannelName, Binding)>,

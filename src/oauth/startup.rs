@@ -1,0 +1,214 @@
+//! The discovery at the start, and what is known of it since.
+//!
+//! What a search found, or that there is nothing to find, stands until the process ends (O-1). A
+//! failure that hurts readiness does not: a daemon that is left alone for years has to recover
+//! when the server does, so it is tried again with pauses until it is none. Nothing of this is
+//! seen on the tunnel's side, and the server gets a few more GETs.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::search::{IssuerSearch, Search};
+use super::{Discovery, STARTUP_LIMIT};
+use crate::net::{Cancel, Origin};
+
+/// The pause after the first failed discovery; doubled each time.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause: how late it is noticed that a server has been mended.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked, within a pause, whether a server that did not answer does now.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Why nothing is searched for on a `main` that is no HTTP server (O-2).
+const NO_URL: &str = "the MCP server of channel main has no URL";
+
+/// How the discovery at the start stands.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It has not ended for the first time.
+    Pending,
+    /// There is no channel `main`.
+    Absent,
+    /// Channel `main` has no URL to ask at.
+    NotApplicable,
+    /// It has ended; of a failure another try may follow.
+    Done(Arc<Found>),
+}
+
+/// What one discovery found.
+#[derive(Debug)]
+pub struct Found {
+    /// About the server.
+    pub search: Search,
+    /// About its authorization server.
+    pub issuer: Option<IssuerSearch>,
+}
+
+/// The cell that the discovery writes and `ops` reads.
+#[derive(Debug)]
+pub struct Startup {
+    state: Mutex<State>,
+    well_known: Vec<String>,
+}
+
+impl Startup {
+    /// Discovery of the server of `main` will run.
+    pub fn of(discovery: &Discovery) -> Self {
+        Self { state: Mutex::new(State::Pending), well_known: discovery.well_known() }
+    }
+
+    /// There is nothing to discover: `main` is served by a child, or not at all.
+    pub fn without_server(has_main: bool) -> Self {
+        let state = if has_main { State::NotApplicable } else { State::Absent };
+        Self { state: Mutex::new(state), well_known: Vec::new() }
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> State {
+        self.cell().clone()
+    }
+
+    /// The well-known places that are asked at.
+    pub fn well_known(&self) -> &[String] {
+        &self.well_known
+    }
+
+    /// Why readiness is hurt (O-24, O-25).
+    pub fn complaint(&self) -> Option<String> {
+        match &*self.cell() {
+            State::Pending => Some("oauth discovery pending".to_owned()),
+            State::Absent | State::NotApplicable => None,
+            State::Done(found) => match &found.search.result {
+                Err(failure) if !failure.optional => {
+                    Some(format!("oauth discovery failed: {}", failure.text))
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// The stable word for scripts.
+    pub fn word(&self) -> &'static str {
+        match &*self.cell() {
+            State::Pending => "pending",
+            State::Absent | State::NotApplicable => "not_applicable",
+            State::Done(found) => match &found.search.result {
+                Ok(_) => "found",
+                Err(failure) if failure.optional => "not_advertised",
+                Err(_) => "failed",
+            },
+        }
+    }
+
+    fn cell(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Why there is nothing to discover, for the operator page.
+pub(super) fn not_applicable() -> &'static str {
+    NO_URL
+}
+
+/// The thread's work: discovers until nothing is left to find out, or until `stop`. It begins
+/// when `settled` is dropped, or after `wait` (O-3).
+pub fn run(
+    discovery: &Discovery,
+    startup: &Startup,
+    stop: &Cancel,
+    (settled, wait): (&Receiver<()>, Duration),
+) {
+    if !wait.is_zero() {
+        crossbeam_channel::select! {
+            recv(settled) -> _ => {}
+            recv(stop.channel()) -> _ => {}
+            default(wait) => {}
+        }
+    }
+    let mut pause = PAUSE_FIRST;
+    let mut told = String::new();
+    while !stop.is_cancelled() {
+        let limit = Instant::now() + STARTUP_LIMIT;
+        let search = discovery.search(limit, stop);
+        let issuer = match &search.result {
+            Ok(document) => discovery.search_issuer(&document.resource, limit, stop),
+            Err(_) => None,
+        };
+        if stop.is_cancelled() {
+            // What was cut off says nothing of the server.
+            return;
+        }
+        let found = Found { search, issuer };
+        let again = tell(&found, &mut told);
+        *startup.cell() = State::Done(Arc::new(found));
+        if !again {
+            return;
+        }
+        sleep(discovery, stop, pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// A pause that ends early when a server that did not answer does.
+fn sleep(discovery: &Discovery, stop: &Cancel, pause: Duration) {
+    let until = Instant::now() + pause;
+    let was_down = !discovery.server_answers();
+    loop {
+        let now = Instant::now();
+        if now >= until || stop.is_cancelled() || (was_down && discovery.server_answers()) {
+            return;
+        }
+        let _ = stop.channel().recv_deadline(until.min(now + LOOK));
+    }
+}
+
+/// Logs what was found, a repeated failure once. Returns whether to try again.
+fn tell(found: &Found, told: &mut String) -> bool {
+    match &found.search.result {
+        Ok(document) => {
+            let selected = found.search.attempts.iter().find(|attempt| attempt.selected);
+            if let Some(attempt) = selected {
+                let origin = Origin::of(&attempt.candidate.url);
+                let source = attempt.candidate.source.as_str();
+                log::info!(source; "the MCP server's OAuth metadata is at {origin}");
+            }
+            let servers = document.resource.authorization_servers.len();
+            if servers > 1 {
+                log::info!(
+                    count = servers;
+                    "the OAuth metadata names several authorization servers; the first is looked at"
+                );
+            }
+            if let Some(issuer) = &found.issuer {
+                tell_issuer(issuer);
+            }
+            false
+        }
+        Err(failure) if failure.optional => {
+            log::debug!("the MCP server asks for no OAuth");
+            false
+        }
+        Err(failure) => {
+            if *told != failure.text {
+                log::warn!("OAuth discovery failed and will be tried again: {}", failure.text);
+                told.clone_from(&failure.text);
+            }
+            true
+        }
+    }
+}
+
+fn tell_issuer(search: &IssuerSearch) {
+    let asked = super::candidates::absolute(&search.issuer).map(|uri| Origin::of(&uri));
+    let asked = asked.map_or_else(String::new, |origin| origin.to_string());
+    match (search.selected, search.mismatch()) {
+        (None, _) => log::info!("the authorization server {asked} shows no metadata to this host"),
+        (Some(_), Some(_)) => log::warn!(
+            "the metadata of the authorization server {asked} names another issuer; clients may \
+             refuse it"
+        ),
+        (Some(_), None) => {}
+    }
+}
