@@ -517,7 +517,7 @@ fn the_oauth_panel_tells_what_was_found_and_what_failed() {
 
     server.always(path, Answer::json(200, document.to_string()));
     browser.wait_for_in("#verdict", "The tunnel is up");
-    browser.wait_for_in("#oauth-line", "protected, metadata by well known");
+    browser.wait_for_in("#oauth-line", "protected; its metadata is at the well-known address");
     browser.value("document.getElementById('oauth-more').open = true");
     for text in [&issuer.url(), "oauth-authorization-server", "taken", "<img src=x"] {
         browser.wait_for_in("#oauth-body", text);

@@ -81,28 +81,31 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    /// The TCP ports that are connected to on these ways: those of web servers, for nobody has
-    /// told yet who the authorization server is, and those of the proxies to them.
+    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
+    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
+    /// that the environment names for them.
     pub fn ports(&self) -> BTreeSet<u16> {
-        if self.unix_socket.is_some() {
+        if self.explicit.is_some() || self.unix_socket.is_some() {
             return BTreeSet::new();
         }
         let web = ["http://server.invalid", "https://server.invalid"];
         let targets = web.into_iter().filter_map(|url| HttpUrl::parse(url).ok());
         targets
             .flat_map(|target| {
-                let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient);
-                let proxy = chosen.ok().flatten().map(|(proxy, _)| proxy.0.port);
+                let proxy = match ambient::choose(&self.ambient, &target) {
+                    Choice::Proxy(url, _) => Some(url.0.port),
+                    _ => None,
+                };
                 [Some(target.port), proxy].into_iter().flatten()
             })
             .collect()
     }
 
-    /// The way to one of them.
+    /// The way to one of them. `open` are the ports that the process may connect to, if not all.
     ///
     /// # Errors
-    /// If the proxy for it can not be used.
-    pub fn way(&self, uri: &Uri) -> Result<HttpWay, String> {
+    /// If the proxy for it can not be used, or the port is closed.
+    pub fn way(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
         let (tls, ledger) = (Some(self.tls.clone()), self.ledger.clone());
         if self.unix_socket.is_some() {
             return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
@@ -111,6 +114,13 @@ impl Beyond {
         let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
         let proxy =
             chosen.map(|(url, _)| built(&url, || Ok::<_, String>(self.tls.clone()))).transpose()?;
+        let port = proxy.as_ref().map_or(target.port, Proxy::port);
+        if open.is_some_and(|open| !open.contains(&port)) {
+            return Err(format!(
+                "process.confinement leaves ports 80, 443 and those of the configuration open, not \
+                 {port}"
+            ));
+        }
         Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
     }
 }

@@ -7,6 +7,7 @@
 mod advice;
 mod children;
 mod confinement;
+mod environment;
 mod instruments;
 mod reload;
 mod system;
@@ -14,6 +15,7 @@ mod timers;
 mod views;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -25,10 +27,11 @@ use log::LevelFilter;
 use ureq::http::{HeaderName, Uri};
 
 pub(super) use self::children::launcher;
+pub(super) use self::environment::of as environment;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
-use crate::confine;
+use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -147,9 +150,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     // From here on threads are started, which inherit what this one has given up.
     let confinement = confinement::begin(config, &edges)?;
+    children::tell_environment(config);
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
-    let discovery = discovery(&bindings, &edges);
+    let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
+    let discovery = discovery(&bindings, &edges, open);
     let oauth = Arc::new(match &discovery {
         Some(discovery) => Startup::of(discovery),
         None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
@@ -579,17 +584,19 @@ fn bindings(
     config.mcp.bindings.iter().map(made).collect()
 }
 
-/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+/// What finds out about the server of `main`, if that is an HTTP server (O-2). `open` are the ports
+/// that the process may connect to, if not all.
 pub(super) fn discovery(
     bindings: &[(ChannelName, Binding)],
     edges: &Edges,
+    open: Option<BTreeSet<u16>>,
 ) -> Option<Arc<Discovery>> {
     let beyond = edges.beyond_main()?.clone();
     let http = bindings.iter().find_map(|(channel, binding)| match binding {
         Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
         _ => None,
     })?;
-    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri, open.as_ref())))))
 }
 
 /// One server; a child is started.

@@ -137,7 +137,7 @@ fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, edg
     }
     let search = binding(config, configured, edges, None).and_then(|binding| {
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
-        let found = discovery(&[(configured.channel.clone(), binding)], edges)
+        let found = discovery(&[(configured.channel.clone(), binding)], edges, None)
             .ok_or_else(|| NO_WAY.to_owned())?;
         Ok(found.search(Instant::now() + STARTUP_LIMIT, &cancel))
     });
