@@ -82,22 +82,24 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    /// Whether they are all reached by the server's own proxy or socket.
-    pub fn keeps_way(&self) -> bool {
-        self.explicit.is_some() || self.unix_socket.is_some()
-    }
-
-    /// The ports of the proxies that the environment names for some of them.
-    pub fn ambient_proxy_ports(&self) -> impl Iterator<Item = u16> {
-        // Names that no list of exceptions has.
-        let anywhere = ["https://anywhere.invalid/", "http://anywhere.invalid/"];
-        anywhere.into_iter().filter_map(|url| {
-            let target = HttpUrl::parse(url).expect("a URL");
-            match ambient::choose(&self.ambient, &target) {
-                Choice::Proxy(url, _) => Some(url.0.port),
-                _ => None,
-            }
-        })
+    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
+    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
+    /// that the environment names for them.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        if self.explicit.is_some() || self.unix_socket.is_some() {
+            return BTreeSet::new();
+        }
+        let web = ["http://server.invalid", "https://server.invalid"];
+        let targets = web.into_iter().filter_map(|url| HttpUrl::parse(url).ok());
+        targets
+            .flat_map(|target| {
+                let proxy = match ambient::choose(&self.ambient, &target) {
+                    Choice::Proxy(url, _) => Some(url.0.port),
+                    _ => None,
+                };
+                [Some(target.port), proxy].into_iter().flatten()
+            })
+            .collect()
     }
 
     /// The way to one of them. `open` are the ports that the process may connect to, if not all.

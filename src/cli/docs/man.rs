@@ -329,7 +329,10 @@ const CHILDREN: &str = "MCP commands are started by a process of their own, the 
     and nothing else. When the daemon is gone, however it ended, the launcher ends them. Neither \
     they nor the launcher gain privileges, so sudo and other set-user-ID programs do not work in \
     them; they can not administer the kernel (modules, kexec, bpf, perf, clock); and a 32-bit \
-    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them.";
+    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them. \
+    Their environment is clean (`mcp.pass_env`), and the log says at the start what it lacks of \
+    the daemon's. openai/tunnel-client hands over all of its own, with its keys; \
+    `mcp.inherit_env` does so here, without the keys.";
 
 /// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
 const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \
