@@ -31,6 +31,7 @@ pub use self::line::printable;
 pub use self::ring::{Batch, LogEvent, LogRing};
 use super::metrics::Exposition;
 use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 
 /// How long lines wait for a reader that takes nothing (a paused terminal, a full pipe). After
 /// that lines are dropped at once until the reader takes them again.
@@ -209,7 +210,7 @@ impl Logger {
     }
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
-        self.sink.lock().unwrap_or_else(|e| e.into_inner())
+        self.sink.lock().unpoisoned()
     }
 
     /// Says what was left out so far, at the end of the process.
@@ -219,7 +220,7 @@ impl Logger {
     }
 
     fn floods(&self) -> MutexGuard<'_, Floods> {
-        self.floods.lock().unwrap_or_else(|e| e.into_inner())
+        self.floods.lock().unpoisoned()
     }
 
     /// Gives a line to the ring and to the reader, in time or not at all.
@@ -259,7 +260,7 @@ impl Logger {
 
     /// Never held while a line is written: whoever asks does not wait for the reader.
     fn cell(&self) -> MutexGuard<'_, Option<String>> {
-        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+        self.complaint.lock().unpoisoned()
     }
 
     fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {
