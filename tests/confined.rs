@@ -4,6 +4,9 @@
 //! Each attempt needs a process of its own with one thread, so this is no ordinary test harness:
 //! the program starts itself once for each, and compares what came of it.
 
+#[path = "support/programs.rs"]
+mod programs;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,8 +23,6 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketType, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
-
-const DAEMON: &str = env!("CARGO_BIN_EXE_mcp-tunnel");
 
 /// A system call that the daemon never makes ends it with this signal.
 const SIGSYS: i32 = 31;
@@ -210,7 +211,7 @@ fn other(arguments: &[&str], stand: &Stand, user: Option<u32>) -> String {
 fn daemon(mode: &str, missing: &str, stand: &Stand) -> (String, Option<i32>) {
     let log = stand.path("log/daemon");
     let mut command = Command::new(stand.path("program"));
-    command.args(["exec", missing, DAEMON, "run"]).env_clear();
+    command.args(["exec", missing, programs::tunnel(), "run"]).env_clear();
     for (name, value) in [
         ("CONTROL_PLANE_BASE_URL", "http://127.0.0.1:9"),
         ("CONTROL_PLANE_TUNNEL_ID", "tunnel_0123456789abcdefghijklmnopqrstuv"),

@@ -91,8 +91,12 @@ fn at_level_debug_each_request_can_be_followed_by_its_id() {
     for number in 0..2 * BURST {
         let id = format!("request_id=id-{number}-");
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
-        for phase in ["no answer of the MCP server", "command answered"] {
-            assert!(lines.iter().any(|line| line.contains(phase)), "{phase}: {lines:?}");
+        for phase in
+            ["command taken", "no answer of the MCP server", "command is over outcome=failed"]
+        {
+            let words = phase.split(' ').collect::<Vec<_>>();
+            let tells = |line: &&&str| words.iter().all(|word| line.contains(word));
+            assert!(lines.iter().any(|line| tells(&line)), "{phase}: {lines:?}");
         }
     }
 }
