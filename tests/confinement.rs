@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Pid, kill_process, test_kill_process};
-use support::{Child, ControlPlane, Signal, Tunnel, eventually};
+use support::stack::binary;
+use support::{Child, ControlPlane, Relay, Signal, Tunnel, eventually, programs};
 
 /// The process that started `pid`.
 fn parent(pid: i32) -> i32 {
@@ -69,11 +70,14 @@ fn without_its_launcher_the_daemon_asks_to_be_restarted() {
     tunnel.stop();
 }
 
-/// A field of a process's or thread's status file.
+/// A field of a process's status file.
 fn field(status: &Path, name: &str) -> String {
-    let text = fs::read_to_string(status).unwrap();
+    field_of(&fs::read_to_string(status).unwrap(), name)
+}
+
+fn field_of(text: &str, name: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {name} in {}", status.display())).trim().to_owned()
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
 }
 
 #[test]
@@ -84,13 +88,14 @@ fn every_thread_is_confined_and_children_live_under_their_own_rule() {
     let running = child.next_start();
     let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", tunnel.program.pid()))
         .unwrap()
-        .map(|entry| entry.unwrap().path().join("status"))
+        // One that has ended meanwhile says nothing.
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("status")).ok())
         .collect();
     assert!(threads.len() > 10, "{}", threads.len());
     for thread in threads {
         // The hostile calls, and all that are not needed.
-        assert_eq!(field(&thread, "Seccomp_filters"), "2", "{}", field(&thread, "Name"));
-        assert_eq!(field(&thread, "NoNewPrivs"), "1", "{}", field(&thread, "Name"));
+        assert_eq!(field_of(&thread, "Seccomp_filters"), "2", "{thread}");
+        assert_eq!(field_of(&thread, "NoNewPrivs"), "1", "{thread}");
     }
     for process in [parent(running.pid()), running.pid()] {
         let status = format!("/proc/{process}/status");
@@ -102,6 +107,39 @@ fn every_thread_is_confined_and_children_live_under_their_own_rule() {
     }
     assert!(tunnel.page("/api/system").1.contains(r#""confinement":"full""#));
     tunnel.program.stderr_line("its start", |line| line.contains("confinement=full"));
+}
+
+#[test]
+fn the_relay_is_confined_too() {
+    let relay = Relay::start();
+    let status = format!("/proc/{}/status", relay.program.pid());
+    assert_eq!(field(Path::new(&status), "Seccomp_filters"), "2");
+    assert_eq!(field(Path::new(&status), "NoNewPrivs"), "1");
+    assert!(!relay.program.stderr().contains("confine"), "{}", relay.program.stderr());
+}
+
+#[test]
+fn doctor_tells_how_daemon_and_commands_would_live() {
+    let doctor = |confinement: &str| {
+        let mut command = binary(programs::tunnel());
+        command
+            .args(["doctor", "--mcp.command=true", "--control-plane.base-url=http://127.0.0.1:9"])
+            .arg("--control-plane.tunnel-id=tunnel_0123456789abcdefghijklmnopqrstuv")
+            .arg(format!("--confinement={confinement}"))
+            .env("CONTROL_PLANE_API_KEY", "sk-doctor")
+            .env("GITHUB_TOKEN", "ghp-x");
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let row = |report: &str, id: &str| {
+        let line = report.lines().find(|line| line.starts_with(&format!("CHECK {id} ")));
+        line.unwrap().split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row(&doctor("on"), "confinement"), "PASS full");
+    assert_eq!(row(&doctor("require"), "confinement"), "PASS full");
+    assert_eq!(row(&doctor("off"), "confinement"), "WARN off");
+    let environment = row(&doctor("on"), "mcp_environment");
+    assert_eq!(environment, "PASS clean; left out: GITHUB_TOKEN (see mcp.pass_env)");
 }
 
 #[test]

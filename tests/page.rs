@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::browser::Browser;
 use support::control_plane::{API_KEY, TUNNEL_ID};
+use support::http::Server;
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Signal, Tunnel, eventually, programs,
 };
@@ -153,6 +154,15 @@ fn each_route_of_the_reference_answers_with_its_fields() {
             "process",
         ],
     );
+    has(
+        &tunnel.json("/api/oauth"),
+        &[
+            "discovery_urls",
+            "auth_server_metadata_mode",
+            "authorization_server_count",
+            "metadata_source",
+        ],
+    );
     has(&system["tls"]["system_trust"], &["enabled", "source", "fallback_note"]);
     has(&system["proxy_health"][0], &["route", "health_state"]);
     assert_eq!(system["proxy_health"][0]["health_state"], "direct");
@@ -243,6 +253,21 @@ fn each_route_of_the_reference_answers_with_its_fields() {
     assert_eq!(ask(&tunnel, "DELETE /api/status", "").0, 405);
 }
 
+#[test] // ops W-20
+fn the_log_stream_goes_on_where_a_list_ended() {
+    let (_control_plane, _server, tunnel) = support::between();
+    tunnel.wait_ready();
+    let mut stream = TcpStream::connect(tunnel.health.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /api/logs/stream?after=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    tunnel.program.signal(Signal::TERM);
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let numbers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let all: Vec<String> = (2..2 + numbers.len()).map(|number| number.to_string()).collect();
+    assert!(numbers.len() > 2 && numbers == all, "{text}");
+}
+
 #[test] // ops 2.1
 fn the_main_channel_says_what_was_found_of_its_server() {
     let (control_plane, server, tunnel) = support::between();
@@ -299,7 +324,7 @@ fn the_page_shows_a_tunnel_that_serves_with_its_servers_tools_commands_log_and_s
     }
     browser.wait_for_in("#commands", "tools/call \u{b7} echo");
     browser.wait_for_in("#commands", "answered 200");
-    for text in ["mcp-tunnel started", "command answered"] {
+    for text in ["mcp-tunnel started", "command is over"] {
         browser.wait_for_in("#log", text);
     }
     // Who the servers are, and what they can do, from answers that passed.
@@ -324,6 +349,8 @@ fn the_page_shows_a_tunnel_that_serves_with_its_servers_tools_commands_log_and_s
     browser.wait_for_in("#settings", "control_plane.tunnel_id");
     browser.wait_for_in("#settings", "variable CONTROL_PLANE_TUNNEL_ID");
     browser.wait_for_in("#system", "pid ");
+    browser.wait_for_in("#system", "Confinement");
+    assert!(!browser.text("#system").contains("unknown"));
     // What is not there has no panel.
     let panels = browser.value(
         "[...document.querySelectorAll('section:not([hidden])')].map(s => s.ariaLabel).join()",
@@ -460,6 +487,57 @@ fn what_a_server_calls_itself_is_text_and_nothing_else() {
     // What went over the wire is no markup either, whatever it is taken for.
     let (_, status) = tunnel.page("/api/status");
     assert!(!status.contains('<') && !status.contains('\u{202e}'), "{status}");
+}
+
+#[test] // O-23, O-24
+fn the_oauth_panel_tells_what_was_found_and_what_failed() {
+    let issuer = Server::start(|request, _| match request.path() {
+        "/.well-known/oauth-authorization-server" => {
+            let named = format!("http://{}", request.header("Host").unwrap());
+            Answer::json(200, format!(r#"{{"issuer":"{named}","token_endpoint":"{named}/token"}}"#))
+        }
+        _ => Answer::status(404),
+    });
+    let (path, root) =
+        ("/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource");
+    let document = serde_json::json!({"resource": "http://private/mcp",
+        "authorization_servers": [issuer.url()], "resource_name": HOSTILE});
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    server.always(path, Answer::json(500, "{}"));
+    server.always(root, Answer::json(403, "{}"));
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
+    let mut browser = open(&tunnel);
+    browser.wait_for_in("#verdict", "The tunnel is down");
+    browser.wait_for_in("#reason", "oauth discovery failed");
+    browser.wait_for_in("#advice", "under OAuth on the page");
+    // It opens by itself.
+    browser.wait_for_in("#oauth-body", "well known root");
+    browser.wait_for_in("#oauth-body td.n", "500");
+    browser.picture(&picture("oauth-bad.png"));
+
+    server.always(path, Answer::json(200, document.to_string()));
+    browser.wait_for_in("#verdict", "The tunnel is up");
+    browser.wait_for_in("#oauth-line", "protected; its metadata is at the well-known address");
+    browser.value("document.getElementById('oauth-more').open = true");
+    for text in [&issuer.url(), "oauth-authorization-server", "taken", "<img src=x"] {
+        browser.wait_for_in("#oauth-body", text);
+    }
+    assert_eq!(browser.value("document.images.length"), 0);
+    browser.picture(&picture("oauth.png"));
+    for width in [320, 1200] {
+        browser.emulate(width, 900, false);
+        let wide = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(wide <= u64::from(width), "{width} px would scroll sideways: {wide}");
+    }
+    browser.assert_clean(&tunnel.health);
+
+    // A server that has none of it says so in one line.
+    let (control_plane, server) = (ControlPlane::start(), McpServer::start());
+    let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start_ready();
+    let mut browser = open(&tunnel);
+    browser.wait_for_in("#oauth-line", "the MCP server advertises none");
+    assert_eq!(browser.value("document.getElementById('oauth-more').open"), false);
+    browser.assert_clean(&tunnel.health);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn session(language: Language, era: Era, server: ServerKind, transport: Transpor
 fn with_a_token(language: Language, expected: &str) {
     let (_server, url) = sdk::oauth_server();
     let relay = Relay::start();
-    let tunnel = Tunnel::to(&relay.url).http(&url).start_ready();
+    let tunnel = Tunnel::to(&relay.url).http(&url).arg("--confinement=off").start_ready();
     let mut client = sdk::oauth_client(language, &relay.mcp_url());
     support::within(CLIENT_LIMIT, "the client to finish", || client.has_ended());
     let status = client.exit();

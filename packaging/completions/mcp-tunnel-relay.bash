@@ -54,7 +54,8 @@ _mcp_tunnel_relay() {
         --sse-commit-after
         --sse-keepalive
         --drain-timeout
-        --log-level'
+        --log-level
+        --no-confinement'
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -F _mcp_tunnel_relay mcp-tunnel-relay

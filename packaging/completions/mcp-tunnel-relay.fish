@@ -25,3 +25,4 @@ complete -c mcp-tunnel-relay -n '__fish_seen_subcommand_from serve' -l sse-commi
 complete -c mcp-tunnel-relay -n '__fish_seen_subcommand_from serve' -l sse-keepalive -x -d 'comment on a quiet event stream'
 complete -c mcp-tunnel-relay -n '__fish_seen_subcommand_from serve' -l drain-timeout -x -d 'let calls finish after SIGTERM'
 complete -c mcp-tunnel-relay -n '__fish_seen_subcommand_from serve' -l log-level -x -a 'error warn info debug' -d 'error, warn, info or debug'
+complete -c mcp-tunnel-relay -n '__fish_seen_subcommand_from serve' -l no-confinement -d 'keep the rights that the relay does not need'

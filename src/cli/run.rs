@@ -7,6 +7,7 @@
 mod advice;
 mod children;
 mod confinement;
+mod environment;
 mod instruments;
 mod reload;
 mod system;
@@ -14,6 +15,7 @@ mod timers;
 mod views;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -25,10 +27,11 @@ use log::LevelFilter;
 use ureq::http::{HeaderName, Uri};
 
 pub(super) use self::children::launcher;
+pub(super) use self::environment::of as environment;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
-use crate::confine;
+use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
@@ -52,6 +55,7 @@ use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_VERSION, ChannelName};
 
@@ -147,9 +151,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     // From here on threads are started, which inherit what this one has given up.
     let confinement = confinement::begin(config, &edges)?;
+    children::tell_environment(config);
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
-    let discovery = discovery(&bindings, &edges);
+    let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
+    let discovery = discovery(&bindings, &edges, open);
     let oauth = Arc::new(match &discovery {
         Some(discovery) => Startup::of(discovery),
         None => Startup::without_server(bindings.iter().any(|(channel, _)| channel.is_main())),
@@ -216,6 +222,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     };
     let settings = views::settings(config, started);
     let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    if bound.is_open() {
+        log::warn!(
+            "other hosts can read probes and metrics, without a login: health.listen_addr is not \
+             an address of the loopback"
+        );
+    }
     let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
@@ -356,7 +368,7 @@ impl Daemon {
             match signals.wait() {
                 Event::Reload => {
                     manager.reloading();
-                    reloader.lock().unwrap_or_else(|e| e.into_inner()).reload("SIGHUP");
+                    reloader.lock().unpoisoned().reload("SIGHUP");
                     if let Some(Err(error)) = seen.audit.as_ref().map(|audit| audit.reopen()) {
                         log::error!("the audit trail can not be opened anew: {error}");
                     }
@@ -365,7 +377,7 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let configured = reloader.lock().unpoisoned().level();
                     let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");
@@ -573,17 +585,19 @@ fn bindings(
     config.mcp.bindings.iter().map(made).collect()
 }
 
-/// What finds out about the server of `main`, if that is an HTTP server (O-2).
+/// What finds out about the server of `main`, if that is an HTTP server (O-2). `open` are the ports
+/// that the process may connect to, if not all.
 pub(super) fn discovery(
     bindings: &[(ChannelName, Binding)],
     edges: &Edges,
+    open: Option<BTreeSet<u16>>,
 ) -> Option<Arc<Discovery>> {
     let beyond = edges.beyond_main()?.clone();
     let http = bindings.iter().find_map(|(channel, binding)| match binding {
         Binding::Http(http) if channel.is_main() => Some(Arc::clone(http)),
         _ => None,
     })?;
-    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri)))))
+    Some(Arc::new(Discovery::new(http, Arc::new(move |uri| beyond.way(uri, open.as_ref())))))
 }
 
 /// One server; a child is started.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, kill_process_group,
     set_dumpable_behavior, waitid,
@@ -74,10 +76,14 @@ fn serve(commands: &[Vec<OsString>]) -> io::Result<()> {
     let wake = woken_by_signals()?;
     // The socket took the place of the standard input.
     let stdin = io::stdin();
+    if socket_type(&stdin)? != SocketType::SEQPACKET {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let mut launcher = Serving { socket: stdin.as_fd(), commands, children: Vec::new() };
-    let served = launcher.attend(&wake);
+    // Its failures are those of the socket: the daemon is gone.
+    let _ = launcher.attend(&wake);
     launcher.end_all(&wake);
-    served
+    Ok(())
 }
 
 /// A descriptor that is readable after a child has ended. The other signals change nothing here:

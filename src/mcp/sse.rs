@@ -1,5 +1,7 @@
 //! Server-sent events, as far as MCP uses them (F-38, M-35, M-36). Pure: bytes in, events out.
 
+use memchr::memchr2;
+
 /// One event of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
@@ -115,7 +117,7 @@ impl Parser {
             self.scanned = self.scanned.max(self.consumed);
             self.after_cr = false;
         }
-        let at = self.buffer[self.scanned..].iter().position(|b| matches!(b, b'\n' | b'\r'));
+        let at = memchr2(b'\n', b'\r', &self.buffer[self.scanned..]);
         let Some(end) = at.map(|at| self.scanned + at) else {
             self.scanned = self.buffer.len();
             return None;

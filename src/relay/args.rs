@@ -75,6 +75,7 @@ Times (digits and a unit: 500ms, 30s, 5m):
 
 Other:
   --log-level LEVEL        error, warn, info or debug             [info]
+  --no-confinement         keep the rights that the relay does not need
   -h, --help    -V, --version
 
 /healthz, /readyz and /metrics are served on the same listener.
@@ -119,6 +120,8 @@ pub struct Config {
     pub times: Times,
     /// How much to log.
     pub log_level: LevelFilter,
+    /// Whether it gives up what it does not need.
+    pub confinement: bool,
 }
 
 /// One tunnel.
@@ -164,6 +167,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         dev: false,
         times: Times::default(),
         log_level: LevelFilter::Info,
+        confinement: true,
     };
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         let Long(name) = arg else {
@@ -179,6 +183,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             "version" => return Ok(Command::Version),
             "dev" => config.dev = true,
             "behind-tls-proxy" => config.behind_tls_proxy = true,
+            "no-confinement" => config.confinement = false,
             _ => {
                 let value = if OPTIONS.contains(&name.as_str()) {
                     parser.value().map_err(|e| e.to_string())?
@@ -462,7 +467,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_option() {
-        for option in OPTIONS.iter().chain(&["dev", "behind-tls-proxy"]) {
+        for option in OPTIONS.iter().chain(&["dev", "behind-tls-proxy", "no-confinement"]) {
             assert!(HELP.contains(&format!("--{option}")), "{option}");
         }
         assert!(HELP.lines().all(|line| line.len() <= 80));

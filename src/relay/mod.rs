@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use crate::httpd::{Exchange, Limits, Running, Server};
 use crate::secret::Secret;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::TunnelId;
 
 use args::Config;
@@ -114,11 +115,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds the listener and serves on it.
+    /// Binds the listener; nobody is served yet, and no thread is started.
     ///
     /// # Errors
-    /// If the address cannot be bound, or the system lacks random bytes or threads.
-    pub fn start(config: &Config) -> io::Result<(Arc<Self>, Running)> {
+    /// If the address cannot be bound, or the system lacks random bytes.
+    pub fn bind(config: &Config) -> io::Result<(Arc<Self>, Server)> {
         let no_random = |_| io::Error::other("the kernel gives no random bytes");
         let server = Server::bind(&config.listen, Limits::with_connections(CONNECTIONS))?;
         let guard = Guard::new(
@@ -143,13 +144,18 @@ impl Relay {
             connections: OnceLock::new(),
         });
         relay.admit(config).map_err(io::Error::other)?;
-        let handler = {
-            let relay = relay.clone();
-            move |exchange: Exchange<'_>| relay.route(exchange)
-        };
-        let running = server.serve("relay", handler)?;
-        let _ = relay.connections.set(Box::new(running.connection_count()));
-        Ok((relay, running))
+        Ok((relay, server))
+    }
+
+    /// Serves on the listener.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn serve(self: &Arc<Self>, server: Server) -> io::Result<Running> {
+        let relay = self.clone();
+        let running = server.serve("relay", move |exchange: Exchange<'_>| relay.route(exchange))?;
+        let _ = self.connections.set(Box::new(running.connection_count()));
+        Ok(running)
     }
 
     /// Takes in the tunnels and keys that the command line names.
@@ -189,11 +195,11 @@ impl Relay {
     }
 
     fn read_tunnels(&self) -> RwLockReadGuard<'_, HashMap<TunnelId, Arc<Tunnel>>> {
-        self.tunnels.read().unwrap_or_else(|e| e.into_inner())
+        self.tunnels.read().unpoisoned()
     }
 
     fn write_tunnels(&self) -> RwLockWriteGuard<'_, HashMap<TunnelId, Arc<Tunnel>>> {
-        self.tunnels.write().unwrap_or_else(|e| e.into_inner())
+        self.tunnels.write().unpoisoned()
     }
 
     fn tunnel(&self, id: &TunnelId) -> Option<Arc<Tunnel>> {

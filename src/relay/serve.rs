@@ -9,6 +9,7 @@ use crossbeam_channel::{bounded, select};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::confine::{Confinement, Needs};
 use crate::httpd::Bind;
 use crate::ops::log::{self as ops_log, LogSettings};
 use crate::ops::parent;
@@ -80,15 +81,18 @@ fn serve(mut config: Config) -> Result<(), String> {
     // Before the listener, so that no signal is missed once clients can connect.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
     let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };
-    let (relay, running) =
-        Relay::start(&config).map_err(|e| format!("--listen {}: {e}", config.listen))?;
-    let url = match running.local() {
+    let (relay, server) =
+        Relay::bind(&config).map_err(|e| format!("--listen {}: {e}", config.listen))?;
+    let url = match server.local() {
         Bind::Tcp(address) => format!("http://{address}"),
         Bind::Unix(path) => format!("unix:{}", path.display()),
     };
     if let Some(path) = &config.url_file {
         write_url(path, &url).map_err(|e| format!("--url-file {}: {e}", path.display()))?;
     }
+    // The threads that are started from here on inherit it.
+    confine(&config);
+    let running = relay.serve(server).map_err(|e| format!("--listen {}: {e}", config.listen))?;
     say(&format!("mcp-tunnel-relay: listening on {url}\n"));
     manager.ready(&format!("listening on {url}"));
     if let Some((tunnel, key)) = &dev_key {
@@ -138,6 +142,22 @@ fn serve(mut config: Config) -> Result<(), String> {
     }
     logger.finish();
     result
+}
+
+/// Gives up what a server in memory does not need: it writes nothing and connects to nobody.
+fn confine(config: &Config) {
+    if !config.confinement {
+        return;
+    }
+    let socket = match &config.listen {
+        Bind::Unix(path) => Some(path),
+        Bind::Tcp(_) => None,
+    };
+    let removed = socket.into_iter().chain(&config.url_file).cloned().collect();
+    let confinement = Confinement::begin(&Needs { removed, ..Needs::default() });
+    if confinement.missing().next().is_some() {
+        log::warn!("the relay is not wholly confined; confinement is {confinement}");
+    }
 }
 
 /// Makes up a tunnel for `--dev`: its id and its runtime key, which is shown this once.

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use memchr::memchr2;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -101,53 +102,42 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
 
 /// `text` as a JSON string literal.
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::to_string(text).expect("a text is always JSON")
 }
 
 /// Removes white space between tokens, so that the text is one line. Strings stay as they are
 /// (a JSON string holds no raw line break). `text` must be valid JSON.
 pub fn compact(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|b| b == b'\n' || b == b'\r') {
+    if memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut in_string = false;
-    let mut escaped = false;
-    for c in text.chars() {
-        if in_string {
-            out.push(c);
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => in_string = false,
-                _ => {}
+    let (mut at, mut kept) = (0, 0);
+    while let Some(byte) = text.as_bytes().get(at) {
+        match byte {
+            b'"' => at = behind_string(text, at),
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                out.push_str(&text[kept..at]);
+                at += 1;
+                kept = at;
             }
-        } else if !matches!(c, ' ' | '\t' | '\n' | '\r') {
-            in_string = c == '"';
-            out.push(c);
+            _ => at += 1,
         }
     }
+    out.push_str(&text[kept..]);
     Cow::Owned(out)
 }
 
 /// Whether arrays and objects nest deeper than `limit` anywhere in `text`, which must be valid
 /// JSON.
 pub fn deeper_than(text: &str, limit: usize) -> bool {
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for b in text.bytes() {
-        if in_string {
-            match b {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = text.as_bytes().get(at) {
+        match byte {
+            b'"' => {
+                at = behind_string(text, at);
+                continue;
             }
-            continue;
-        }
-        match b {
-            b'"' => in_string = true,
             b'{' | b'[' => {
                 depth += 1;
                 if depth > limit {
@@ -157,8 +147,24 @@ pub fn deeper_than(text: &str, limit: usize) -> bool {
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        at += 1;
     }
     false
+}
+
+/// Where a string that begins at `quote` has ended. Most of a large message is in its strings, so
+/// they are not walked byte by byte.
+fn behind_string(text: &str, quote: usize) -> usize {
+    let mut at = quote + 1;
+    while let Some(found) = text.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if text.as_bytes()[at] == b'"' {
+            return at + 1;
+        }
+        // What is escaped ends nothing.
+        at += 2;
+    }
+    text.len()
 }
 
 /// The name that a member's key spells. One that is JSON but no text, with half a surrogate pair,
@@ -254,6 +260,8 @@ mod tests {
     fn compacting_keeps_strings_and_numbers() {
         let text = "{\n \"a\" : \"x \\\" \\n y\",\r\n\t\"b\" : [ 1.0 , 1e400 ]\n}";
         assert_eq!(compact(text), r#"{"a":"x \" \n y","b":[1.0,1e400]}"#);
+        let text = "[\n\"é\\\\\", \"\\\" , \", {}\r]";
+        assert_eq!(compact(text), "[\"é\\\\\",\"\\\" , \",{}]");
         let line = r#"{ "a" : 1 }"#;
         assert!(matches!(compact(line), Cow::Borrowed(same) if same == line));
     }
@@ -263,6 +271,8 @@ mod tests {
         assert!(!deeper_than(r#"{"a":"[[[[[["}"#, 1));
         assert!(!deeper_than("[[[]],[[]]]", 3));
         assert!(deeper_than("[[[]]]", 2));
+        assert!(deeper_than(r#"["\\\"[", [[]]]"#, 2));
+        assert!(!deeper_than(r#"["\\\"[[[", "]\\", [[]]]"#, 3));
     }
 
     #[test]

@@ -6,14 +6,15 @@
 use std::any::Any;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::authority::{Authority, Pair};
 use crate::peers::Nginx;
 use crate::support::stack::Settings;
 use crate::support::{BlackHole, ControlPlane, Gate, Scratch, Signal, Tunnel, each_at_once};
-use crate::{call, eventually, poll_failure, skipped, towards};
+use crate::{call, eventually, mounts, poll_failure, skipped, towards};
 
 /// Longer than a stop takes, and far below the limit that each phase has of its own.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -208,8 +209,8 @@ fn hang(mut stream: TcpStream, answer: &str, more: bool, hangs: &Gate) {
 struct Resolver {
     /// Opens with the first question.
     asked: Gate,
-    resolv_conf: String,
-    nsswitch_conf: String,
+    resolv_conf: PathBuf,
+    nsswitch_conf: PathBuf,
 }
 
 impl Resolver {
@@ -219,12 +220,10 @@ impl Resolver {
             "nameserver {}\noptions timeout:30 attempts:1\n",
             socket.local_addr().unwrap().ip()
         );
-        let path =
-            |name: &str, lines: &str| world.scratch.file(name, lines).to_str().unwrap().to_owned();
         let resolver = Resolver {
             asked: Gate::new(),
-            resolv_conf: path("resolv.conf", &lines),
-            nsswitch_conf: path("nsswitch.conf", "hosts: files dns\n"),
+            resolv_conf: world.scratch.file("resolv.conf", &lines),
+            nsswitch_conf: world.scratch.file("nsswitch.conf", "hosts: files dns\n"),
         };
         let asked = resolver.asked.clone();
         std::thread::spawn(move || {
@@ -235,26 +234,19 @@ impl Resolver {
         resolver
     }
 
-    /// Starts a program where the files are in the place of the host's.
+    /// For a program that is to ask it.
     fn mounted(&self) -> Command {
-        const SCRIPT: &str = "mount --bind \"$1\" /etc/resolv.conf && \
-                              { [ ! -e /etc/nsswitch.conf ] || \
-                              mount --bind \"$2\" /etc/nsswitch.conf; } && shift 2 && exec \"$@\"";
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
-        command.args([&self.resolv_conf, &self.nsswitch_conf]);
-        command
+        let files = [
+            (self.resolv_conf.as_path(), "/etc/resolv.conf"),
+            (&self.nsswitch_conf, "/etc/nsswitch.conf"),
+        ];
+        mounts::in_place_of(&files)
     }
 
     /// Why there can be none, if there can not.
     fn missing() -> Option<&'static str> {
-        let mut mounts = Command::new("unshare");
-        mounts.args(["--mount", "true"]).stderr(Stdio::null());
-        match (mounts.status(), name_server_socket()) {
-            (Ok(status), Some(_)) if status.success() => None,
-            (Ok(_), _) => Some("only root may make a mount namespace and a name server"),
-            (Err(_), _) => Some("there is no `unshare`"),
-        }
+        let no_socket = || name_server_socket().is_none().then_some("port 53 is for root");
+        mounts::missing().or_else(no_socket)
     }
 }
 

@@ -46,6 +46,7 @@ fn the_servers_client_certificate_goes_to_its_own_origin_alone() {
         .env("CA_BUNDLE", &authority.bundle())
         .env("MCP_CLIENT_CERT", ours.cert())
         .env("MCP_CLIENT_KEY", ours.key())
+        .arg("--confinement=off")
         .start_ready();
     assert_eq!(server.next("challenge POST").header("X-Seen-Client"), Some("CN=Inner"));
     wait_for(&tunnel, &format!("\"selected_url\":\"{}/.well-known", outer.url()));
@@ -56,6 +57,7 @@ fn the_servers_client_certificate_goes_to_its_own_origin_alone() {
     plain.always("challenge POST", refusal);
     let tunnel = Tunnel::to(&control_plane.url())
         .http(&plain.url())
+        .arg("--confinement=off")
         .env("CA_BUNDLE", &authority.bundle())
         .start_ready();
     wait_for(&tunnel, &format!("\"selected_url\":\"{}/.well-known", outer.url()));

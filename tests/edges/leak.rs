@@ -48,8 +48,8 @@ impl Drop for Namespace {
     }
 }
 
-/// Passes bytes on from the namespace's side to a port of this host.
-fn relay_bytes(from: &str, to: u16) -> u16 {
+/// Passes bytes on from an address to a port of this host; gives the port to connect to.
+pub fn pass_on(from: &str, to: u16) -> u16 {
     let listener = std::net::TcpListener::bind((from, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -78,7 +78,7 @@ fn nothing_goes_past_the_proxy_where_there_is_no_other_way() {
     let pair = authority.server("server");
     let nginx = Nginx::start(&pair, &control_plane.url(), "");
     let squid = crate::peers::ProxyProgram::squid("http_access allow all");
-    let proxy = relay_bytes(&namespace.outside, squid.port);
+    let proxy = pass_on(&namespace.outside, squid.port);
     let scratch = Scratch::new();
     let run = |proxied: bool| {
         let mut command = Command::new("ip");

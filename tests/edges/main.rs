@@ -1,12 +1,14 @@
 //! The ways out, with parts that nobody here wrote: a private CA of openssl, nginx as the server
 //! with TLS, squid and tinyproxy as proxies. The rules are W-24 to W-37 of `tests/rules.txt`.
 
+mod addresses;
 mod authority;
 mod cancel;
 mod discovery;
 mod identity;
 mod leak;
 mod memory;
+mod mounts;
 mod page;
 mod peers;
 mod proxies;

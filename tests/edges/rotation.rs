@@ -171,6 +171,21 @@ fn a_new_ca_is_trusted_after_sighup_and_a_broken_bundle_is_not_taken() {
 }
 
 #[test]
+fn the_log_file_is_opened_anew_on_sighup() {
+    let control_plane = ControlPlane::start();
+    let scratch = crate::support::Scratch::new();
+    let (log, old) = (scratch.path("tunnel.log"), scratch.path("tunnel.log.1"));
+    let tunnel = towards(&control_plane.url()).env("LOG_FILE", log.to_str().unwrap()).start();
+    control_plane.next_poll();
+    fs::rename(&log, &old).unwrap();
+    tunnel.program.signal(Signal::HUP);
+    eventually("the reload in the new file", || {
+        fs::read_to_string(&log).ok().filter(|text| text.contains("reloaded: SIGHUP"))
+    });
+    assert!(fs::read_to_string(&old).unwrap().contains("mcp-tunnel started"));
+}
+
+#[test]
 fn settings_that_need_a_restart_are_named() {
     let control_plane = ControlPlane::start();
     let scratch = crate::support::Scratch::new();

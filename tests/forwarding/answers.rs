@@ -281,6 +281,16 @@ fn a_connection_is_used_again_after_every_answer_that_was_read() {
 }
 
 #[test] // F-43, M-6
+fn a_connection_that_the_server_closed_between_calls_costs_none() {
+    let stand = Stand::with(|s| s.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
+    for call in 1..=5 {
+        let posted = stand.call(result().close());
+        assert_eq!(posted.resp_code(), 200, "call {call}");
+        assert_eq!(stand.server.count("tools/call"), call);
+    }
+}
+
+#[test] // F-43, M-6
 fn a_connection_that_ends_under_a_call_costs_the_call_and_not_a_second_one() {
     let stand = Stand::with(|s| s.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     // The first call leaves a connection behind, the second finds it and its end.

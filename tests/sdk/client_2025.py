@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import sys
-import time
 import zlib
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,21 +19,20 @@ import httpx
 from mcp import ClientSession, McpError, types
 from mcp.client.streamable_http import streamable_http_client
 
-URL = sys.argv[1]
+import common
+from common import LONG, MIB, URL, check, counts_of, progress, text_of
+
 PAYLOAD_URL = os.environ.get("PAYLOAD_URL", "")
-MIB = 1024 * 1024
-LONG = "trigger-long-running-operation"
 
 # What each known tool is called with. A tool that needs a capability of the client is not listed
 # by either server to a client that has none; a new tool fails here until it gets a line.
 ARGUMENTS = {
-    "echo": {"message": "hello"},
+    **common.ARGUMENTS,
     "get-annotated-message": {"messageType": "success", "includeImage": True},
     "get-env": {},
     "get-resource-links": {"count": 3},
     "get-resource-reference": {"resourceType": "Blob", "resourceId": 2},
     "get-structured-content": {"location": "Chicago"},
-    "get-sum": {"a": 2, "b": 3},
     "get-tiny-image": {},
     "gzip-file-as-resource": {
         "name": "hello.gz",
@@ -43,28 +41,13 @@ ARGUMENTS = {
     },
     "toggle-simulated-logging": {},
     "toggle-subscriber-updates": {},
-    LONG: {"duration": 0.1, "steps": 2},
-    "counts": {},
-    "big": {"size": 100},
-    "in-region": {"region": "eu"},
-    "change-tools": {},
 }
-# Called where it belongs, not in the round of all tools.
-ELSEWHERE = {"fail", "die", "simulate-research-query", "ask-for-name"}
+ELSEWHERE = {*common.ELSEWHERE, "simulate-research-query"}
 PROMPT_ARGUMENTS = {
     "args-prompt": {"city": "Oslo", "state": "Viken"},
     "completable-prompt": {"department": "Engineering", "name": "Alice"},
     "resource-prompt": {"resourceType": "Text", "resourceId": "1"},
 }
-
-
-def check(condition, what):
-    if not condition:
-        raise AssertionError(what)
-
-
-def text_of(result):
-    return "".join(c.text for c in result.content if c.type == "text")
 
 
 @asynccontextmanager
@@ -130,19 +113,6 @@ async def prompts(session):
     return {"prompts": len(listed)}
 
 
-async def progress(session):
-    seen = []
-
-    async def on_progress(value, total, message):
-        seen.append((value, total))
-
-    result = await session.call_tool(
-        LONG, {"duration": 0.5, "steps": 10}, progress_callback=on_progress
-    )
-    check("completed" in text_of(result), result)
-    check(seen == [(float(n), 10.0) for n in range(1, 11)], f"progress was {seen}")
-
-
 async def errors(session):
     """An error result is a result; an error is an error; both arrive as the server made them."""
     result = await session.call_tool("get-sum", {"a": "not a number"})
@@ -167,31 +137,16 @@ async def errors(session):
 
 
 async def cancel(session):
-    """More calls are cancelled at once than the tunnel has workers; the next call must go through."""
-    count = 12
-    started = anyio.Semaphore(0)
     first_id = session._request_id
 
-    async def call_for_long(scope):
-        async def on_progress(value, total, message):
-            if value == 1:
-                started.release()
+    async def call(arguments, on_progress):
+        try:
+            await session.call_tool(LONG, arguments, progress_callback=on_progress)
+        except McpError as error:
+            check("ancelled" in error.error.message, error.error)
 
-        with scope:
-            try:
-                await session.call_tool(
-                    LONG, {"duration": 3000, "steps": 30000}, progress_callback=on_progress
-                )
-            except McpError as error:
-                check("ancelled" in error.error.message, error.error)
-
-    scopes = [anyio.CancelScope() for _ in range(count)]
-    async with anyio.create_task_group() as group:
-        for scope in scopes:
-            group.start_soon(call_for_long, scope)
-        for _ in range(10):
-            await started.acquire()
-        for request_id in range(first_id, first_id + count):
+    async def cancel_all(scopes):
+        for request_id in range(first_id, first_id + len(scopes)):
             await session.send_notification(
                 types.ClientNotification(types.CancelledNotification(
                     params=types.CancelledNotificationParams(
@@ -202,24 +157,18 @@ async def cancel(session):
         # Some answer a cancelled call, some never do. Both are right.
         for scope in scopes:
             scope.deadline = anyio.current_time() + 5
-    # Long before the cancelled calls would have ended by themselves.
-    with anyio.fail_after(15):
-        text = text_of(await session.call_tool("echo", {"message": "next"}))
-    check(text == "Echo: next", text)
+
+    await common.cancel_many(session, call, cancel_all)
     if session.initialized.serverInfo.name.startswith("python-"):
-        counts = json.loads(text_of(await session.call_tool("counts", {})))
+        counts = await counts_of(session)
         check(counts["cancelled"] >= 10, counts)
         return counts
 
 
 async def payloads(session):
-    for message in ('Zürich 🌍 \u2028 \\ " ' * (MIB // 16), "a" * MIB):
-        text = text_of(await session.call_tool("echo", {"message": message}))
-        check(text == "Echo: " + message, "1 MiB came back changed")
+    await common.echo_mebibytes(session)
     if session.initialized.serverInfo.name.startswith("python-"):
-        text = text_of(await session.call_tool("big", {"size": 16 * MIB}))
-        check(text == "0123456789abcdef" * MIB, f"16 MiB became {len(text)}")
-        return {"bytes": len(text)}
+        return await common.get_sixteen_mebibytes(session)
     arguments = {"name": "big.gz", "data": PAYLOAD_URL, "outputType": "resource"}
     result = await session.call_tool("gzip-file-as-resource", arguments)
     check(not result.isError, text_of(result)[:500])
@@ -231,45 +180,7 @@ async def payloads(session):
 
 
 async def many_at_once(_):
-    """50 calls at once from 5 sessions: each gets its own answer and its own progress."""
-    answered = 0
-
-    async def one_call(session, number):
-        nonlocal answered
-        seen = []
-
-        async def on_progress(value, total, message):
-            seen.append((value, total))
-
-        if number % 2:
-            result = await session.call_tool("get-sum", {"a": number, "b": 1000})
-            check(f" is {number + 1000}." in text_of(result), f"{number}: {text_of(result)}")
-        else:
-            steps = 2 + number % 7
-            result = await session.call_tool(
-                LONG, {"duration": 0.2, "steps": steps}, progress_callback=on_progress
-            )
-            check(f"Steps: {steps}." in text_of(result), f"{number}: {text_of(result)}")
-            expected = [(float(n), float(steps)) for n in range(1, steps + 1)]
-            check(seen == expected, f"{number}: progress was {seen}")
-        answered += 1
-
-    async def one_session(index, ready, go):
-        async with connect() as session:
-            ready.release()
-            await go.wait()
-            async with anyio.create_task_group() as group:
-                for number in range(index * 10, index * 10 + 10):
-                    group.start_soon(one_call, session, number)
-
-    ready, go = anyio.Semaphore(0), anyio.Event()
-    async with anyio.create_task_group() as group:
-        for index in range(5):
-            group.start_soon(one_session, index, ready, go)
-        for _ in range(5):
-            await ready.acquire()
-        go.set()
-    check(answered == 50, f"{answered} of 50 answered")
+    await common.call_fifty(connect)
 
 
 async def server_dies(session):
@@ -326,21 +237,4 @@ async def ignore(value, total, message):
 
 
 STEPS = [initialize, tools, resources, prompts, progress, errors, cancel, payloads, many_at_once]
-CHOSEN = [globals()[name] for name in sys.argv[2:]] or STEPS
-
-
-async def main():
-    async with connect() as session:
-        for step in CHOSEN:
-            begin = time.monotonic()
-            try:
-                with anyio.fail_after(60):
-                    detail = await step(session)
-            except Exception as error:
-                print(json.dumps({"step": step.__name__, "failed": repr(error)[:2000]}), flush=True)
-                raise
-            ms = round((time.monotonic() - begin) * 1000)
-            print(json.dumps({"step": step.__name__, "ms": ms, **(detail or {})}), flush=True)
-
-
-anyio.run(main)
+common.run(connect, [globals()[name] for name in sys.argv[2:]] or STEPS)

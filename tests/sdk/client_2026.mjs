@@ -5,32 +5,11 @@
 // step, then exits 0; the first step that fails prints what was wrong and exits 1. The server
 // behind URL is `server.py` run by an SDK of the same era, but for the step `fall_back`.
 import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import * as common from './common.mjs';
+import { ARGUMENTS, check, textOf } from './common.mjs';
 
 const url = new URL(process.argv[2]);
-const MIB = 1024 * 1024;
-const LONG = 'trigger-long-running-operation';
-const ARGUMENTS = {
-    echo: { message: 'hello' },
-    'get-sum': { a: 2, b: 3 },
-    [LONG]: { duration: 0.1, steps: 2 },
-    counts: {},
-    big: { size: 100 },
-    'in-region': { region: 'eu' },
-    'change-tools': {},
-};
-// Called where it belongs, not in the round of all tools.
-const ELSEWHERE = new Set(['fail', 'die', 'ask-for-name']);
-
-function check(condition, what) {
-    if (!condition) {
-        throw new Error(typeof what === 'string' ? what : JSON.stringify(what));
-    }
-}
-
-const textOf = (result) =>
-    result.content.filter((c) => c.type === 'text').map((c) => c.text).join('');
-
-const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const ELSEWHERE = new Set(common.ELSEWHERE);
 
 async function connect() {
     const client = new Client(
@@ -46,6 +25,10 @@ async function connect() {
 
 const call = (client, name, args, options) =>
     client.callTool({ name, arguments: args }, { timeout: 60_000, ...options });
+
+const disconnect = (client) => client.close();
+
+const { progress, cancelMany, echoMebibytes, getSixteenMebibytes, callFifty } = common.steps(call);
 
 // The client probes first; a fall back to the handshake would be the tunnel's fault.
 async function discover(client) {
@@ -85,15 +68,6 @@ async function prompts(client) {
     return { prompts: listed.length };
 }
 
-async function progress(client) {
-    const seen = [];
-    const onprogress = ({ progress, total }) => seen.push([progress, total]);
-    const result = await call(client, LONG, { duration: 0.5, steps: 10 }, { onprogress });
-    check(textOf(result).includes('completed'), result);
-    const expected = range(1, 10).map((n) => [n, 10]);
-    check(JSON.stringify(seen) === JSON.stringify(expected), { seen });
-}
-
 async function errors(client) {
     const result = await call(client, 'fail', {});
     check(result.isError && textOf(result), result);
@@ -122,33 +96,10 @@ async function more_input(client) {
     check(text === 'Hello, Åse!', text);
 }
 
-// More calls are cancelled at once than the tunnel has workers; the next call must go through.
 async function cancel(client) {
     const counts = async () => JSON.parse(textOf(await call(client, 'counts', {})));
     const before = await counts();
-    const stops = range(1, 12).map(() => new AbortController());
-    let running = 0;
-    let tenRun;
-    const started = new Promise((resolve) => { tenRun = resolve; });
-    const calls = stops.map(({ signal }) =>
-        call(client, LONG, { duration: 3000, steps: 30000 }, {
-            signal,
-            onprogress: ({ progress }) => {
-                if (progress === 1 && ++running === 10) {
-                    tenRun();
-                }
-            },
-        }).then(
-            (result) => check(false, { 'a cancelled call ended': result }),
-            (error) => check(/no longer wanted/.test(error.message ?? error), String(error)),
-        ),
-    );
-    await started;
-    stops.forEach((stop) => stop.abort('no longer wanted'));
-    await Promise.all(calls);
-    // Long before the cancelled calls would have ended by themselves.
-    const next = await call(client, 'echo', { message: 'next' }, { timeout: 15_000 });
-    check(textOf(next) === 'Echo: next', next);
+    await cancelMany(client);
     // The server learns of it: all that had started are cancelled, in time.
     for (;;) {
         const now = await counts();
@@ -160,39 +111,12 @@ async function cancel(client) {
 }
 
 async function payloads(client) {
-    for (const message of ['Zürich 🌍 \u2028 \\ " '.repeat(MIB / 16), 'a'.repeat(MIB)]) {
-        const result = await call(client, 'echo', { message });
-        check(textOf(result) === 'Echo: ' + message, '1 MiB came back changed');
-    }
-    const text = textOf(await call(client, 'big', { size: 16 * MIB }));
-    check(text === '0123456789abcdef'.repeat(MIB), `16 MiB became ${text.length}`);
-    return { bytes: text.length };
+    await echoMebibytes(client);
+    return getSixteenMebibytes(client);
 }
 
-// 50 calls at once from 5 clients: each gets its own answer and its own progress.
 async function many_at_once() {
-    let answered = 0;
-    const oneCall = async (client, number) => {
-        if (number % 2) {
-            const result = await call(client, 'get-sum', { a: number, b: 1000 });
-            check(textOf(result).includes(` is ${number + 1000}.`), { number, result });
-        } else {
-            const steps = 2 + (number % 7);
-            const seen = [];
-            const onprogress = ({ progress, total }) => seen.push([progress, total]);
-            const result = await call(client, LONG, { duration: 0.2, steps }, { onprogress });
-            check(textOf(result).includes(`Steps: ${steps}.`), { number, result });
-            const expected = range(1, steps).map((n) => [n, steps]);
-            check(JSON.stringify(seen) === JSON.stringify(expected), { number, seen });
-        }
-        answered += 1;
-    };
-    const clients = await Promise.all(range(1, 5).map(connect));
-    await Promise.all(
-        clients.flatMap((client, index) => range(0, 9).map((n) => oneCall(client, index * 10 + n))),
-    );
-    await Promise.all(clients.map((client) => client.close()));
-    check(answered === 50, `${answered} of 50 answered`);
+    await callFifty(connect, disconnect);
 }
 
 // A server of the handshake era is found out, and spoken to as it likes.
@@ -209,20 +133,4 @@ const steps = [
 ];
 const wanted = process.argv.slice(3);
 const chosen = wanted.length ? [fall_back, ...steps].filter((s) => wanted.includes(s.name)) : steps;
-let step;
-try {
-    step = { name: 'connect' };
-    const client = await connect();
-    for (step of chosen) {
-        const begin = performance.now();
-        const detail = await step(client);
-        const ms = Math.round(performance.now() - begin);
-        console.log(JSON.stringify({ step: step.name, ms, ...detail }));
-    }
-    step = { name: 'disconnect' };
-    await client.close();
-} catch (error) {
-    console.log(JSON.stringify({ step: step.name, failed: String(error).slice(0, 2000) }));
-    console.error(error);
-    process.exit(1);
-}
+await common.run(chosen, connect, disconnect);

@@ -5,9 +5,7 @@ step, then exits 0; the first step that fails prints what was wrong and exits 1.
 URL is `server.py` run by an SDK of the same era, but for the step `fall_back`.
 """
 
-import json
 import sys
-import time
 import warnings
 from contextlib import asynccontextmanager
 
@@ -17,31 +15,11 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import ElicitResult
 
+import common
+from common import ARGUMENTS, ELSEWHERE, LONG, URL, check, counts_of, progress, text_of
+
 # A method of another era is called on purpose.
 warnings.simplefilter("ignore")
-URL = sys.argv[1]
-MIB = 1024 * 1024
-LONG = "trigger-long-running-operation"
-ARGUMENTS = {
-    "echo": {"message": "hello"},
-    "get-sum": {"a": 2, "b": 3},
-    LONG: {"duration": 0.1, "steps": 2},
-    "counts": {},
-    "big": {"size": 100},
-    "in-region": {"region": "eu"},
-    "change-tools": {},
-}
-# Called where it belongs, not in the round of all tools.
-ELSEWHERE = {"fail", "die", "ask-for-name"}
-
-
-def check(condition, what):
-    if not condition:
-        raise AssertionError(what)
-
-
-def text_of(result):
-    return "".join(c.text for c in result.content if c.type == "text")
 
 
 async def answer_with_a_name(context, params):
@@ -96,18 +74,6 @@ async def prompts(client):
     return {"prompts": len(listed)}
 
 
-async def progress(client):
-    seen = []
-
-    async def on_progress(value, total, message):
-        seen.append((value, total))
-
-    arguments = {"duration": 0.5, "steps": 10}
-    result = await client.call_tool(LONG, arguments, progress_callback=on_progress)
-    check("completed" in text_of(result), result)
-    check(seen == [(float(n), 10.0) for n in range(1, 11)], f"progress was {seen}")
-
-
 async def errors(client):
     result = await client.call_tool("fail", {})
     check(result.is_error and text_of(result), result)
@@ -140,88 +106,31 @@ async def more_input(client):
 
 
 async def cancel(client):
-    """More calls are cancelled at once than the tunnel has workers; the next call must go through."""
-    count = 12
-    started = anyio.Semaphore(0)
-    before = json.loads(text_of(await client.call_tool("counts", {})))
+    before = await counts_of(client)
 
-    async def call_for_long(scope):
-        async def on_progress(value, total, message):
-            if value == 1:
-                started.release()
+    async def call(arguments, on_progress):
+        await client.call_tool(LONG, arguments, 4000, on_progress)
 
-        with scope:
-            arguments = {"duration": 3000, "steps": 30000}
-            await client.call_tool(LONG, arguments, 4000, on_progress)
-
-    scopes = [anyio.CancelScope() for _ in range(count)]
-    async with anyio.create_task_group() as group:
-        for scope in scopes:
-            group.start_soon(call_for_long, scope)
-        for _ in range(10):
-            await started.acquire()
+    async def cancel_all(scopes):
         for scope in scopes:
             scope.cancel()
-    # Long before the cancelled calls would have ended by themselves.
-    with anyio.fail_after(15):
-        text = text_of(await client.call_tool("echo", {"message": "next"}))
-    check(text == "Echo: next", text)
+
+    await common.cancel_many(client, call, cancel_all)
     # The server learns of it: all that had started are cancelled, in time.
     while True:
-        counts = json.loads(text_of(await client.call_tool("counts", {})))
+        counts = await counts_of(client)
         if counts["cancelled"] - before["cancelled"] >= 10:
             return counts
         await anyio.sleep(0.05)
 
 
 async def payloads(client):
-    for message in ('Zürich 🌍 \u2028 \\ " ' * (MIB // 16), "a" * MIB):
-        text = text_of(await client.call_tool("echo", {"message": message}))
-        check(text == "Echo: " + message, "1 MiB came back changed")
-    text = text_of(await client.call_tool("big", {"size": 16 * MIB}))
-    check(text == "0123456789abcdef" * MIB, f"16 MiB became {len(text)}")
-    return {"bytes": len(text)}
+    await common.echo_mebibytes(client)
+    return await common.get_sixteen_mebibytes(client)
 
 
 async def many_at_once(_):
-    """50 calls at once from 5 clients: each gets its own answer and its own progress."""
-    answered = 0
-
-    async def one_call(client, number):
-        nonlocal answered
-        seen = []
-
-        async def on_progress(value, total, message):
-            seen.append((value, total))
-
-        if number % 2:
-            result = await client.call_tool("get-sum", {"a": number, "b": 1000})
-            check(f" is {number + 1000}." in text_of(result), f"{number}: {text_of(result)}")
-        else:
-            steps = 2 + number % 7
-            arguments = {"duration": 0.2, "steps": steps}
-            result = await client.call_tool(LONG, arguments, progress_callback=on_progress)
-            check(f"Steps: {steps}." in text_of(result), f"{number}: {text_of(result)}")
-            expected = [(float(n), float(steps)) for n in range(1, steps + 1)]
-            check(seen == expected, f"{number}: progress was {seen}")
-        answered += 1
-
-    async def one_client(index, ready, go):
-        async with connect() as client:
-            ready.release()
-            await go.wait()
-            async with anyio.create_task_group() as group:
-                for number in range(index * 10, index * 10 + 10):
-                    group.start_soon(one_call, client, number)
-
-    ready, go = anyio.Semaphore(0), anyio.Event()
-    async with anyio.create_task_group() as group:
-        for index in range(5):
-            group.start_soon(one_client, index, ready, go)
-        for _ in range(5):
-            await ready.acquire()
-        go.set()
-    check(answered == 50, f"{answered} of 50 answered")
+    await common.call_fifty(connect)
 
 
 async def fall_back(client):
@@ -235,21 +144,4 @@ STEPS = [
     discover, tools, resources, prompts, progress, errors, header_argument, more_input, cancel,
     payloads, many_at_once,
 ]
-CHOSEN = [globals()[name] for name in sys.argv[2:]] or STEPS
-
-
-async def main():
-    async with connect() as client:
-        for step in CHOSEN:
-            begin = time.monotonic()
-            try:
-                with anyio.fail_after(60):
-                    detail = await step(client)
-            except Exception as error:
-                print(json.dumps({"step": step.__name__, "failed": repr(error)[:2000]}), flush=True)
-                raise
-            ms = round((time.monotonic() - begin) * 1000)
-            print(json.dumps({"step": step.__name__, "ms": ms, **(detail or {})}), flush=True)
-
-
-anyio.run(main)
+common.run(connect, [globals()[name] for name in sys.argv[2:]] or STEPS)

@@ -501,9 +501,14 @@ pub struct BlackHole {
 
 impl BlackHole {
     pub fn new() -> BlackHole {
+        BlackHole::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    pub fn at(address: SocketAddr) -> BlackHole {
         use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
-        let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let listener = socket(family, SocketType::STREAM, None).unwrap();
+        bind(&listener, &address).unwrap();
         listen(&listener, 0).unwrap();
         let listener = TcpListener::from(listener);
         let address = listener.local_addr().unwrap();

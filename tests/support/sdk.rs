@@ -88,7 +88,11 @@ pub fn client(
     let year = era.year();
     let args = [&[url], steps].concat();
     let mut command = match language {
-        Language::Python => command(&[python(era), source(&format!("client_{year}.py"))], &args),
+        Language::Python => {
+            // `-B`: no compiled copies of what it imports beside the sources.
+            let program = source(&format!("client_{year}.py"));
+            command(&[python(era), "-B".into(), program], &args)
+        }
         Language::TypeScript => {
             let program = installed(&format!("node/client_{year}.mjs"));
             let links = ["--preserve-symlinks", "--preserve-symlinks-main", &program];

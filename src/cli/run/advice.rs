@@ -31,6 +31,10 @@ fn text(finding: &Finding) -> Option<&'static str> {
              and at mcp.max_concurrent_requests."
         }
         "control_plane" => control_plane(fact("last_error_class").unwrap_or_default()),
+        "oauth" => {
+            "Look at what each address answered, under OAuth on the page or in /api/oauth, and \
+             mend it at the MCP server. It is asked again by itself."
+        }
         "daemons" => "Stop all daemons of this tunnel but one.",
         "certificates" => {
             "Replace the certificate before its day; a client certificate that is put at the same \

@@ -30,12 +30,17 @@ pub(super) fn begin(config: &Config, edges: &Edges) -> Result<Confinement, Strin
     Ok(confinement)
 }
 
-fn needs(config: &Config, edges: &Edges) -> Needs {
+/// The TCP ports that are connected to.
+pub(super) fn ports(edges: &Edges) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS]);
     for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
         ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
     }
     ports.extend(edges.beyond_main().into_iter().flat_map(Beyond::ports));
+    ports
+}
+
+fn needs(config: &Config, edges: &Edges) -> Needs {
     let socket = match &config.health.listener {
         HealthListener::Unix(path) => Some(path),
         HealthListener::Tcp { .. } => None,
@@ -45,7 +50,7 @@ fn needs(config: &Config, edges: &Edges) -> Needs {
     Needs {
         appended: appended.into_iter().flatten().cloned().collect(),
         removed: removed.into_iter().flatten().cloned().collect(),
-        ports,
+        ports: ports(edges),
         abstract_socket: service_manager::is_abstract(),
     }
 }

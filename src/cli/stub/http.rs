@@ -12,11 +12,12 @@ use std::sync::Mutex;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossbeam_channel::{Receiver, Sender};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
 use super::tools::SlowCall;
+use crate::control_plane::new_instance_id;
 use crate::httpd::{Exchange, Head};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::json;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 
@@ -161,9 +162,7 @@ impl Endpoint {
     }
 
     fn begin_session(&self) -> String {
-        let mut bytes = [0; 16];
-        SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
-        let id: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let id = new_instance_id().expect("the system has random numbers");
         let mut state = self.state();
         if state.sessions.len() >= SESSIONS_MAX {
             state.sessions.pop_front();
@@ -179,7 +178,7 @@ impl Endpoint {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unpoisoned()
     }
 }
 

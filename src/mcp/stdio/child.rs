@@ -13,6 +13,7 @@ use crossbeam_channel::Receiver;
 use log::info;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use signal_hook::consts::SIGSYS;
 
 use super::StdioConfig;
 use super::lines::Lines;
@@ -213,6 +214,10 @@ pub(super) fn exit_words(status: Option<ExitStatus>) -> String {
     let signal = status.and_then(|status| status.signal());
     match (code, signal) {
         (Some(code), _) => format!("child exited with status {code}"),
+        // A filter of system calls does it, ours or another's.
+        (None, Some(SIGSYS)) => {
+            "child was ended by SIGSYS: confinement takes no 32-bit programs".to_owned()
+        }
         (None, Some(signal)) => format!("child was ended by signal {signal}"),
         (None, None) => "child ended".to_owned(),
     }

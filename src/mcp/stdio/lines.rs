@@ -1,5 +1,7 @@
 //! The child's standard output as lines. Pure functions of bytes, bounded in memory.
 
+use memchr::memchr;
+
 use super::rewrite;
 
 /// Buffers that grew beyond this for one long line are given back after it, in bytes.
@@ -35,7 +37,7 @@ impl Lines {
 
     /// Takes the next bytes and hands out each line that they complete.
     pub fn push(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Line<'_>)) {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+        while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             if self.buffer.is_empty() && self.skimmed.is_none() && line.len() <= self.limit {
