@@ -20,6 +20,7 @@ use super::log::Logger;
 use super::recent::Recent;
 use crate::httpd::Exchange;
 use crate::secret::Secret;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, json};
 
 /// The page: one file, with its style and its script.
@@ -195,7 +196,7 @@ impl Desk {
 
     /// Who may change something.
     fn admit_change(&self, exchange: &Exchange<'_>) -> Result<(), (u16, &'static str)> {
-        let token = self.admin.token.lock().unwrap_or_else(|e| e.into_inner());
+        let token = self.admin.token.lock().unpoisoned();
         let Some(token) = &*token else {
             if exchange.peer().is_local() {
                 return Ok(());

@@ -1094,7 +1094,8 @@ pub const TABLE: &[Setting] = &[
         long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
                the kernel can take it: it can then execute nothing, write nowhere but where log, \
                audit trail, PID file, URL file and socket are, and connect to the configured TCP \
-               ports alone; a filter leaves it the system calls of a network program. With \
+               ports alone, with an HTTP server as `main` also to 80 and 443, where its OAuth \
+               metadata may lead; a filter leaves it the system calls of a network program. With \
                `require` it refuses to start if the kernel lacks a part; `off` gives up nothing. \
                See SECURITY in mcp-tunnel(1).",
         example: "\"on\"",
