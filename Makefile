@@ -78,12 +78,15 @@ install:
 uninstall:
 	packaging/uninstall "$(DESTDIR)" "$(PREFIX)"
 
-# Installs, runs, upgrades, removes and purges the packages in a bare root; as root, with
-# debootstrap, lintian, rpm and curl.
+# Installs, runs, upgrades, removes and purges the packages in a bare root, and as services under a
+# systemd in a container; as root, with debootstrap, lintian, rpm, rpmlint, gnupg and
+# systemd-container.
 .PHONY: packages
-packages: deb rpm tarball
-	lintian --allow-root --fail-on error target/package/*.deb
+packages: deb rpm tarball sdk
+	lintian --allow-root --fail-on error,warning target/package/*.deb
+	rpmlint --config packaging/rpm/rpmlint.toml target/package/*.rpm
 	tests/packages/run
+	tests/packages/systemd
 
 # Licences, sources and doubled versions of the crates. `make deny CHECK=advisories` fetches the
 # RustSec database of known weaknesses; where that is out of reach, OFFLINE=1 uses the copy under

@@ -25,7 +25,8 @@
 //! (`httpd` also borrows the switch [`net::Cancel`]). Of these `mcp` calls `launcher`, the process
 //! that starts children. `ops` reads the counters and state cells that the others own; nobody waits
 //! for `ops`. `confine` is what the process gives up before its first thread, and calls nobody. The
-//! relay shares `wire`, `httpd`, `stats` and `confine` with the daemon, and nothing else.
+//! relay shares `wire`, `httpd`, `stats` and `confine` with the daemon, and nothing else. All take
+//! their locks by `unpoisoned`.
 
 pub mod cli;
 pub mod confine;
@@ -41,4 +42,5 @@ pub mod relay;
 pub mod secret;
 pub mod settings;
 pub mod stats;
+mod unpoisoned;
 pub mod wire;

@@ -73,10 +73,11 @@ pub const ROOT: Command = Command {
         Command {
             name: RUN,
             short: "Run the tunnel",
-            long: "Runs the tunnel until SIGTERM or SIGINT. SIGHUP opens its log files anew, \
-                   SIGUSR1 says in the log how it is, SIGUSR2 switches the log to debug and \
-                   back; the operator page is at /ui. Settings come from flags, the \
-                   environment and a configuration file, in this order.",
+            long: "Runs the tunnel until SIGTERM or SIGINT. SIGHUP reads keys and certificates \
+                   again and opens its log files anew, SIGUSR1 says in the log how it is, \
+                   SIGUSR2 switches the log to debug and back; the operator page is at /ui. \
+                   Settings come from flags, the environment and a configuration file, in this \
+                   order.",
             words: &[],
             flags: &[
                 Flag {
@@ -754,7 +755,7 @@ pub const ROOT: Command = Command {
                         },
                     ],
                     settings: Accepts::Some(&dev_proxy::PASSED),
-                    example: "mcp-tunnel dev proxy --mcp-command 'mcp-tunnel mcp-stub'",
+                    example: "mcp-tunnel dev proxy --mcp.command 'mcp-tunnel mcp-stub'",
                     children: &[],
                     run: dev_proxy::dev_proxy,
                 },

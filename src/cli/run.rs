@@ -55,6 +55,7 @@ use crate::ops::signals::{Closer, Event, Signals};
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_VERSION, ChannelName};
 
@@ -221,6 +222,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     };
     let settings = views::settings(config, started);
     let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    if bound.is_open() {
+        log::warn!(
+            "other hosts can read probes and metrics, without a login: health.listen_addr is not \
+             an address of the loopback"
+        );
+    }
     let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {
@@ -361,7 +368,7 @@ impl Daemon {
             match signals.wait() {
                 Event::Reload => {
                     manager.reloading();
-                    reloader.lock().unwrap_or_else(|e| e.into_inner()).reload("SIGHUP");
+                    reloader.lock().unpoisoned().reload("SIGHUP");
                     if let Some(Err(error)) = seen.audit.as_ref().map(|audit| audit.reopen()) {
                         log::error!("the audit trail can not be opened anew: {error}");
                     }
@@ -370,7 +377,7 @@ impl Daemon {
                 Event::Dump => dump(&seen, &readiness),
                 Event::SwitchLevel => {
                     let debug = log::max_level() == LevelFilter::Debug;
-                    let configured = reloader.lock().unwrap_or_else(|e| e.into_inner()).level();
+                    let configured = reloader.lock().unpoisoned().level();
                     let usual = configured.min(LevelFilter::Info);
                     let level = if debug { usual } else { LevelFilter::Debug };
                     seen.logger.set_level(level, "SIGUSR2");

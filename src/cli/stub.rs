@@ -31,6 +31,7 @@ Without --listen it speaks MCP on stdin and stdout, as a tunnel starts it. It ha
 authentication: do not let it listen on other than loopback addresses.
 
   --listen HOST:PORT        serve Streamable HTTP at /mcp instead; port 0 chooses one
+                            (also --listen-addr)
   --url-file PATH           write the URL there while it serves (with --listen)
   --server-name NAME        what it calls itself [mcp-stub]
   --server-version VERSION  its version [0.1.0]

@@ -19,6 +19,8 @@ use super::command::Invocation;
 use super::health::{get, locator};
 use super::{NEGATIVE, complain, fail, say};
 
+use crate::unpoisoned::Unpoisoned;
+
 /// The pause between two looks at the daemon.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long one answer of the daemon may take.
@@ -82,7 +84,7 @@ fn watch_it(base: String, mut screen: Screen) -> ExitCode {
                 });
                 Look { status, commands, rate }
             });
-            *seen.lock().unwrap_or_else(|e| e.into_inner()) = Some(now);
+            *seen.lock().unpoisoned() = Some(now);
             bell.ring();
             std::thread::sleep(EVERY);
         }
@@ -93,7 +95,7 @@ fn watch_it(base: String, mut screen: Screen) -> ExitCode {
     }
     loop {
         let size = screen.size();
-        let shown = match &*latest.lock().unwrap_or_else(|e| e.into_inner()) {
+        let shown = match &*latest.lock().unpoisoned() {
             None => Picture::note(&format!("Asking {base} ..."), size),
             Some(Ok(look)) => picture(look, size),
             Some(Err(why)) => Picture::unreachable(&base, why, size),

@@ -154,6 +154,8 @@ Never ready, 404         no such tunnel: check the id and the base URL
 No connection            name, route, proxy or CA: `mcp-tunnel doctor --explain`
 Never ready, `lacks the Tunnels Use permission`
                          the key may read the tunnel: add Use to its owner
+`no MCP server at the path of its URL`
+                         something else answers there: often /mcp is missing
 `2 daemons poll`, or sessions break now and then
                          another daemon serves the same tunnel id: stop it, or
                          give each its own id; `doctor` counts them
@@ -162,8 +164,9 @@ Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`
 
 SIGUSR1 says in the log how the daemon is; SIGUSR2 switches the log to debug and
-back; SIGHUP opens log and audit trail anew. For a report, take the support
-archive from the page: it holds no key and no payload.
+back; SIGHUP reads keys and certificates again and opens log and audit trail
+anew. For a report, take the support archive from the page: it holds no key and
+no payload.
 
 Log: stderr by default. `--log.format json --log.file PATH` for a file;
 `journalctl -u mcp-tunnel` under systemd.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 use crate::net::client::{ClientConfig, can_be_header, header_value};
 use crate::net::{Cancel, Client, Ledger, NetError, Outgoing, Proxy, Reply, SecretHeaders, Tls};
 use crate::secret::Secret;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::server_info::ServerInfo;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
 
@@ -138,7 +139,7 @@ impl Access {
     /// As [`Access::new`]; what was used before stays in use.
     pub fn renew(&self, key: &Secret, extra: &[(String, Secret)]) -> Result<(), AccessError> {
         let secrets = secrets(key, extra, &self.headers)?;
-        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        *self.secrets.write().unpoisoned() = secrets;
         Ok(())
     }
 
@@ -196,7 +197,7 @@ impl Access {
     ) -> Result<Reply, NetError> {
         let mut headers = self.headers.clone();
         headers.extend(extra);
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let secrets = self.secrets.read().unpoisoned().clone();
         let own = Instant::now() + self.attempt_limit;
         let limit = deadline.map_or(own, |deadline| deadline.min(own));
         let reply = client.send(&Outgoing {

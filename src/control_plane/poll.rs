@@ -16,6 +16,7 @@ use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
 use crate::net::{Cancel, Client, NetError, NetErrorKind};
 use crate::stats::{Counter, TimeHistogram};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, Command, Envelope};
 
 /// Most commands asked for at once (W-38).
@@ -245,11 +246,11 @@ impl PollState {
     }
 
     fn loops(&self) -> std::sync::MutexGuard<'_, Vec<Step>> {
-        self.loops.lock().unwrap_or_else(|e| e.into_inner())
+        self.loops.lock().unpoisoned()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 
     fn succeeded(&self) {

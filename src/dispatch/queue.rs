@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, s
 use crate::control_plane::Sink;
 use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, Command, CommandKind, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
@@ -208,7 +209,7 @@ impl Outlet {
         let places: Vec<Place> =
             entrance.lock().open.iter().filter_map(|open| open.place.upgrade()).collect();
         let since = |place: Place| {
-            let place = place.lock().unwrap_or_else(|e| e.into_inner());
+            let place = place.lock().unpoisoned();
             place.as_ref().map(|queued| queued.queued_at.elapsed())
         };
         places.into_iter().filter_map(since).max().unwrap_or_default()
@@ -234,14 +235,14 @@ fn waiting(calls: usize, express: usize, look: &AtomicBool) -> usize {
 
 /// Takes a call out of its place and has it keep the place open.
 fn take(place: Place) -> Option<Queued> {
-    let mut queued = place.lock().unwrap_or_else(|e| e.into_inner()).take()?;
+    let mut queued = place.lock().unpoisoned().take()?;
     queued.open = Some(place);
     Some(queued)
 }
 
 impl Entrance {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 
     /// Keeps as much room as there is, at most `most`.
@@ -286,7 +287,7 @@ impl Entrance {
         if express {
             return self.send_express(queued);
         }
-        *place.lock().unwrap_or_else(|e| e.into_inner()) = Some(queued);
+        *place.lock().unpoisoned() = Some(queued);
         self.send(&self.calls, Turn::Call(place))
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::stats::{Counter, Gauge, TimeHistogram};
+use crate::unpoisoned::Unpoisoned;
 
 /// Series of the end-to-end latency that are kept apart. Labels come from fixed sets and from
 /// statuses; a server that answers with ever new statuses ends in one common series.
@@ -206,7 +207,7 @@ impl DispatchStats {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+    mutex.lock().unpoisoned()
 }
 
 #[cfg(test)]

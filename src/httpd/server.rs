@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::Cancel;
+use crate::unpoisoned::Unpoisoned;
 
 use super::Limits;
 use super::connection::{Link, Next, Shared, Socket};
@@ -200,7 +201,7 @@ const EXHAUSTED_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Hall {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(|e| e.into_inner())
+        self.book.lock().unpoisoned()
     }
 
     fn accept_all(self: Arc<Self>, listener: &Listener) {
@@ -239,7 +240,7 @@ impl Hall {
                 if evict_oldest(&book) {
                     let full = |book: &mut Book| book.open.len() >= self.limits.connections;
                     let waited = self.left.wait_timeout_while(book, ROOM_WAIT, full);
-                    book = waited.unwrap_or_else(|e| e.into_inner()).0;
+                    book = waited.unpoisoned().0;
                 }
                 if book.open.len() >= self.limits.connections {
                     drop(book);
@@ -391,7 +392,7 @@ impl Running {
     fn wait_until_empty(&self, time: Duration) -> usize {
         let book = self.hall.book();
         let waited = self.hall.left.wait_timeout_while(book, time, |book| !book.open.is_empty());
-        waited.unwrap_or_else(|e| e.into_inner()).0.open.len()
+        waited.unpoisoned().0.open.len()
     }
 }
 

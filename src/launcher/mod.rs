@@ -31,7 +31,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use self::message::{Event, Request, receive, send};
+
 pub use self::serve::main;
+use crate::unpoisoned::Unpoisoned;
 
 /// The first argument of the launcher's process.
 pub const ARGUMENT: &str = "launcher";
@@ -225,7 +227,7 @@ fn gone() -> io::Error {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Children> {
-        self.children.lock().unwrap_or_else(|e| e.into_inner())
+        self.children.lock().unpoisoned()
     }
 
     /// The thread: until the launcher is gone.

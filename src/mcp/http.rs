@@ -23,6 +23,7 @@ use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{
     Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
 };
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
@@ -192,7 +193,7 @@ impl HttpBinding {
     }
 
     fn fixed(&self) -> MutexGuard<'_, FixedHeaders> {
-        self.fixed.lock().unwrap_or_else(|e| e.into_inner())
+        self.fixed.lock().unpoisoned()
     }
 
     /// Whether connections go to a unix socket.
@@ -209,7 +210,7 @@ impl HttpBinding {
     }
 
     fn running(&self) -> MutexGuard<'_, Vec<Running>> {
-        self.running.lock().unwrap_or_else(|e| e.into_inner())
+        self.running.lock().unpoisoned()
     }
 
     /// Ends the wait for an answer that a session has given up.

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
 /// The cell that a channel writes and `ops` reads.
@@ -156,7 +157,7 @@ impl ServerState {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 }
 

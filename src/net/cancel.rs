@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, Weak};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::unpoisoned::Unpoisoned;
+
 /// A switch that goes from "go on" to "give up", once, and wakes everyone who waits on it.
 ///
 /// A wait on file descriptors adds [`Cancel::fd`] to its poll set (it becomes readable for good),
@@ -65,7 +67,7 @@ impl Cancel {
     }
 
     fn children(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Inner>>> {
-        self.0.children.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.children.lock().unpoisoned()
     }
 
     /// Says "give up" to all who wait and all who will.
@@ -73,7 +75,7 @@ impl Cancel {
         self.0.cancelled.store(true, Ordering::SeqCst);
         // The only failure of this write is a full counter, which is readable as well.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
-        drop(self.0.sender.lock().unwrap_or_else(|e| e.into_inner()).take());
+        drop(self.0.sender.lock().unpoisoned().take());
         for child in self.children().drain(..).filter_map(|child| child.upgrade()) {
             Self(child).cancel();
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::proxy::Check;
 use crate::stats::TimeHistogram;
+use crate::unpoisoned::Unpoisoned;
 
 /// Checks that are kept (operations.md, section 2.2).
 pub const HISTORY: usize = 10;
@@ -77,7 +78,7 @@ impl RouteHealth {
     }
 
     fn cell(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(|e| e.into_inner())
+        self.health.lock().unpoisoned()
     }
 }
 

@@ -13,6 +13,7 @@ use ureq::http::{Method, StatusCode};
 
 use super::error::NetErrorKind;
 use crate::stats::{SizeHistogram, TimeHistogram};
+use crate::unpoisoned::Unpoisoned;
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +110,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<Exchanges>>> {
-        self.notes.lock().unwrap_or_else(|e| e.into_inner())
+        self.notes.lock().unpoisoned()
     }
 }
 

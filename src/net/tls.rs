@@ -29,6 +29,8 @@ use super::certificate::{Facts, date};
 use super::error::Fault;
 use super::transport::{Agreed, Layered};
 
+use crate::unpoisoned::Unpoisoned;
+
 /// Why files could not be used. Each text names the file.
 #[derive(Debug)]
 pub struct TlsError(String);
@@ -174,7 +176,7 @@ fn unusable(error: impl fmt::Display) -> TlsError {
 }
 
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
-    cell.lock().unwrap_or_else(|e| e.into_inner())
+    cell.lock().unpoisoned()
 }
 
 /// A client certificate and its key, as PEM files.

@@ -24,6 +24,8 @@ use super::proxy::Proxy;
 use super::stream::Stream;
 use super::tls::{Tls, tls_fault};
 
+use crate::unpoisoned::Unpoisoned;
+
 /// Bytes read at once; the head of an answer must fit in as well.
 pub(super) const INPUT_BUFFER: usize = 64 * 1024;
 
@@ -59,11 +61,11 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn hurry_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.hurry_until.lock().unwrap_or_else(|e| e.into_inner())
+        self.hurry_until.lock().unpoisoned()
     }
 
     pub(super) fn secrets(&self) -> MutexGuard<'_, SecretHeaders> {
-        self.secrets.lock().unwrap_or_else(|e| e.into_inner())
+        self.secrets.lock().unpoisoned()
     }
 }
 

@@ -13,6 +13,7 @@ use crossbeam_channel::Receiver;
 use super::search::{IssuerSearch, Search};
 use super::{Discovery, STARTUP_LIMIT};
 use crate::net::{Cancel, Origin};
+use crate::unpoisoned::Unpoisoned;
 
 /// The pause after the first failed discovery; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -103,7 +104,7 @@ impl Startup {
     }
 
     fn cell(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unpoisoned()
     }
 }
 
@@ -172,7 +173,7 @@ fn tell(found: &Found, told: &mut String) -> bool {
             if let Some(attempt) = selected {
                 let origin = Origin::of(&attempt.candidate.url);
                 let source = attempt.candidate.source.as_str();
-                log::info!(source; "the MCP server's OAuth metadata is at {origin}");
+                log::info!(source; "the MCP server's OAuth metadata are at {origin}");
             }
             let servers = document.resource.authorization_servers.len();
             if servers > 1 {

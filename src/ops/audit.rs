@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::metrics::Exposition;
 use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 
 /// The open file.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Audit {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 }
 

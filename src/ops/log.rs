@@ -1,13 +1,13 @@
 //! The log: where records go and how a line is written; `cli` sets it up once.
 //!
-//! Three forms (operations.md, G-1 to G-4): the plain line of `simple_logger` on stderr,
-//! `struct-text` and `json` on stdout or in a file. Only records of this crate pass: what the
-//! HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
+//! Three forms (operations.md, G-1 to G-4): the plain line on stderr, which `simple_logger` writes
+//! to a terminal, `struct-text` and `json` on stdout or in a file. Only records of this crate pass:
+//! what the HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
 //!
 //! The log may never stop or end the daemon: a reader that has stalled or gone away costs the
 //! lines that it did not take, which are counted and reported when it takes lines again. Nor may
 //! a fault that repeats fill the log: above level debug, each place in the program has a number
-//! of lines a minute ([`flood`]).
+//! of lines a minute (`flood`).
 
 mod flood;
 mod line;
@@ -31,6 +31,7 @@ pub use self::line::printable;
 pub use self::ring::{Batch, LogEvent, LogRing};
 use super::metrics::Exposition;
 use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 
 /// How long lines wait for a reader that takes nothing (a paused terminal, a full pipe). After
 /// that lines are dropped at once until the reader takes them again.
@@ -209,7 +210,7 @@ impl Logger {
     }
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
-        self.sink.lock().unwrap_or_else(|e| e.into_inner())
+        self.sink.lock().unpoisoned()
     }
 
     /// Says what was left out so far, at the end of the process.
@@ -219,7 +220,7 @@ impl Logger {
     }
 
     fn floods(&self) -> MutexGuard<'_, Floods> {
-        self.floods.lock().unwrap_or_else(|e| e.into_inner())
+        self.floods.lock().unpoisoned()
     }
 
     /// Gives a line to the ring and to the reader, in time or not at all.
@@ -259,7 +260,7 @@ impl Logger {
 
     /// Never held while a line is written: whoever asks does not wait for the reader.
     fn cell(&self) -> MutexGuard<'_, Option<String>> {
-        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+        self.complaint.lock().unpoisoned()
     }
 
     fn write(&self, sink: &mut Sink, line: &Line) -> io::Result<()> {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::unpoisoned::Unpoisoned;
+
 /// How many are kept: a screen or two, and enough for a look at latencies. At under 1 KiB each
 /// they take no room worth naming.
 const KEPT: usize = 256;
@@ -36,7 +38,7 @@ impl Recent {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.lock().unpoisoned()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::httpd::Probe;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, Headers, ResponseType};
 
 use super::budget::Reserved;
@@ -177,7 +178,7 @@ impl Call {
     }
 
     fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
-        self.mailbox.lock().unwrap_or_else(|e| e.into_inner())
+        self.mailbox.lock().unpoisoned()
     }
 
     /// Notes that a daemon gets the command now, or that it did not after all.
@@ -208,7 +209,7 @@ impl Call {
             !m.ended && !m.items.is_empty() && busy
         };
         let waited = self.taken.wait_timeout_while(self.mailbox(), patience, full);
-        let (mut mailbox, timeout) = waited.unwrap_or_else(|e| e.into_inner());
+        let (mut mailbox, timeout) = waited.unpoisoned();
         if mailbox.ended {
             return Pushed::Ended;
         }
@@ -229,7 +230,7 @@ impl Call {
         let time = until.saturating_duration_since(Instant::now());
         let empty = |m: &mut Mailbox| m.items.is_empty();
         let waited = self.arrived.wait_timeout_while(self.mailbox(), time, empty);
-        let mut mailbox = waited.unwrap_or_else(|e| e.into_inner()).0;
+        let mut mailbox = waited.unpoisoned().0;
         let item = mailbox.items.pop_front()?;
         if let Item::Notify(message) = &item {
             mailbox.notify_bytes -= message.json().len();

@@ -6,10 +6,11 @@
 //! and of one tunnel's clients one at a time asks the daemon.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::httpd::Head;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::json::{self, Members};
 use crate::wire::{ChannelName, Headers, ResponseType, TunnelId};
 
@@ -89,7 +90,7 @@ fn document(relay: &Relay, visit: &Visit<'_>, id: &str) -> Result<String, Proble
 }
 
 fn known(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Arc<Piece>>, Problem> {
-    let mut known = tunnel.metadata.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = tunnel.metadata.0.lock().unpoisoned();
     if let Some(entry) = known.as_ref().filter(|entry| Instant::now() < entry.until) {
         return Ok(entry.document.clone());
     }

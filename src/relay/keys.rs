@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use ring::hmac;
 
 use crate::secret::Secret;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::TunnelId;
 
 /// What a key is for. Roles do not include one another.
@@ -115,11 +116,11 @@ impl KeyRing {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Digest, Arc<Key>>> {
-        self.keys.read().unwrap_or_else(|e| e.into_inner())
+        self.keys.read().unpoisoned()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<Digest, Arc<Key>>> {
-        self.keys.write().unwrap_or_else(|e| e.into_inner())
+        self.keys.write().unpoisoned()
     }
 
     /// Adds a key, or more tunnels to a key that is known in the same role.

@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use crate::httpd::{Exchange, Limits, Running, Server};
 use crate::secret::Secret;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::TunnelId;
 
 use args::Config;
@@ -194,11 +195,11 @@ impl Relay {
     }
 
     fn read_tunnels(&self) -> RwLockReadGuard<'_, HashMap<TunnelId, Arc<Tunnel>>> {
-        self.tunnels.read().unwrap_or_else(|e| e.into_inner())
+        self.tunnels.read().unpoisoned()
     }
 
     fn write_tunnels(&self) -> RwLockWriteGuard<'_, HashMap<TunnelId, Arc<Tunnel>>> {
-        self.tunnels.write().unwrap_or_else(|e| e.into_inner())
+        self.tunnels.write().unpoisoned()
     }
 
     fn tunnel(&self, id: &TunnelId) -> Option<Arc<Tunnel>> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::stats::{Counter, Gauge, TimeHistogram};
+use crate::unpoisoned::Unpoisoned;
 
 /// Counters that differ in their labels.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl<K> Default for Labelled<K> {
 
 impl<K: Ord + Copy> Labelled<K> {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<K, u64>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.lock().unpoisoned()
     }
 
     /// Adds one.

@@ -18,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::httpd::Probe;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, TunnelId};
 
 use super::budget::Reserved;
@@ -127,14 +128,14 @@ struct Parked {
 
 impl Parked {
     fn give(&self, polled: Polled) {
-        *self.got.lock().unwrap_or_else(|e| e.into_inner()) = Some(polled);
+        *self.got.lock().unpoisoned() = Some(polled);
         self.woken.notify_one();
     }
 
     fn wait(&self, time: Duration) -> Option<Polled> {
-        let got = self.got.lock().unwrap_or_else(|e| e.into_inner());
+        let got = self.got.lock().unpoisoned();
         let waited = self.woken.wait_timeout_while(got, time, |got| got.is_none());
-        waited.unwrap_or_else(|e| e.into_inner()).0.take()
+        waited.unpoisoned().0.take()
     }
 }
 
@@ -216,16 +217,16 @@ impl Tunnel {
 
     /// What the operator says about it.
     pub fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(|e| e.into_inner())
+        self.record.lock().unpoisoned()
     }
 
     /// Who polls it.
     pub fn daemons(&self) -> MutexGuard<'_, Daemons> {
-        self.daemons.lock().unwrap_or_else(|e| e.into_inner())
+        self.daemons.lock().unpoisoned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unpoisoned()
     }
 
     /// Queues a command if a daemon is there or may come. `last_seen` is how long a daemon

@@ -443,7 +443,7 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Runtime API key, as env:NAME or file:PATH (required)",
+        short: "Runtime API key (required); as a flag a reference",
         long: "The runtime key; its owner needs the permissions Tunnels Read and Use. Required. \
                Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
                `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
@@ -1017,7 +1017,10 @@ pub const TABLE: &[Setting] = &[
         default: "127.0.0.1:8080",
         short: "Address of /healthz, /readyz and /metrics",
         long: "Where health, readiness and metrics are served. An empty host is every interface, \
-               port 0 lets the kernel choose. In the file it may be `env:NAME` or `file:PATH`.",
+               port 0 lets the kernel choose. On any other address than the loopback, every host \
+               that reaches it may read /healthz, /livez, /startupz, /readyz and /metrics, which \
+               name hosts and channels; the page and its routes stay closed to it. In the file it \
+               may be `env:NAME` or `file:PATH`.",
         example: "\"127.0.0.1:8080\"",
     },
     Setting {
@@ -1091,7 +1094,8 @@ pub const TABLE: &[Setting] = &[
         long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
                the kernel can take it: it can then execute nothing, write nowhere but where log, \
                audit trail, PID file, URL file and socket are, and connect to the configured TCP \
-               ports alone; a filter leaves it the system calls of a network program. With \
+               ports alone, with an HTTP server as `main` also to 80 and 443, where its OAuth \
+               metadata may lead; a filter leaves it the system calls of a network program. With \
                `require` it refuses to start if the kernel lacks a part; `off` gives up nothing. \
                See SECURITY in mcp-tunnel(1).",
         example: "\"on\"",
@@ -1121,11 +1125,11 @@ pub const TABLE: &[Setting] = &[
         env: &["ADMIN_UI_TOKEN"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Token for changes over the page, as a reference",
+        short: "Token for changes over the page",
         long: "With it, every request to the health listener that changes something (the log \
                level) must carry `Authorization: Bearer` and the token, also from this host. The \
                flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
-               file takes all three forms. It is read once, at start.",
+               file takes all three forms.",
         example: "file:/etc/mcp-tunnel.d/admin-token",
     },
     Setting {

@@ -210,7 +210,9 @@ fn a_deadline_cancels_the_call_at_the_child_and_changes_nothing_else() {
         .control_plane
         .push(Command::call("r0", "1", "initialize", "{}").response_timeout("500ms"));
     let initialize = next_of(&mut running, "initialize");
-    stand.tunnel.program.stderr_line("the drop", |line| line.contains("request_id=r0"));
+    stand.tunnel.program.stderr_line("the drop", |line| {
+        line.contains("dropping command") && line.contains("request_id=r0")
+    });
     running.reply(&initialize, "{}");
     next_of(&mut running, "notifications/initialized");
 

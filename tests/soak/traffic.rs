@@ -245,6 +245,12 @@ pub fn answer(request: &Request) -> Answer {
         token: String,
         wait: u64,
     }
+    // OAuth discovery.
+    if request.path().starts_with("/.well-known/")
+        || request.body.is_empty() && request.method == "POST"
+    {
+        return Answer::status(404);
+    }
     if request.method != "POST" {
         return Answer::status(204);
     }

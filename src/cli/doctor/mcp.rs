@@ -17,6 +17,7 @@ use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
 use crate::oauth::STARTUP_LIMIT;
 use crate::settings::config::{self, Config, HttpTarget, Target};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
 
 /// How long the first answer may take.
@@ -383,7 +384,7 @@ static LOG: Collected = Collected(Mutex::new(Vec::new()));
 
 impl Collected {
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.lock().unpoisoned()
     }
 }
 

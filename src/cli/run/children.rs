@@ -1,5 +1,6 @@
 //! The commands that the launcher is given.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::{environment, line};
@@ -22,9 +23,14 @@ pub(super) fn prepare(config: &Config) -> Result<Option<Prepared>, String> {
     }
     let confined = config.process.confinement != Confinement::Off;
     let environment = environment::of(config, std::env::vars_os()).passed;
-    Prepared::of_this_program(&Commands { argv, environment, confined })
-        .map(Some)
-        .map_err(line(NO_LAUNCHER))
+    Prepared::of_this_program(&Commands { argv, environment, confined }).map(Some).map_err(
+        |error| match error.kind() {
+            ErrorKind::PermissionDenied => format!(
+                "{NO_LAUNCHER}: the service may start no programs; see stdio.conf in mcp-tunnel(1)"
+            ),
+            _ => format!("{NO_LAUNCHER}: {error}"),
+        },
+    )
 }
 
 /// Says what the commands do not get of our environment: who moves here from a tunnel that hands

@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
 use crate::settings::{Effective, Id, Loaded, Setting};
 use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
 /// What a reload takes over; all other settings need a restart.
@@ -54,7 +55,7 @@ impl ReloadState {
     }
 
     fn cell(&self) -> MutexGuard<'_, Option<String>> {
-        self.complaint.lock().unwrap_or_else(|e| e.into_inner())
+        self.complaint.lock().unpoisoned()
     }
 }
 
@@ -131,7 +132,7 @@ impl Reloader {
                 wrong.push(line);
             }
         }
-        // Before it is counted: who sees the count sees what came of it.
+        // Before it is counted: whoever sees the count finds the reason.
         *self.state.cell() = wrong.first().map(|line| format!("reload failed: {line}"));
         if wrong.is_empty() {
             self.state.done.inc();
@@ -159,7 +160,7 @@ impl Reloader {
         self.access
             .renew(&control_plane.api_key, &control_plane.extra_headers)
             .map_err(|e| e.to_string())?;
-        *self.token.lock().unwrap_or_else(|e| e.into_inner()) = config.admin_ui.token.clone();
+        *self.token.lock().unpoisoned() = config.admin_ui.token.clone();
         for (_, binding) in &self.bindings {
             if let Binding::Http(http) = binding {
                 http.renew(FixedHeaders {

@@ -9,6 +9,7 @@ use super::reload::Reloader;
 use crate::cli::edges::{Edges, Way, certificates, expiry_warning};
 use crate::net::Cancel;
 use crate::net::health::RouteHealth;
+use crate::unpoisoned::Unpoisoned;
 
 /// How often the files of secrets and certificates are looked at; it costs a `stat` of each.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ impl ProxyHealth {
 }
 
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
-    cell.lock().unwrap_or_else(|e| e.into_inner())
+    cell.lock().unpoisoned()
 }
 
 /// The thread's work.

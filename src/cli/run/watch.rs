@@ -8,6 +8,7 @@ use crate::net::Cancel;
 use crate::ops::listener::Standstill;
 use crate::ops::readiness::{Readiness, Report, Verdict};
 use crate::ops::service_manager::ServiceManager;
+use crate::unpoisoned::Unpoisoned;
 
 /// How often readiness is looked at: how late its change is logged.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ impl Since {
 
     //// After a change: how long the state before it lasted.
     fn note(&self, ready: bool) -> Option<Duration> {
-        let mut since = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut since = self.0.lock().unpoisoned();
         let lasted = (since.0 != ready).then(|| since.1.elapsed());
         if lasted.is_some() {
             *since = (ready, Instant::now(), SystemTime::now());
@@ -37,7 +38,7 @@ impl Since {
 
     /// For how long, and since when.
     pub(super) fn get(&self) -> (Duration, SystemTime) {
-        let since = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let since = self.0.lock().unpoisoned();
         (since.1.elapsed(), since.2)
     }
 }

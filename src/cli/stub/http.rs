@@ -17,6 +17,7 @@ use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
 use super::tools::SlowCall;
 use crate::control_plane::new_instance_id;
 use crate::httpd::{Exchange, Head};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::json;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 
@@ -177,7 +178,7 @@ impl Endpoint {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unpoisoned()
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use crossbeam_channel::Sender;
 
 use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 
 /// Most calls of `slow` at once, each on a thread of its own. All else is answered at once.
@@ -86,7 +87,7 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+    mutex.lock().unpoisoned()
 }
 
 fn send(text: &str) -> io::Result<()> {

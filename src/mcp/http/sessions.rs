@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
 /// Most sessions that are remembered; the oldest are forgotten first.
@@ -83,7 +84,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 }
 

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::mcp::backlog::BEHIND;
 use crate::net::Cancel;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::Failure;
 
 /// Most notifications that wait for one worker. A worker that posts each of them is slower than
@@ -182,7 +183,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(|e| e.into_inner())
+        self.slot.lock().unpoisoned()
     }
 }
 

@@ -44,6 +44,7 @@ use self::server::{Server, answer};
 use super::{Answer, Bounds, CallError, Catalog, Receipt};
 use crate::launcher::Launcher;
 use crate::stats::{Counter, Gauge};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::failure::error_json;
 use crate::wire::{
     ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message,
@@ -401,7 +402,7 @@ impl StdioChannel {
     /// The server for a client of the older protocol, if it is not the first. It is started by
     /// the first `initialize` that the first server could not take any more.
     fn for_older_clients(&self, initialize: bool) -> Result<Option<Arc<Server>>, CallError> {
-        let mut second = self.second.lock().unwrap_or_else(|e| e.into_inner());
+        let mut second = self.second.lock().unpoisoned();
         if second.is_none() && initialize && self.first.is_modern() {
             info!(
                 channel:% = self.config.channel;
@@ -414,6 +415,6 @@ impl StdioChannel {
     }
 
     fn second(&self) -> Option<Arc<Server>> {
-        self.second.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.second.lock().unpoisoned().clone()
     }
 }

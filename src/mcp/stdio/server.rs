@@ -16,6 +16,7 @@ use super::state::{Gate, Handshake, Live, State, Wish};
 use super::stdin::{Frame, Stdin};
 use super::{PIPE_CLOSED, StdioConfig, StdioState, StdioStats, supervisor};
 use crate::mcp::{Answer, Bounds, CallError, cancelled_json};
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::{Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId};
 
 /// One child that is kept running, with its threads.
@@ -190,7 +191,7 @@ impl Server {
     /// Waits until the child and the threads have ended.
     pub fn end_stop(&self, until: Instant) {
         let _ = self.stopped.recv_deadline(until);
-        let supervisor = self.supervisor.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let supervisor = self.supervisor.lock().unpoisoned().take();
         if let Some(supervisor) = supervisor.filter(JoinHandle::is_finished) {
             let _ = supervisor.join();
         }
@@ -320,7 +321,7 @@ pub(super) fn answer(status: u16, json: String) -> Answer {
 
 impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unpoisoned()
     }
 
     /// Has the supervisor look at the state again.

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::CHILD_GONE;
 use super::mailbox::{Mailbox, Outcome};
 use crate::net::Cancel;
+use crate::unpoisoned::Unpoisoned;
 
 /// Most frames in the urgent lane (cancels, answers to the child): they have no caller who waits
 /// and so bounds them. More of them means that the child does not read.
@@ -169,7 +170,7 @@ impl Stdin {
         loop {
             let mut queue = self.lock();
             while queue.pipe.is_some() && !queue.broken && (queue.busy || queue.is_empty()) {
-                queue = self.work.wait(queue).unwrap_or_else(|e| e.into_inner());
+                queue = self.work.wait(queue).unpoisoned();
             }
             if queue.pipe.is_none() {
                 return WriterEnd::Closed;
@@ -255,7 +256,7 @@ impl Stdin {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(|e| e.into_inner())
+        self.queue.lock().unpoisoned()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::line::Line;
 use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 
 /// Most bytes of all records together (W-22): a flood of long lines costs old lines, not memory.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -92,7 +93,7 @@ impl LogRing {
     pub fn after(&self, seen: u64, wait: Duration, limit: usize) -> Batch {
         let quiet = |inner: &mut Inner| inner.last_seq <= seen && !inner.closed;
         let waited = self.more.wait_timeout_while(self.lock(), wait, quiet);
-        let inner = waited.unwrap_or_else(|e| e.into_inner()).0;
+        let inner = waited.unpoisoned().0;
         let events: Vec<LogEvent> =
             inner.events.iter().filter(|event| event.seq > seen).take(limit).cloned().collect();
         let missed = events.first().map_or(0, |first| first.seq - seen - 1);
@@ -112,7 +113,7 @@ impl LogRing {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock().unpoisoned()
     }
 }
 
