@@ -41,16 +41,24 @@ impl Stub {
     }
 }
 
-/// The children of a process whose command line contains `what`.
-pub fn children(parent: u32, what: &str) -> Vec<Pid> {
+/// The MCP servers that a daemon has started, through its launcher, and whose command line
+/// contains `what`.
+pub fn children(daemon: u32, what: &str) -> Vec<Pid> {
+    let launched = children_of(daemon).into_iter().filter(|(_, line)| line.contains(" launcher "));
+    let servers = launched.flat_map(|(launcher, _)| children_of(launcher));
+    let servers = servers.filter(|(_, line)| line.contains(what));
+    servers.filter_map(|(pid, _)| Pid::from_raw(pid as i32)).collect()
+}
+
+/// The children of a process with their command lines.
+fn children_of(parent: u32) -> Vec<(u32, String)> {
     let mut found = Vec::new();
     for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for pid in children.split_whitespace() {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(what) {
-                found.extend(pid.parse().ok().and_then(Pid::from_raw));
-            }
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.extend(pid.parse().ok().map(|pid| (pid, line)));
         }
     }
     found
