@@ -119,24 +119,27 @@ fn the_relay_is_confined_too() {
 }
 
 #[test]
-fn doctor_tells_how_the_daemon_would_be_confined() {
+fn doctor_tells_how_daemon_and_commands_would_live() {
     let doctor = |confinement: &str| {
         let mut command = binary(programs::tunnel());
         command
             .args(["doctor", "--mcp.command=true", "--control-plane.base-url=http://127.0.0.1:9"])
             .arg("--control-plane.tunnel-id=tunnel_0123456789abcdefghijklmnopqrstuv")
             .arg(format!("--confinement={confinement}"))
-            .env("CONTROL_PLANE_API_KEY", "sk-doctor");
+            .env("CONTROL_PLANE_API_KEY", "sk-doctor")
+            .env("GITHUB_TOKEN", "ghp-x");
         let output = command.output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let row = |report: &str| {
-        let line = report.lines().find(|line| line.starts_with("CHECK confinement "));
+    let row = |report: &str, id: &str| {
+        let line = report.lines().find(|line| line.starts_with(&format!("CHECK {id} ")));
         line.unwrap().split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(row(&doctor("on")), "PASS full");
-    assert_eq!(row(&doctor("require")), "PASS full");
-    assert_eq!(row(&doctor("off")), "WARN off");
+    assert_eq!(row(&doctor("on"), "confinement"), "PASS full");
+    assert_eq!(row(&doctor("require"), "confinement"), "PASS full");
+    assert_eq!(row(&doctor("off"), "confinement"), "WARN off");
+    let environment = row(&doctor("on"), "mcp_environment");
+    assert_eq!(environment, "PASS clean; left out: GITHUB_TOKEN (see mcp.pass_env)");
 }
 
 #[test]

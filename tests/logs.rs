@@ -7,6 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command as Process, Stdio};
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -14,6 +15,7 @@ use rustix::process::{Pid, kill_process};
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
+    programs,
 };
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -91,8 +93,12 @@ fn at_level_debug_each_request_can_be_followed_by_its_id() {
     for number in 0..2 * BURST {
         let id = format!("request_id=id-{number}-");
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
-        for phase in ["no answer of the MCP server", "command answered"] {
-            assert!(lines.iter().any(|line| line.contains(phase)), "{phase}: {lines:?}");
+        for phase in
+            ["command taken", "no answer of the MCP server", "command is over outcome=failed"]
+        {
+            let words = phase.split(' ').collect::<Vec<_>>();
+            let tells = |line: &&&str| words.iter().all(|word| line.contains(word));
+            assert!(lines.iter().any(|line| tells(&line)), "{phase}: {lines:?}");
         }
     }
 }
@@ -204,15 +210,25 @@ struct Muted {
 enum Stderr {
     /// Nobody reads it, and it is full.
     Full,
+    /// The same, and it is the socket of a journal that has stopped.
+    Journal,
     /// Its reader has gone.
     Gone,
     /// There is none.
     Closed,
 }
 
-/// A pipe that takes no byte more.
-fn full_pipe() -> (OwnedFd, OwnedFd) {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+const STDERRS: [Stderr; 4] = [Stderr::Full, Stderr::Journal, Stderr::Gone, Stderr::Closed];
+
+/// A pipe or a socket that takes no byte more.
+fn full(stderr: Stderr) -> (OwnedFd, OwnedFd) {
+    let (reader, writer): (OwnedFd, OwnedFd) = match stderr {
+        Stderr::Journal => {
+            let (reader, writer) = UnixStream::pair().unwrap();
+            (reader.into(), writer.into())
+        }
+        _ => pipe_with(PipeFlags::CLOEXEC).unwrap(),
+    };
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
@@ -222,7 +238,7 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 impl Muted {
     /// Starts it; `url_file` says where it writes its URL.
     fn start(command: &mut Process, stderr: Stderr, scratch: Scratch) -> (Muted, Option<OwnedFd>) {
-        let (reader, writer) = full_pipe();
+        let (reader, writer) = full(stderr);
         let reader = match stderr {
             Stderr::Closed => {
                 let mut shell = Process::new("/bin/sh");
@@ -234,6 +250,11 @@ impl Muted {
                 None
             }
             Stderr::Full => Some(reader),
+            Stderr::Journal => {
+                let stat = rustix::fs::fstat(&writer).unwrap();
+                command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+                Some(reader)
+            }
             Stderr::Gone => None,
         };
         let child = command.stdout(Stdio::null()).stderr(Stdio::from(writer)).spawn().unwrap();
@@ -259,10 +280,10 @@ impl Drop for Muted {
 
 #[test]
 fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_daemon() {
-    support::each_at_once([Stderr::Full, Stderr::Gone, Stderr::Closed], |stderr| {
+    support::each_at_once(STDERRS, |stderr| {
         let (control_plane, server) = (ControlPlane::start(), McpServer::start());
         let scratch = Scratch::new();
-        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = support::stack::binary(programs::tunnel());
         command
             .arg("run")
             .env("CONTROL_PLANE_BASE_URL", control_plane.url())
@@ -310,9 +331,9 @@ fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_daemon() {
 
 #[test]
 fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_relay() {
-    support::each_at_once([Stderr::Full, Stderr::Gone, Stderr::Closed], |stderr| {
+    support::each_at_once(STDERRS, |stderr| {
         let scratch = Scratch::new();
-        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel-relay"));
+        let mut command = support::stack::binary(programs::relay());
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-key", "env:ADMIN"])
             .args(["--tunnel-id", TUNNEL_ID, "--runtime-key", "env:KEY"])

@@ -321,7 +321,12 @@ fn other_hosts_see_the_page_only_if_allowed_and_change_nothing_without_a_token()
     let host = format!("Host: {ip}");
     let level = r#"{"level":"warn"}"#;
     let (tunnel, ..) = start(&[]);
-    assert_eq!(ask(&tunnel, "GET /healthz", &[&host], "").0, 200);
+    for path in ["/healthz", "/livez", "/readyz?verbose", "/metrics"] {
+        let (status, _, _) = ask(&tunnel, &format!("GET {path}"), &[&host], "");
+        assert!(status != 403 && status != 404, "{path}: {status}");
+    }
+    tunnel.program.stderr_line("a warning", |line| line.contains("other hosts can read probes"));
+    assert_eq!(ask(&tunnel, "PUT /api/log-level", &[&host], level).0, 403);
     for path in ["/ui", "/api/status", "/api/logs/export", "/none"] {
         let (status, _, body) = ask(&tunnel, &format!("GET {path}"), &[&host], "");
         assert_eq!(status, 403, "{path}");
@@ -403,9 +408,9 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
         [
             "manifest.json",
             "README.txt",
-            "mcp-tunnel.settings.json",
-            "mcp-tunnel.logs.ndjson",
-            "mcp-tunnel.metrics.prom",
+            "tunnel-client.runtime.yaml",
+            "tunnel-client.logs.ndjson",
+            "tunnel-client.metrics.prom",
             "admin/status.json",
             "admin/system.json",
             "admin/oauth.json",
@@ -414,6 +419,10 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
         ]
     );
     assert!(all.contains("\"redacted\": true") && all.contains("r1"), "{all}");
+    assert!(
+        all.contains("\"metrics_bytes\": ") && all.contains("\"effective_config\": {"),
+        "{all}"
+    );
     assert_holds_no_secret(&all);
 }
 
@@ -421,7 +430,7 @@ fn the_support_archive_holds_no_secret_wherever_one_was_put() {
 fn archive(tunnel: &Tunnel, scratch: &Scratch) -> (Vec<String>, String) {
     let (status, head, archive) = ask(tunnel, "GET /api/logs/export?minutes=5", &[], "");
     assert_eq!(status, 200);
-    assert!(head.contains("filename=\"mcp-tunnel-logs-2"), "{head}");
+    assert!(head.contains("filename=\"tunnel-client-logs-2"), "{head}");
     let file = scratch.path("archive.tar.gz");
     std::fs::write(&file, archive).unwrap();
     let tar = |args: &[&str]| {
@@ -608,7 +617,7 @@ fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference
     let scratch = Scratch::new();
     let (cert, key) = self_signed(&scratch);
     let other = Tunnel::to("https://127.0.0.1:1")
-        .stdio(&format!("{} mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel")))
+        .stdio(&format!("{} mcp-stub", programs::tunnel()))
         .env("LOG_AUDIT_FILE", scratch.path("audit").to_str().unwrap())
         .env("CONTROL_PLANE_CLIENT_CERT", &cert)
         .env("CONTROL_PLANE_CLIENT_KEY", &key)

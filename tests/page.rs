@@ -324,7 +324,7 @@ fn the_page_shows_a_tunnel_that_serves_with_its_servers_tools_commands_log_and_s
     }
     browser.wait_for_in("#commands", "tools/call \u{b7} echo");
     browser.wait_for_in("#commands", "answered 200");
-    for text in ["mcp-tunnel started", "command answered"] {
+    for text in ["mcp-tunnel started", "command is over"] {
         browser.wait_for_in("#log", text);
     }
     // Who the servers are, and what they can do, from answers that passed.
@@ -517,7 +517,7 @@ fn the_oauth_panel_tells_what_was_found_and_what_failed() {
 
     server.always(path, Answer::json(200, document.to_string()));
     browser.wait_for_in("#verdict", "The tunnel is up");
-    browser.wait_for_in("#oauth-line", "protected, metadata by well known");
+    browser.wait_for_in("#oauth-line", "protected; its metadata is at the well-known address");
     browser.value("document.getElementById('oauth-more').open = true");
     for text in [&issuer.url(), "oauth-authorization-server", "taken", "<img src=x"] {
         browser.wait_for_in("#oauth-body", text);

@@ -72,6 +72,7 @@ _mcp_tunnel() {
         --control-plane.extra-headers | \
         --mcp.server-url | \
         --mcp.command | \
+        --mcp.pass-env | \
         --mcp.http-proxy | \
         --mcp.extra-headers | \
         --mcp.discovery-extra-headers | \
@@ -185,6 +186,8 @@ _mcp_tunnel() {
         --control-plane.extra-headers
         --mcp.server-url
         --mcp.command
+        --mcp.pass-env
+        --mcp.inherit-env
         --mcp.http-proxy
         --mcp.client-cert
         --mcp.client-key

@@ -76,6 +76,7 @@ fn kind_in_words(s: &Setting) -> String {
         Kind::Headers => "map of headers".to_owned(),
         Kind::ServerUrls | Kind::Commands | Kind::Targets => "list of entries".to_owned(),
         Kind::Texts => "list of texts".to_owned(),
+        Kind::Variables => "list of variables".to_owned(),
         Kind::Transports => "list of http-streamable".to_owned(),
         Kind::LogLevel => "level".to_owned(),
         Kind::LogFormat => "struct-text or json".to_owned(),

@@ -73,7 +73,8 @@ pub struct Edges {
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
 pub struct Beyond {
-    tls: Tls,
+    /// Or why there is none: a host without certificates may have no need of them.
+    tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
     unix_socket: Option<PathBuf>,
@@ -81,22 +82,24 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    /// Whether they are all reached by the server's own proxy or socket.
-    pub fn keeps_way(&self) -> bool {
-        self.explicit.is_some() || self.unix_socket.is_some()
-    }
-
-    /// The ports of the proxies that the environment names for some of them.
-    pub fn ambient_proxy_ports(&self) -> impl Iterator<Item = u16> {
-        // Names that no list of exceptions has.
-        let anywhere = ["https://anywhere.invalid/", "http://anywhere.invalid/"];
-        anywhere.into_iter().filter_map(|url| {
-            let target = HttpUrl::parse(url).expect("a URL");
-            match ambient::choose(&self.ambient, &target) {
-                Choice::Proxy(url, _) => Some(url.0.port),
-                _ => None,
-            }
-        })
+    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
+    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
+    /// that the environment names for them.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        if self.explicit.is_some() || self.unix_socket.is_some() {
+            return BTreeSet::new();
+        }
+        let web = ["http://server.invalid", "https://server.invalid"];
+        let targets = web.into_iter().filter_map(|url| HttpUrl::parse(url).ok());
+        targets
+            .flat_map(|target| {
+                let proxy = match ambient::choose(&self.ambient, &target) {
+                    Choice::Proxy(url, _) => Some(url.0.port),
+                    _ => None,
+                };
+                [Some(target.port), proxy].into_iter().flatten()
+            })
+            .collect()
     }
 
     /// The way to one of them. `open` are the ports that the process may connect to, if not all.
@@ -104,14 +107,17 @@ impl Beyond {
     /// # Errors
     /// If the proxy for it can not be used, or the port is closed.
     pub fn way(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
-        let (tls, ledger) = (Some(self.tls.clone()), self.ledger.clone());
+        let tls = match uri.scheme_str() {
+            Some("http") => self.tls.clone().ok(),
+            _ => Some(self.tls.clone()?),
+        };
+        let ledger = self.ledger.clone();
         if self.unix_socket.is_some() {
             return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
         }
         let target = HttpUrl::parse(&uri.to_string())?;
         let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
-        let proxy =
-            chosen.map(|(url, _)| built(&url, || Ok::<_, String>(self.tls.clone()))).transpose()?;
+        let proxy = chosen.map(|(url, _)| built(&url, || self.tls.clone())).transpose()?;
         let port = proxy.as_ref().map_or(target.port, Proxy::port);
         if open.is_some_and(|open| !open.contains(&port)) {
             return Err(format!(
@@ -185,7 +191,7 @@ impl Edges {
                 let way = way(&wanted, ambient, &mut trust)?;
                 if binding.channel.is_main() {
                     beyond_main = Some(Beyond {
-                        tls: trust.hop(None)?,
+                        tls: trust.hop(None).map_err(|error| error.line),
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
@@ -229,7 +235,7 @@ impl Edges {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        let beyond = self.beyond_main.iter().map(|beyond| &beyond.tls);
+        let beyond = self.beyond_main.iter().filter_map(|beyond| beyond.tls.as_ref().ok());
         let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond);
         let hops = hops.map(Tls::reload);
         let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());

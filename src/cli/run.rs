@@ -7,6 +7,7 @@
 mod advice;
 mod children;
 mod confinement;
+mod environment;
 mod instruments;
 mod reload;
 mod system;
@@ -26,6 +27,7 @@ use log::LevelFilter;
 use ureq::http::{HeaderName, Uri};
 
 pub(super) use self::children::launcher;
+pub(super) use self::environment::of as environment;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
 use super::edges::{Edges, Way, shared_identity};
@@ -149,6 +151,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
 
     // From here on threads are started, which inherit what this one has given up.
     let confinement = confinement::begin(config, &edges)?;
+    children::tell_environment(config);
     let launcher = launcher.map(children::listen).transpose()?;
     let bindings = bindings(config, &edges, launcher.as_ref())?;
     let open = confinement.holds(Part::Ports).then(|| confinement::ports(&edges));
@@ -219,6 +222,12 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     };
     let settings = views::settings(config, started);
     let (system_config, system_seen) = (config.without_secrets(), Arc::clone(&seen));
+    if bound.is_open() {
+        log::warn!(
+            "other hosts can read probes and metrics, without a login: health.listen_addr is not \
+             an address of the loopback"
+        );
+    }
     let (shown, summary) = (Arc::clone(&oauth), Arc::clone(&oauth));
     let listener = bound
         .serve(Views {

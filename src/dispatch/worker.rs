@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Errand, Outlet, Queued};
-use super::record::{Notes, Observer};
+use super::record::{CommandRecord, Notes, Observer};
 use super::stats::{DispatchStats, Dropped, FailureLabels, LatencyLabels, method_label};
 use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
@@ -71,8 +71,11 @@ impl Worker {
             let waited = queued.command.received_at.elapsed();
             self.stats.queued.observe(waited);
             self.notes.begin(waited);
+            taken(&queued.command, waited);
             self.process(&queued);
-            (self.observer)(self.notes.record(&queued.command));
+            let record = self.notes.record(&queued.command);
+            over(&record);
+            (self.observer)(record);
         }
     }
 
@@ -393,14 +396,6 @@ impl Worker {
             Delivery::Delivered => {
                 self.stats.answered.inc();
                 self.observe(command, response);
-                log::debug!(
-                    request_id:% = command.request_id,
-                    channel:% = command.channel,
-                    resp_type = response.resp_type.as_str(),
-                    resp_code = response.resp_code,
-                    took_ms = command.received_at.elapsed().as_millis() as u64;
-                    "command answered"
-                );
             }
             Delivery::Gone => self.dropped(command, Dropped::Gone),
             Delivery::Failed(line) => {
@@ -479,6 +474,35 @@ fn withdrawn(command: &Command) -> Option<Response> {
         resp_headers: json_headers(),
         resp_json: Some(error_json(Some(id), INTERNAL_ERROR, text, None)),
     })
+}
+
+/// For whoever follows one request through the log: the ids under which all others know it.
+fn taken(command: &Command, waited: Duration) {
+    let rpc_id = match &command.kind {
+        CommandKind::JsonRpc(message) => message.id().map(RpcId::as_json),
+        CommandKind::SessionTermination | CommandKind::OauthDiscovery => None,
+    };
+    log::debug!(
+        request_id:% = command.request_id,
+        cmd_request_id = command.client_request_id().unwrap_or("-"),
+        rpc_request_id = rpc_id.unwrap_or("-"),
+        channel:% = command.channel,
+        queued_ms = waited.as_millis() as u64;
+        "command taken by a worker"
+    );
+}
+
+/// The last line on it, with the time of each phase.
+fn over(record: &CommandRecord) {
+    log::debug!(
+        request_id = record.request_id.as_str(),
+        outcome = record.outcome,
+        resp_code = record.status,
+        queued_ms = record.queued.as_millis() as u64,
+        mcp_ms = record.server.as_millis() as u64,
+        took_ms = record.took.as_millis() as u64;
+        "command is over"
+    );
 }
 
 fn passed(deadline: Option<Instant>) -> bool {

@@ -2,7 +2,7 @@
 //! and nowhere before, so that this buffer alone holds them in clear. It is wiped once they are
 //! gone.
 //!
-//! [`super::transport`] calls it for each request.
+//! [`super::transport`] calls it for each request, [`super::proxy`] for CONNECT.
 
 use ureq::http::HeaderName;
 use zeroize::Zeroize;
@@ -51,12 +51,9 @@ impl Held {
             self.push(origin.as_bytes());
         }
         self.push(&head[target..line_end]);
-        let own = secrets.iter().map(|(name, value)| (name.as_str(), value));
-        let proxy = forward.and_then(|(proxy, _)| proxy.authorization());
-        for (name, value) in
-            proxy.map(|value| ("Proxy-Authorization", value)).into_iter().chain(own)
-        {
-            for part in [name, ": ", value.expose(), "\r\n"] {
+        let proxy = forward.and_then(|(proxy, _)| proxy.credentials());
+        for (name, value) in proxy.into_iter().chain(secrets) {
+            for part in [name.as_str(), ": ", value.expose(), "\r\n"] {
                 self.push(part.as_bytes());
             }
         }
@@ -100,7 +97,7 @@ mod tests {
         let known = proxy(Some(&secret("u%3A:p%40ss")));
         let known = sent(Some(&(known, "http://h:8080".to_owned())), &[]);
         // printf u::p@ss | base64
-        let expected = "GET http://h:8080/a?b=c HTTP/1.1\r\nProxy-Authorization: Basic dTo6cEBzcw==\
+        let expected = "GET http://h:8080/a?b=c HTTP/1.1\r\nproxy-authorization: Basic dTo6cEBzcw==\
                         \r\nhost: h\r\n";
         assert!(known.starts_with(expected), "{known}");
     }

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ureq::http::{HeaderName, header};
 use zeroize::Zeroizing;
 
 use super::cancel::Cancel;
 use super::dial;
 use super::error::Fault;
+use super::head::Held;
 use super::tls::Tls;
 use super::transport::{HANDSHAKE_TIMEOUT, Layered};
 use crate::secret::Secret;
@@ -39,8 +41,8 @@ struct Inner {
     host: String,
     port: u16,
     url: String,
-    /// The value of `Proxy-Authorization`.
-    authorization: Option<Secret>,
+    /// `Proxy-Authorization`, if there are credentials.
+    credentials: Option<(HeaderName, Secret)>,
     /// For an `https` proxy. It carries no client certificate (W-29).
     tls: Option<Tls>,
 }
@@ -89,8 +91,9 @@ impl Proxy {
             true => format!("{scheme}://{shown}"),
             false => format!("{scheme}://{shown}:{port}"),
         };
-        let authorization = userinfo.map(|userinfo| basic(userinfo.expose()));
-        Self(Arc::new(Inner { host: host.to_owned(), port, url, authorization, tls }))
+        let credentials =
+            userinfo.map(|userinfo| (header::PROXY_AUTHORIZATION, basic(userinfo.expose())));
+        Self(Arc::new(Inner { host: host.to_owned(), port, url, credentials, tls }))
     }
 
     /// How it is spoken to, if that is over TLS.
@@ -150,12 +153,11 @@ impl Proxy {
 
     /// Sends CONNECT and gives the status of the answer.
     fn ask(&self, stream: &mut Layered, target: &str) -> io::Result<u16> {
-        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        let credentials = self.authorization().map_or("", Secret::expose);
-        let name = if credentials.is_empty() { "" } else { "Proxy-Authorization: " };
-        let line_end = if credentials.is_empty() { "" } else { "\r\n" };
-        let request = Zeroizing::new([&head, name, credentials, line_end, "\r\n"].concat());
-        stream.write_all(request.as_bytes())?;
+        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        let mut request = Held::default();
+        request.push_head(head.as_bytes(), None, self.0.credentials.as_slice());
+        stream.write_all(request.bytes())?;
+        request.wipe();
         stream.flush()?;
         let mut head = Vec::new();
         let mut byte = [0];
@@ -181,7 +183,7 @@ impl Proxy {
     pub(super) fn refusal(&self, status: u16, target: &str) -> Fault {
         let url = &self.0.url;
         let told = match status {
-            407 if self.0.authorization.is_some() => {
+            407 if self.0.credentials.is_some() => {
                 format!("{url} does not accept the user name and password of its URL (HTTP 407)")
             }
             407 => format!("{url} asks for a user name and password in its URL (HTTP 407)"),
@@ -196,9 +198,9 @@ impl Proxy {
         Fault::ProxyRefused(told)
     }
 
-    /// Our credentials, as `Proxy-Authorization` has them.
-    pub(super) fn authorization(&self) -> Option<&Secret> {
-        self.0.authorization.as_ref()
+    /// Who we are there, as a header.
+    pub(super) fn credentials(&self) -> Option<&(HeaderName, Secret)> {
+        self.0.credentials.as_ref()
     }
 
     /// Tries the way to a target out, and closes it again (W-37).

@@ -173,7 +173,7 @@ fn tell(found: &Found, told: &mut String) -> bool {
             if let Some(attempt) = selected {
                 let origin = Origin::of(&attempt.candidate.url);
                 let source = attempt.candidate.source.as_str();
-                log::info!(source; "the MCP server's OAuth metadata is at {origin}");
+                log::info!(source; "the MCP server's OAuth metadata are at {origin}");
             }
             let servers = document.resource.authorization_servers.len();
             if servers > 1 {

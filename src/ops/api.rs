@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use log::LevelFilter;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::archive::tar_gz;
 use super::log::Logger;
@@ -20,7 +21,7 @@ use super::recent::Recent;
 use crate::httpd::Exchange;
 use crate::secret::Secret;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::json;
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, json};
 
 /// The page: one file, with its style and its script.
 const PAGE: &str = include_str!("page/ui.html");
@@ -315,39 +316,45 @@ impl Desk {
         let names = [
             "manifest.json",
             "README.txt",
-            "mcp-tunnel.settings.json",
-            "mcp-tunnel.logs.ndjson",
-            "mcp-tunnel.metrics.prom",
+            "tunnel-client.runtime.yaml",
+            "tunnel-client.logs.ndjson",
+            "tunnel-client.metrics.prom",
             "admin/status.json",
             "admin/system.json",
             "admin/oauth.json",
             "admin/harpoon.json",
             "admin/commands.json",
         ];
-        let manifest = format!(
-            "{{\n  \"generated_at\": \"{}\",\n  \"window_start\": \"{}\",\n  \"window_end\": \"{}\",\
-             \n  \"window\": \"{minutes}m0s\",\n  \"event_count\": {},\n  \
-             \"log_buffer_capacity\": {},\n  \"redacted\": true,\n  \"files\": {},\n  \
-             \"runtime\": {{\"client\": {{\"client_name\": \"mcp-tunnel\", \
-             \"semantic_version\": \"{}\"}}}}\n}}\n",
-            stamp(now),
-            stamp(since),
-            stamp(now),
-            kept.len(),
-            ring.capacity(),
-            serde_json::to_string(&names).expect("names are texts"),
-            env!("CARGO_PKG_VERSION")
-        );
+        let settings = (self.admin.settings)();
+        let metrics = metrics();
+        let client = json!({
+            "client_name": CLIENT_NAME,
+            "semantic_version": env!("CARGO_PKG_VERSION"),
+            "version": CLIENT_VERSION,
+            "user_agent": format!("{CLIENT_NAME}/{CLIENT_VERSION}"),
+        });
+        let manifest = json!({
+            "generated_at": stamp(now),
+            "window_start": stamp(since),
+            "window_end": stamp(now),
+            "window": format!("{minutes}m0s"),
+            "event_count": kept.len(),
+            "log_buffer_capacity": ring.capacity(),
+            "metrics_bytes": metrics.len(),
+            "redacted": true,
+            "files": names,
+            "runtime": {"client": client},
+        });
         let readme = "What mcp-tunnel knows of itself: its settings with their sources, its newest \
                       log records, its metrics, its state, and its last commands.\nIt holds no key, \
                       no token, no header and no payload; of what went through the tunnel it has \
                       the names of methods, MCP servers and their tools.\n";
         let contents = [
-            manifest,
+            format!("{manifest:#}\n"),
             readme.to_owned(),
-            (self.admin.settings)(),
+            format!("{:#}\n", runtime(client, &settings)),
             kept.iter().map(|line| format!("{line}\n")).collect(),
-            metrics(),
+            metrics,
             (self.admin.status)(),
             (self.admin.system)(),
             (self.admin.oauth_summary)(),
@@ -357,7 +364,7 @@ impl Desk {
         let files: Vec<(&str, String)> = names.into_iter().zip(contents).collect();
         let archive = tar_gz(&files, now);
         let day = stamp(now).replace(['-', ':'], "");
-        let name = format!("mcp-tunnel-logs-{}Z.tar.gz", &day[..15]);
+        let name = format!("tunnel-client-logs-{}Z.tar.gz", &day[..15]);
         let headers = [
             ("Content-Type", "application/gzip"),
             ("Content-Disposition", &format!("attachment; filename=\"{name}\"")),
@@ -366,6 +373,25 @@ impl Desk {
         ];
         let _ = exchange.respond(200, &headers, &archive);
     }
+}
+
+/// `tunnel-client.runtime.yaml` (B-9, B-14), as JSON, which YAML takes: the settings as they are
+/// nested in a configuration file, and each with its source.
+fn runtime(client: Value, settings: &str) -> Value {
+    let listed: Value = serde_json::from_str(settings).unwrap_or_default();
+    let mut nested = json!({});
+    for setting in listed["settings"].as_array().into_iter().flatten() {
+        let (Some(key), value) = (setting["key"].as_str(), &setting["value"]) else { continue };
+        match key.split_once('.') {
+            Some((section, name)) => nested[section][name] = value.clone(),
+            None => nested[key] = value.clone(),
+        }
+    }
+    json!({
+        "client": client,
+        "effective_config": nested,
+        "settings": listed["settings"],
+    })
 }
 
 /// A log stream's place, given back when it ends.

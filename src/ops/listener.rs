@@ -124,6 +124,11 @@ impl Bound {
         &self.url
     }
 
+    /// Whether other hosts can connect to it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.server.local(), Bind::Tcp(bound) if !bound.ip().is_loopback())
+    }
+
     /// Serves. When it returns, probes are answered.
     ///
     /// # Errors

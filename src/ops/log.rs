@@ -1,13 +1,13 @@
 //! The log: where records go and how a line is written; `cli` sets it up once.
 //!
-//! Three forms (operations.md, G-1 to G-4): the plain line of `simple_logger` on stderr,
-//! `struct-text` and `json` on stdout or in a file. Only records of this crate pass: what the
-//! HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
+//! Three forms (operations.md, G-1 to G-4): the plain line on stderr, which `simple_logger` writes
+//! to a terminal, `struct-text` and `json` on stdout or in a file. Only records of this crate pass:
+//! what the HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
 //!
 //! The log may never stop or end the daemon: a reader that has stalled or gone away costs the
 //! lines that it did not take, which are counted and reported when it takes lines again. Nor may
 //! a fault that repeats fill the log: above level debug, each place in the program has a number
-//! of lines a minute ([`flood`]).
+//! of lines a minute (`flood`).
 
 mod flood;
 mod line;

@@ -401,6 +401,8 @@ fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
     let connection_max_ttl = r.duration(Id::ConnectionMaxTtl);
     let startup_wait = r.duration(Id::StartupWaitTimeout);
     let workers = r.int(Id::MaxConcurrentRequests);
+    let pass_env = pass_env(r);
+    let inherit_env = r.boolean(Id::InheritEnv);
     let extra_headers = r.headers(Id::McpExtraHeaders, &[]);
     let discovery_extra_headers = r.headers(Id::DiscoveryExtraHeaders, &[]);
     let workers = workers.map(|(n, source)| {
@@ -411,12 +413,33 @@ fn mcp(r: &mut Resolver<'_>, bindings: Vec<Binding>) -> Option<Mcp> {
     });
     Some(Mcp {
         bindings,
+        pass_env,
+        inherit_env: inherit_env?.0,
         extra_headers,
         discovery_extra_headers,
         startup_wait: startup_wait?.0,
         connection_max_ttl: connection_max_ttl?.0,
         max_concurrent_requests: usize::try_from(workers?).ok()?,
     })
+}
+
+/// Names of variables; a `*` may end one.
+fn pass_env(r: &mut Resolver<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, source) in r.texts(Id::PassEnv) {
+        let beginning = name.strip_suffix('*').unwrap_or(&name);
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if beginning.is_empty() || !beginning.chars().all(good) {
+            let wrong = format!(
+                "found `{}`; a variable is named by letters, digits and `_`, and `*` may end a \
+                 beginning",
+                shown(&name)
+            );
+            r.wrong(Id::PassEnv, &source, wrong);
+        }
+        names.push(name);
+    }
+    names
 }
 
 /// The servers, each with the proxy and certificate that it inherits.

@@ -118,6 +118,10 @@ pub struct Identity {
 pub struct Mcp {
     /// One server for each channel, in the order in which they were configured.
     pub bindings: Vec<Binding>,
+    /// Variables that the commands get beside the usual ones; a `*` ends the beginning of a name.
+    pub pass_env: Vec<String>,
+    /// Whether the commands get the whole environment, but for our secrets.
+    pub inherit_env: bool,
     /// Sent to the configured MCP origins; headers of the remote client override them.
     pub extra_headers: HeaderMap,
     /// Sent with discovery and probe requests; override `extra_headers` there.

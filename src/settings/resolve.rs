@@ -364,6 +364,7 @@ impl<'a> Resolver<'a> {
             Raw::Text(text) => {
                 let separators: &[char] = match kind {
                     Kind::Channels => &[','],
+                    Kind::Variables => &[',', ' ', '\n'],
                     Kind::Headers => &[',', ';'],
                     Kind::ServerUrls | Kind::Commands => &['\n', '\r'],
                     _ => &[';', '\n'],

@@ -29,6 +29,8 @@ pub enum Id {
     ControlPlaneExtraHeaders,
     ServerUrls,
     Commands,
+    PassEnv,
+    InheritEnv,
     McpHttpProxy,
     McpClientCert,
     McpClientKey,
@@ -111,6 +113,8 @@ pub enum Kind {
     Targets,
     /// Texts, blank ones dropped.
     Texts,
+    /// Names of environment variables, or their beginnings with a `*` after them.
+    Variables,
     /// `http-streamable`.
     Transports,
     /// G-14.
@@ -212,7 +216,7 @@ impl Setting {
             Kind::Proxy => "URL",
             Kind::Duration(_) => "DURATION",
             Kind::Bool => "BOOL",
-            Kind::Channels => "NAME",
+            Kind::Channels | Kind::Variables => "NAME",
             Kind::Headers => "HEADER",
             Kind::ServerUrls | Kind::Targets => "ENTRY",
             Kind::Commands => "COMMAND",
@@ -234,6 +238,7 @@ impl Setting {
                 | Kind::Commands
                 | Kind::Targets
                 | Kind::Texts
+                | Kind::Variables
                 | Kind::Transports
         )
     }
@@ -631,6 +636,41 @@ pub const TABLE: &[Setting] = &[
         example: "[{ channel: main, command: \"/usr/local/bin/my-mcp-server --stdio\" }]",
     },
     Setting {
+        id: Id::PassEnv,
+        section: Section::Mcp,
+        key: "mcp.pass_env",
+        flag: "mcp.pass-env",
+        dashed: false,
+        env: &["MCP_PASS_ENV"],
+        kind: Kind::Variables,
+        default: "",
+        short: "Variable of the environment to hand to the commands",
+        long: "MCP commands get a clean environment, as MCP clients give it: PATH, HOME, USER, \
+               LOGNAME, SHELL, TERM, TMPDIR, TZ, the locale, the directories of XDG, the files of \
+               trusted certificates, and the standard proxy variables unless they hold \
+               credentials. These variables are handed over as well; `APP_*` stands for all that \
+               begin so. A variable that may hold a secret of the tunnel itself is handed over \
+               only under its whole name. The variable separates names by commas. At start the \
+               log says what was left out.",
+        example: "[GITHUB_TOKEN, \"APP_*\"]",
+    },
+    Setting {
+        id: Id::InheritEnv,
+        section: Section::Mcp,
+        key: "mcp.inherit_env",
+        flag: "mcp.inherit-env",
+        dashed: false,
+        env: &["MCP_INHERIT_ENV"],
+        kind: Kind::Bool,
+        default: "false",
+        short: "Hand the whole environment to the commands",
+        long: "The commands get the whole environment of the daemon, as from \
+               openai/tunnel-client, which hands over its keys too. Here variables that may hold \
+               a secret of the tunnel itself are left out all the same, unless `mcp.pass_env` \
+               names them.",
+        example: "false",
+    },
+    Setting {
         id: Id::McpHttpProxy,
         section: Section::Mcp,
         key: "mcp.http_proxy",
@@ -977,7 +1017,10 @@ pub const TABLE: &[Setting] = &[
         default: "127.0.0.1:8080",
         short: "Address of /healthz, /readyz and /metrics",
         long: "Where health, readiness and metrics are served. An empty host is every interface, \
-               port 0 lets the kernel choose. In the file it may be `env:NAME` or `file:PATH`.",
+               port 0 lets the kernel choose. On any other address than the loopback, every host \
+               that reaches it may read /healthz, /livez, /startupz, /readyz and /metrics, which \
+               name hosts and channels; the page and its routes stay closed to it. In the file it \
+               may be `env:NAME` or `file:PATH`.",
         example: "\"127.0.0.1:8080\"",
     },
     Setting {
@@ -1051,7 +1094,8 @@ pub const TABLE: &[Setting] = &[
         long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
                the kernel can take it: it can then execute nothing, write nowhere but where log, \
                audit trail, PID file, URL file and socket are, and connect to the configured TCP \
-               ports alone; a filter leaves it the system calls of a network program. With \
+               ports alone, with an HTTP server as `main` also to 80 and 443, where its OAuth \
+               metadata may lead; a filter leaves it the system calls of a network program. With \
                `require` it refuses to start if the kernel lacks a part; `off` gives up nothing. \
                See SECURITY in mcp-tunnel(1).",
         example: "\"on\"",

@@ -103,7 +103,8 @@ fn an_expired_command_reaches_neither_the_server_nor_the_control_plane() {
     assert_eq!(stand.server.count("notifications/message"), 0);
     for id in ["r1", "r2", "r3", "r4", "r5"] {
         let id = format!("request_id={id}");
-        let line = stand.tunnel.program.stderr_line("the drop", |line| line.contains(&id));
+        let dropped = |line: &str| line.contains(&id) && line.contains("dropping command");
+        let line = stand.tunnel.program.stderr_line("the drop", dropped);
         assert!(line.contains("INFO") && line.contains("deadline"), "{line}");
     }
 }

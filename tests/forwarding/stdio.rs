@@ -210,7 +210,9 @@ fn a_deadline_cancels_the_call_at_the_child_and_changes_nothing_else() {
         .control_plane
         .push(Command::call("r0", "1", "initialize", "{}").response_timeout("500ms"));
     let initialize = next_of(&mut running, "initialize");
-    stand.tunnel.program.stderr_line("the drop", |line| line.contains("request_id=r0"));
+    stand.tunnel.program.stderr_line("the drop", |line| {
+        line.contains("dropping command") && line.contains("request_id=r0")
+    });
     running.reply(&initialize, "{}");
     next_of(&mut running, "notifications/initialized");
 
@@ -352,14 +354,20 @@ fn the_command_line_needs_no_shell_and_the_child_gets_no_secrets() {
     let tunnel = Tunnel::to(&control_plane.url())
         .stdio(&command)
         .env("OUT", out.to_str().unwrap())
-        .env("KEPT", "1")
+        .env("KEPT_ONE", "1")
+        .env("LEFT", "1")
+        .env("MCP_PASS_ENV", "OUT,KEPT_*")
         .start();
     let text = eventually("the child's words", || {
-        std::fs::read_to_string(&out).ok().filter(|text| text.contains("KEPT=1"))
+        std::fs::read_to_string(&out).ok().filter(|text| text.contains("KEPT_ONE=1"))
     });
     assert!(text.starts_with("[][][ab cd\"e][ ][$HOME][*][#x]"), "{text}");
     assert!(!text.contains(support::control_plane::API_KEY), "{text}");
-    drop(tunnel);
+    assert!(text.contains("\nPATH=") && !text.contains("LEFT"), "{text}");
+    // Who misses it finds out why, and of nothing else.
+    tunnel.program.stderr_line("the note", |line| {
+        line.ends_with("get a clean environment; left out: LEFT (see mcp.pass_env)")
+    });
 }
 
 #[test] // F-17, F-18, F-20, F-61, F-62, F-71, B-5, B-24
@@ -372,6 +380,8 @@ fn without_a_child_calls_and_notifications_are_answered_with_a_failure() {
     let command = format!("'{}'", program.display());
     let mut tunnel = Tunnel::to(&control_plane.url()).stdio(&command).start();
     eventually("the program to be gone", || (!program.exists()).then_some(()));
+    // Before that, they might still reach the one that ends.
+    tunnel.program.stderr_line("its end", |line| line.contains("child exited with status 7"));
     // Both wait for the next start, until its turn is too far away.
     control_plane.push_batch([call("r1"), notification("n1", "notifications/message")]);
     let posted = control_plane.next_response_for("r1");

@@ -41,27 +41,23 @@ impl Stub {
     }
 }
 
-/// The MCP servers that a daemon has started, through its launcher, and whose command line
-/// contains `what`.
+/// The servers of a daemon whose command line contains `what`: children of its launcher.
 pub fn children(daemon: u32, what: &str) -> Vec<Pid> {
-    let launched = children_of(daemon).into_iter().filter(|(_, line)| line.contains(" launcher "));
-    let servers = launched.flat_map(|(launcher, _)| children_of(launcher));
-    let servers = servers.filter(|(_, line)| line.contains(what));
-    servers.filter_map(|(pid, _)| Pid::from_raw(pid as i32)).collect()
+    let named = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(what)
+    };
+    let servers = children_of(daemon).into_iter().flat_map(children_of).filter(named);
+    servers.filter_map(|pid| Pid::from_raw(pid.cast_signed())).collect()
 }
 
-/// The children of a process with their command lines.
-fn children_of(parent: u32) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
-        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for pid in children.split_whitespace() {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            found.extend(pid.parse().ok().map(|pid| (pid, line)));
-        }
-    }
-    found
+fn children_of(parent: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 /// Sends a signal to such children; one that has just ended needs none.

@@ -245,13 +245,14 @@ pub fn answer(request: &Request) -> Answer {
         token: String,
         wait: u64,
     }
-    match request.method.as_str() {
-        // It is open to all: it has no documents for authorization, and an empty question gets
-        // no word of it.
-        "GET" => return Answer::status(404),
-        "POST" if request.body.is_empty() => return Answer::status(400),
-        "POST" => {}
-        _ => return Answer::status(204),
+    // OAuth discovery.
+    if request.path().starts_with("/.well-known/")
+        || request.body.is_empty() && request.method == "POST"
+    {
+        return Answer::status(404);
+    }
+    if request.method != "POST" {
+        return Answer::status(204);
     }
     let message: Message = serde_json::from_slice(&request.body).expect("a message");
     let (Some(id), Some(_)) = (message.id, message.method) else { return Answer::status(202) };

@@ -315,7 +315,8 @@ const CONFINEMENT: &str = "Once it is set up, the daemon gives up what it does n
     programs of its user can not look into its memory. By Landlock the file system is read-only \
     but for the directories of log file, audit trail, PID file, URL file and socket; nothing can \
     be executed; TCP connections go to the ports of the control plane, the MCP servers and the \
-    proxies, and to 53, and to no others (Linux 6.7 or later); other processes are not signalled, \
+    proxies, to 53, and for the OAuth metadata of an HTTP server to 80 and 443, and to no others \
+    (Linux 6.7 or later); other processes are not signalled, \
     and sockets in the abstract namespace not spoken to (Linux 6.12). A filter leaves it the \
     system calls of a network program: another is answered with ENOSYS, and one by which an \
     intruder would go on, such as execve, ptrace or mount, ends the daemon with SIGSYS. What the \
@@ -329,7 +330,10 @@ const CHILDREN: &str = "MCP commands are started by a process of their own, the 
     and nothing else. When the daemon is gone, however it ended, the launcher ends them. Neither \
     they nor the launcher gain privileges, so sudo and other set-user-ID programs do not work in \
     them; they can not administer the kernel (modules, kexec, bpf, perf, clock); and a 32-bit \
-    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them.";
+    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them. \
+    Their environment is clean (`mcp.pass_env`), and the log says at the start what it lacks of \
+    the daemon's. openai/tunnel-client hands over all of its own, with its keys; \
+    `mcp.inherit_env` does so here, without the keys.";
 
 /// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
 const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Row, Status, listener, mcp};
 use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
-use crate::cli::run::{access, refuse_unsupported};
+use crate::cli::run::{access, environment, refuse_unsupported};
 use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
@@ -56,6 +56,7 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
     rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
     rows.extend(pages());
+    rows.extend(command_environment(config));
     for binding in &config.mcp.bindings {
         rows.extend(mcp::check(config, binding, edges.as_ref()));
     }
@@ -171,6 +172,23 @@ fn secrets_locked() -> Row {
     Row::warn("secrets_locked", "the kernel does not keep the secrets out of swap")
         .why("A key that was written to a swap device can be read there later.")
         .next("Raise RLIMIT_MEMLOCK: `ulimit -l 64`, with systemd LimitMEMLOCK=64K; or use encrypted swap.")
+}
+
+/// What MCP commands get of the environment, if there are any.
+fn command_environment(config: &Config) -> Option<Row> {
+    const ID: &str = "mcp_environment";
+    let is_command = |target: &Target| matches!(target, Target::Stdio { .. });
+    config.mcp.bindings.iter().find(|binding| is_command(&binding.target))?;
+    if config.mcp.inherit_env {
+        let row = Row::warn(ID, "the commands get all of it but the tunnel's secrets")
+            .why("A server sees whatever else is there, and so does who takes it over.")
+            .next("Name what it needs in `mcp.pass_env`, and remove `mcp.inherit_env`.");
+        return Some(row);
+    }
+    Some(match environment(config, std::env::vars_os()).words() {
+        Some(words) => Row::pass(ID, format!("clean; {words} (see mcp.pass_env)")),
+        None => Row::pass(ID, "clean"),
+    })
 }
 
 /// What the daemon could give up here. It can not be taken back, so another process tries.

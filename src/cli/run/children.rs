@@ -1,25 +1,13 @@
-//! The commands that the launcher is given, and their environment.
+//! The commands that the launcher is given.
 
-use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::line;
+use super::{environment, line};
 use crate::launcher::{Commands, Launcher, Prepared};
-use crate::ops::{parent, service_manager};
 use crate::settings::config::{Config, Confinement, Target};
 use crate::wire::ChannelName;
 
-/// Variables that may hold a secret of the daemon's own. Whatever variable holds the runtime key
-/// belongs to them too.
-const SECRET_VARIABLES: [&str; 7] = [
-    "ADMIN_UI_TOKEN",
-    "CONTROL_PLANE_API_KEY",
-    "CONTROL_PLANE_EXTRA_HEADERS",
-    "MCP_EXTRA_HEADERS",
-    "MCP_DISCOVERY_EXTRA_HEADERS",
-    "OPENAI_ADMIN_KEY",
-    "CLOUDFLARED_TUNNEL_TOKEN",
-];
 const NO_LAUNCHER: &str = "the process that starts MCP commands can not be started";
 
 /// The process that starts the configured commands, if there are any.
@@ -34,9 +22,25 @@ pub(super) fn prepare(config: &Config) -> Result<Option<Prepared>, String> {
         return Ok(None);
     }
     let confined = config.process.confinement != Confinement::Off;
-    Prepared::of_this_program(&Commands { argv, environment: environment(config), confined })
-        .map(Some)
-        .map_err(line(NO_LAUNCHER))
+    let environment = environment::of(config, std::env::vars_os()).passed;
+    Prepared::of_this_program(&Commands { argv, environment, confined }).map(Some).map_err(
+        |error| match error.kind() {
+            ErrorKind::PermissionDenied => format!(
+                "{NO_LAUNCHER}: the service may start no programs; see stdio.conf in mcp-tunnel(1)"
+            ),
+            _ => format!("{NO_LAUNCHER}: {error}"),
+        },
+    )
+}
+
+/// Says what the commands do not get of our environment: who moves here from a tunnel that hands
+/// over all of it must find out why his server fails.
+pub(super) fn tell_environment(config: &Config) {
+    if commands(config).next().is_some()
+        && let Some(words) = environment::of(config, std::env::vars_os()).words()
+    {
+        log::info!("MCP commands get a clean environment; {words} (see mcp.pass_env)");
+    }
 }
 
 /// Starts the thread that listens to it.
@@ -50,21 +54,4 @@ pub(super) fn commands(config: &Config) -> impl Iterator<Item = (&ChannelName, &
         Target::Stdio { argv } => Some((&binding.channel, argv.as_slice())),
         Target::Http(_) => None,
     })
-}
-
-/// The environment of the commands: ours without what is no business of a child, which are our
-/// secrets (B-18), how the service manager speaks with us, and whom we are not to outlive.
-fn environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let key = config.control_plane.api_key.expose();
-    let token = config.admin_ui.token.as_ref().map(|token| token.expose());
-    let holds = |value: &OsStr| value == key || token.is_some_and(|token| value == token);
-    std::env::vars_os()
-        .filter(|(name, value)| {
-            let withheld = SECRET_VARIABLES.iter().any(|secret| name == secret)
-                || service_manager::VARIABLES.iter().any(|variable| name == variable)
-                || name == parent::VARIABLE
-                || holds(value);
-            !withheld
-        })
-        .collect()
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::edges::Edges;
+use crate::cli::edges::{Beyond, Edges};
 use crate::confine::{Confinement, Needs};
 use crate::ops::service_manager;
 use crate::settings::config::{self, Config, HealthListener};
 
 /// Where name servers listen.
 const DNS: u16 = 53;
-/// Where the OAuth metadata of an HTTP server may lead, beside the configured ports.
-const WEB: [u16; 2] = [80, 443];
 
 /// Gives up what the configuration does not ask for; what the kernel lacks is told in one line.
 ///
@@ -38,10 +36,7 @@ pub(super) fn ports(edges: &Edges) -> BTreeSet<u16> {
     for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
         ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
     }
-    if let Some(beyond) = edges.beyond_main().filter(|beyond| !beyond.keeps_way()) {
-        ports.extend(WEB);
-        ports.extend(beyond.ambient_proxy_ports());
-    }
+    ports.extend(edges.beyond_main().into_iter().flat_map(Beyond::ports));
     ports
 }
 

@@ -132,6 +132,8 @@ impl Reloader {
                 wrong.push(line);
             }
         }
+        // Before it is counted: whoever sees the count finds the reason.
+        *self.state.cell() = wrong.first().map(|line| format!("reload failed: {line}"));
         if wrong.is_empty() {
             self.state.done.inc();
             log::info!(
@@ -143,7 +145,6 @@ impl Reloader {
                 log::error!("reload: {line}; what was in use stays in use");
             }
         }
-        *self.state.cell() = wrong.first().map(|line| format!("reload failed: {line}"));
         if !needs_restart.is_empty() {
             log::warn!("settings have changed that need a restart: {}", needs_restart.join(", "));
         }

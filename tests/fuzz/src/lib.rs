@@ -7,6 +7,7 @@
 // The searching program and the test each use it all; so do no others.
 #![allow(missing_docs)]
 
+pub mod challenge;
 pub mod chunked;
 pub mod command;
 pub mod config;
@@ -24,7 +25,8 @@ pub mod stdio_rewrite;
 pub type Property = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and seed directories.
-pub const ALL: [(&str, Property); 12] = [
+pub const ALL: [(&str, Property); 13] = [
+    ("challenge", challenge::check),
     ("chunked", chunked::check),
     ("command", command::check),
     ("config", config::check),
