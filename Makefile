@@ -5,7 +5,8 @@
 # Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
 # fault run for two minutes. The black-box tests run the static programs, since these are shipped;
 # unit tests and fault run are of the debug build, which ends at an overflow or a broken assertion.
-test: static sdk edges
+test: static-tools sdk edges
+	packaging/static/build
 	cargo test --locked --no-run
 	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
 	MCP_TUNNEL_TEST_PROGRAMS=$(CURDIR)/target/static cargo test --locked; tests=$$?; \
@@ -52,17 +53,22 @@ fuzz:
 
 # The static programs, into target/static/; the script says which toolchain it chose. TARGET names
 # another processor, with a directory of its own (TARGET=aarch64-unknown-linux-musl).
-.PHONY: static reproducible foreign
+.PHONY: static static-tools reproducible foreign
 static:
 	packaging/static/build
 
-# Builds them once more, in another directory: the bytes must be the same.
-reproducible: static
+# Debian's toolchain for `make static`, if the machine can not do it otherwise.
+static-tools:
+	packaging/static/bootstrap
+
+# Builds them twice, at the same time in two directories: the bytes must be the same.
+reproducible:
 	packaging/static/reproduce
 
 # Builds them for aarch64 and makes a call through them, under qemu.
-foreign:
-	TARGET=aarch64-unknown-linux-musl packaging/static/build
+foreign: export TARGET = aarch64-unknown-linux-musl
+foreign: static-tools
+	packaging/static/build
 	tests/foreign/run aarch64-unknown-linux-musl
 
 # The systemd units: no mistakes, and little left open.
