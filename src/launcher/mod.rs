@@ -11,7 +11,7 @@
 //! what was configured. When it is gone, however it ended, the launcher ends the children and
 //! itself.
 //!
-//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`].
+//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`]. It calls `confine`.
 
 mod message;
 mod serve;
