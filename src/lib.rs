@@ -21,12 +21,13 @@
 //!
 //! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
 //! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
-//! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire` and `secret`
-//! (`httpd` also borrows the switch [`net::Cancel`]). Of these `mcp` calls `launcher`, the process
-//! that starts children. `ops` reads the counters and state cells that the others own; nobody waits
-//! for `ops`. `confine` is what the process gives up before its first thread, and calls nobody. The
-//! relay shares `wire`, `httpd`, `stats` and `confine` with the daemon, and nothing else. All take
-//! their locks by `unpoisoned`.
+//! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
+//! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
+//! `confine`). Of these `mcp` calls `launcher`, the process that starts children. `ops` reads the
+//! counters and state cells that the others own; nobody waits for `ops`. `confine` is what the
+//! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
+//! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
+//! service manager; nothing else. All take their locks by `unpoisoned`.
 
 pub mod cli;
 pub mod confine;

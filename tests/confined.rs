@@ -10,7 +10,7 @@ mod programs;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use mcp_tunnel::confine::{self, Confinement, Needs};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Protocol, SocketType, socket};
+use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, sendto, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
@@ -50,6 +50,11 @@ const ATTEMPTS: &[Attempt] = &[
     ("connect to another port", |stand| connect(stand.refused), "EACCES"),
     ("listen", |_| TcpListener::bind("127.0.0.1:0").map(drop), "EACCES"),
     ("open a raw socket", |_| open(AddressFamily::INET, SocketType::RAW, Some(1)), "ENOSYS"),
+    ("open a raw socket of TCP", |_| open(AddressFamily::INET, SocketType::RAW, Some(6)), "ENOSYS"),
+    ("speak to the audit", |_| open(AddressFamily::NETLINK, SocketType::RAW, Some(9)), "ENOSYS"),
+    ("ask for addresses", |_| open(AddressFamily::NETLINK, SocketType::RAW, None), "done"),
+    ("go around by sending", |stand| fast_open(stand.refused), "ENOSYS"),
+    ("send a datagram", |stand| datagram(stand.allowed), "done"),
     ("go around by MPTCP", |_| open(AddressFamily::INET, SocketType::STREAM, Some(262)), "ENOSYS"),
     ("listen to all packets", |_| open(AddressFamily::PACKET, SocketType::DGRAM, None), "ENOSYS"),
     ("speak to an abstract socket", speak, "EPERM"),
@@ -100,6 +105,18 @@ fn connect(port: u16) -> io::Result<()> {
 fn open(family: AddressFamily, kind: SocketType, protocol: Option<u32>) -> io::Result<()> {
     let protocol = protocol.and_then(std::num::NonZeroU32::new).map(Protocol::from_raw);
     Ok(socket(family, kind, protocol).map(drop)?)
+}
+
+/// Connects with what is sent first, without a call that says so.
+fn fast_open(port: u16) -> io::Result<()> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let to = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+    Ok(sendto(&socket, b"x", flags, &to).map(drop)?)
+}
+
+fn datagram(port: u16) -> io::Result<()> {
+    UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", ("127.0.0.1", port)).map(drop)
 }
 
 fn speak(stand: &Stand) -> io::Result<()> {

@@ -11,7 +11,7 @@
 //! this is done before the first one. Children inherit it too; what needs to execute something is
 //! left to [`crate::launcher`], which has a looser rule of its own.
 //!
-//! `cli` and `relay` call it; it calls nobody.
+//! `cli`, `relay` and `launcher` call it; it calls nobody.
 
 mod paths;
 mod syscalls;

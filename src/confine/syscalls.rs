@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use libc::c_long;
+use libc::{c_int, c_long};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter_all_threads,
@@ -42,7 +42,7 @@ const NEEDED: &[c_long] = &[
     libc::SYS_getdents64,
     libc::SYS_getcwd,
     libc::SYS_unlinkat,
-    // Sockets, but for what kind of them.
+    // Sockets, but for what kind of them, and for sending.
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_accept4,
@@ -50,9 +50,6 @@ const NEEDED: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
@@ -203,17 +200,29 @@ fn with_arguments() -> seccompiler::Result<Rules> {
         values.iter().map(|value| one(argument, Eq, *value)).collect::<Result<Vec<_>, _>>()
     };
 
-    // Not raw, not of exotic families, and not the TCP that Landlock does not see (MPTCP).
+    // Not raw, not of exotic families, and not the TCP that Landlock does not see (MPTCP). The
+    // upper bits of a type are flags.
+    let kind = |kind: c_int| is(1, MaskedEq(0xf), u64::from(kind.cast_unsigned()));
     let mut sockets = Vec::new();
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
-        for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
-            let family = is(0, Eq, u64::from(family.cast_unsigned()))?;
-            sockets.push(SeccompRule::new(vec![
-                family,
-                is(2, Eq, u64::from(protocol.cast_unsigned()))?,
-            ])?);
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
+        for form in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
+                sockets.push(SeccompRule::new(vec![
+                    is(0, Eq, u64::from(family.cast_unsigned()))?,
+                    kind(form)?,
+                    is(2, Eq, u64::from(protocol.cast_unsigned()))?,
+                ])?);
+            }
         }
     }
+    // By which a C library finds out which addresses this host has: it is called raw, and is not.
+    sockets.push(SeccompRule::new(vec![
+        is(0, Eq, u64::from(libc::AF_NETLINK.cast_unsigned()))?,
+        is(2, Eq, u64::from(libc::NETLINK_ROUTE.cast_unsigned()))?,
+    ])?);
+    // Nothing is sent that connects by itself (TCP Fast Open): Landlock does not look there.
+    let fast_open = MaskedEq(u64::from(libc::MSG_FASTOPEN.cast_unsigned()));
+    let send = |flags| Ok::<_, seccompiler::Error>(vec![one(flags, fast_open.clone(), 0)?]);
     // A thread, not a process. `clone3` keeps its flags where no filter can look: it is refused,
     // and the C library takes this one.
     let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
@@ -225,6 +234,9 @@ fn with_arguments() -> seccompiler::Result<Rules> {
     let of_ours = u64::from(std::process::id());
     Ok(Rules::from([
         (libc::SYS_socket, sockets),
+        (libc::SYS_sendto, send(3)?),
+        (libc::SYS_sendmsg, send(2)?),
+        (libc::SYS_sendmmsg, send(3)?),
         (libc::SYS_clone, vec![one(0, MaskedEq(thread), thread)?]),
         (libc::SYS_mmap, map.into_iter().collect::<Result<_, _>>()?),
         (libc::SYS_mprotect, vec![one(2, MaskedEq(execute), 0)?]),

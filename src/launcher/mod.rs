@@ -11,7 +11,7 @@
 //! what was configured. When it is gone, however it ended, the launcher ends the children and
 //! itself.
 //!
-//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`].
+//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`]. It calls `confine`.
 
 mod message;
 mod serve;
@@ -191,8 +191,11 @@ impl Launcher {
                 let (pid, [stdin, stdout, stderr]) = result?;
                 Ok(Started { number, pid, stdin, stdout, stderr, ended })
             }
-            // A start that comes later is undone by whoever hears of it.
-            Err(RecvTimeoutError::Timeout) => Err(given_up(io::ErrorKind::TimedOut.into())),
+            Err(RecvTimeoutError::Timeout) => {
+                // Behind the request: it undoes a start that succeeds just now or later.
+                self.kill(number);
+                Err(given_up(io::ErrorKind::TimedOut.into()))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(given_up(gone())),
         }
     }

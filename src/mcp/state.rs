@@ -86,10 +86,10 @@ impl ServerState {
 
     /// Something is there. Whether it is an MCP server, this does not tell.
     pub fn reached(&self) {
-        let found = self.found();
-        match found {
-            Found::Strange => self.lock().seen_at = Some(Instant::now()),
-            _ => self.up(if found.is_answer() { found } else { Found::Ok }),
+        let mut inner = self.lock();
+        match inner.found {
+            Found::Strange => inner.seen_at = Some(Instant::now()),
+            found => self.rise(&mut inner, if found.is_answer() { found } else { Found::Ok }),
         }
     }
 
@@ -123,7 +123,10 @@ impl ServerState {
     }
 
     fn up(&self, found: Found) {
-        let mut inner = self.lock();
+        self.rise(&mut self.lock(), found);
+    }
+
+    fn rise(&self, inner: &mut Inner, found: Found) {
         if !inner.found.is_answer() {
             log::info!(channel:% = self.name; "MCP server answers");
         }

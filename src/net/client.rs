@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 
 use super::cancel::Cancel;
 use super::error::{NetError, NetErrorKind};
@@ -17,6 +19,10 @@ use super::proxy::Proxy;
 use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
+
+/// Headers that say where a request ends and whom it is for: they are made here and nowhere else.
+/// Written by an operator they would stand there twice.
+const FRAMING: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// Redirects followed for one request (wire.md, section 1).
 const REDIRECTS_MAX: usize = 10;
@@ -71,9 +77,9 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// All headers but `Host`, `Content-Length` and those that are secrets.
+    /// All headers but those that are secrets; what is of [`FRAMING`] is left out.
     pub headers: HeaderMap,
-    /// The others; `headers` has none of their names.
+    /// The others, with the same exception; `headers` has none of their names.
     pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
@@ -215,9 +221,9 @@ impl Client {
         let mut tap = None;
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(&request.headers);
-            // ureq would add its own; an empty value of its configuration sends none.
-            headers.remove(header::CONTENT_LENGTH);
-            headers.remove(header::HOST);
+            for name in &FRAMING {
+                headers.remove(name);
+            }
             if self.ledger.logs_raw() {
                 let secrets = if without_secrets { &Vec::new() } else { &request.secrets };
                 let head = (&request.method, target, &*headers);
@@ -225,7 +231,8 @@ impl Client {
             }
         }
         if !without_secrets {
-            self.trace.secrets().clone_from(&request.secrets);
+            let sent = request.secrets.iter().filter(|(name, _)| !FRAMING.contains(name));
+            *self.trace.secrets() = sent.cloned().collect();
         }
         let answered = match request.body {
             Some(body) => self.run(builder.body(body), left),
@@ -401,6 +408,7 @@ pub fn can_be_header(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test] // W-21
     fn a_location_is_resolved_on_its_own_origin() {
@@ -463,6 +471,24 @@ mod tests {
         lines.sort();
         let host = format!("host: {}", uri.authority().unwrap());
         assert_eq!(lines, ["content-length: 4", host.as_str(), "x-many: 1", "x-many: 2"]);
+        assert_eq!(body, "body");
+    }
+
+    #[test] // F-46
+    fn what_frames_a_request_is_never_the_operators() {
+        let (uri, server) = serve("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let mut request = outgoing(Method::POST, &uri, Some(b"body"));
+        for (name, value) in [("host", "other"), ("content-length", "0"), ("x-site", "s")] {
+            let value = Secret::new(value.to_owned());
+            request.secrets.push((HeaderName::from_static(name), value));
+        }
+        request.headers.insert("transfer-encoding", "chunked".parse().unwrap());
+        assert_eq!(client().send(&request).unwrap().status, 200);
+        let asked = server.join().unwrap();
+        let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+        let count = |name: &str| head.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!((count("host:"), count("content-length:"), count("x-site:")), (1, 1, 1));
+        assert!(!head.contains("other") && !head.contains("chunked"), "{head}");
         assert_eq!(body, "body");
     }
 

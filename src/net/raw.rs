@@ -14,6 +14,9 @@ use super::head::SecretHeaders;
 pub const DUMP_MAX: usize = 16 * 1024;
 /// Longest line or body that is looked into, in bytes.
 const LOOK_MAX: usize = 1024 * 1024;
+/// How deep JSON in texts of JSON is looked into; each level may be as deep as the parser allows,
+/// and all of it is on the stack of a thread.
+const NESTED_MAX: usize = 2;
 /// Shortest secret that is looked for in texts, in bytes: what is shorter stands everywhere.
 const SECRET_MIN: usize = 4;
 /// Stands for what is not shown.
@@ -142,11 +145,12 @@ impl Tap {
         };
         let shown = match serde_json::from_str::<Value>(json) {
             Ok(mut value) => {
-                hide(&mut value);
+                hide(&mut value, NESTED_MAX);
                 format!("{field}{value}")
             }
-            // What is nearly JSON may hold anything, and its names can not be read.
-            Err(_) if json.trim_start().starts_with(['{', '[']) => return size,
+            // What is nearly JSON may hold anything, and its names can not be read. A line may be
+            // a part of JSON that is written on many.
+            Err(_) if json.trim_start().starts_with(['{', '[']) || tells(json) => return size,
             Err(_) => text.to_owned(),
         };
         self.masked(&shown)
@@ -178,22 +182,27 @@ fn tells(name: &str) -> bool {
     name != HARMLESS && TELLING.iter().any(|word| name.contains(word))
 }
 
-fn hide(value: &mut Value) {
+/// `nested`: how many texts within texts are looked into.
+fn hide(value: &mut Value, nested: usize) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
                 if tells(name) {
                     *value = HIDDEN.into();
                 } else {
-                    hide(value);
+                    hide(value, nested);
                 }
             }
         }
-        Value::Array(elements) => elements.iter_mut().for_each(hide),
+        Value::Array(elements) => elements.iter_mut().for_each(|value| hide(value, nested)),
         // Messages of MCP carry JSON in texts too.
-        Value::String(text) if text.starts_with(['{', '[']) => {
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            let Some(nested) = nested.checked_sub(1) else {
+                HIDDEN.clone_into(text);
+                return;
+            };
             if let Ok(mut inner) = serde_json::from_str::<Value>(text) {
-                hide(&mut inner);
+                hide(&mut inner, nested);
                 *text = inner.to_string();
             }
         }
@@ -248,8 +257,29 @@ mod tests {
         }
         assert_eq!(tap.shown(b"{\"password\":\"x"), "(14 bytes)");
         assert_eq!(tap.shown(b"<html>sesame"), "<html>[redacted]");
+        for part in ["data:   \"accessToken\": \"x\",", "  \"password\": \"x\"", "client_secret=x"]
+        {
+            assert_eq!(tap.shown(part.as_bytes()), format!("({} bytes)", part.len()));
+        }
         let uri: Uri = "http://h/p?limit=1&api_key=x4&key=x5".parse().unwrap();
         assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]&key=[redacted]");
+    }
+
+    #[test] // ops W-14
+    fn json_in_texts_is_looked_into_to_a_fixed_depth_and_shows_no_more() {
+        let deep = |levels: usize| {
+            let mut text = r#"{"password":"x1","plain":"x2"}"#.to_owned();
+            for _ in 0..levels {
+                let inner = format!("{}{text}{}", "[".repeat(100), "]".repeat(100));
+                text = serde_json::json!({ "text": inner.replacen('[', " [", 1) }).to_string();
+            }
+            tap().shown(text.as_bytes())
+        };
+        assert!(deep(NESTED_MAX).contains("x2") && !deep(NESTED_MAX).contains("x1"));
+        for levels in NESTED_MAX + 1..14 {
+            let shown = deep(levels);
+            assert!(shown.contains(HIDDEN) && !shown.contains("x2"), "{levels}: {shown}");
+        }
     }
 
     #[test]

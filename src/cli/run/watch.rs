@@ -26,7 +26,7 @@ impl Since {
         Self(Mutex::new((false, Instant::now(), SystemTime::now())))
     }
 
-    //// After a change: how long the state before it lasted.
+    /// After a change: how long the state before it lasted.
     fn note(&self, ready: bool) -> Option<Duration> {
         let mut since = self.0.lock().unpoisoned();
         let lasted = (since.0 != ready).then(|| since.1.elapsed());
