@@ -122,7 +122,8 @@ pub fn program() -> String {
     p.text(ROOT.long);
     p.text(
         "A command of the control plane is answered exactly once, or not at all if its deadline \
-         has passed. What the payloads hold is neither read nor logged.",
+         has passed. Payloads pass as they are, and are not logged unless `log.http_raw_unsafe` \
+         asks for it; of them the names of methods, servers and tools are shown.",
     );
     p.section("Commands");
     p.line(".Bl -tag -width Ds");
@@ -245,12 +246,13 @@ pub fn program() -> String {
         "A client certificate goes to the hop that it is configured for, and to no proxy. User \
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
-         writes no core dumps.",
+         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start.",
     );
     p.line(".Pp");
     p.text(MEMORY);
+    p.line(".Pp");
     p.text(CONFINEMENT);
+    p.line(".Pp");
     p.text(CHILDREN);
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");
@@ -315,7 +317,8 @@ const CONFINEMENT: &str = "Once it is set up, the daemon gives up what it does n
     programs of its user can not look into its memory. By Landlock the file system is read-only \
     but for the directories of log file, audit trail, PID file, URL file and socket; nothing can \
     be executed; TCP connections go to the ports of the control plane, the MCP servers and the \
-    proxies, and to 53, and to no others (Linux 6.7 or later); other processes are not signalled, \
+    proxies, to 53, with an HTTP server as `main` to 80 and 443, where its OAuth metadata may lead, \
+    and to no others (Linux 6.7 or later); other processes are not signalled, \
     and sockets in the abstract namespace not spoken to (Linux 6.12). A filter leaves it the \
     system calls of a network program: another is answered with ENOSYS, and one by which an \
     intruder would go on, such as execve, ptrace or mount, ends the daemon with SIGSYS. What the \
