@@ -3,11 +3,12 @@
 .PHONY: test sdk edges
 
 # Unit tests, the black-box tests with the official MCP SDKs on both ends, and beside them the
-# fault run for two minutes.
-test: sdk edges
+# fault run for two minutes. The black-box tests run the static programs, since these are shipped;
+# unit tests and fault run are of the debug build, which ends at an overflow or a broken assertion.
+test: static sdk edges
 	cargo test --locked --no-run
 	cargo test --locked --test soak -- --ignored --nocapture >target/soak.log 2>&1 & soak=$$!; \
-	cargo test --locked; tests=$$?; \
+	MCP_TUNNEL_TEST_PROGRAMS=$(CURDIR)/target/static cargo test --locked; tests=$$?; \
 	wait $$soak; soak=$$?; cat target/soak.log; \
 	test $$tests -eq 0 -a $$soak -eq 0
 
@@ -26,11 +27,13 @@ demo:
 	cargo build --locked --bins --example demo
 	cargo run --locked --quiet --example demo -- $(if $(KEEP),--keep)
 
-# What the tunnel costs beside a bare loop of the same exchanges; also as JSON in target/bench.json.
+# What the static tunnel costs beside a bare loop of the same exchanges, and beside a tunnel with
+# the C library of this host; also as JSON in target/bench.json.
 .PHONY: bench
-bench:
+bench: static
 	cargo build --locked --release --bins --example bench
-	cargo run --locked --quiet --release --example bench -- $(if $(CALLS),--calls $(CALLS))
+	cargo run --locked --quiet --release --example bench -- --programs target/static \
+		$(if $(CALLS),--calls $(CALLS))
 
 # Mixed traffic for MINUTES while everything around the daemon breaks: nothing may be lost, answered
 # twice, or kept.
@@ -48,14 +51,19 @@ fuzz:
 	tests/fuzz/run $(SECONDS) $(TARGETS)
 
 # The static programs, into target/static/; the script says which toolchain it chose. TARGET names
-# another processor (aarch64-unknown-linux-musl).
-.PHONY: static reproducible
+# another processor, with a directory of its own (TARGET=aarch64-unknown-linux-musl).
+.PHONY: static reproducible foreign
 static:
 	packaging/static/build
 
-# Builds the last commit twice, in two directories: the bytes must be the same.
-reproducible:
+# Builds them once more, in another directory: the bytes must be the same.
+reproducible: static
 	packaging/static/reproduce
+
+# Builds them for aarch64 and makes a call through them, under qemu.
+foreign:
+	TARGET=aarch64-unknown-linux-musl packaging/static/build
+	tests/foreign/run aarch64-unknown-linux-musl
 
 # The systemd units: no mistakes, and little left open.
 .PHONY: units

@@ -44,3 +44,8 @@ pub mod settings;
 pub mod stats;
 mod unpoisoned;
 pub mod wire;
+
+/// See Cargo.toml for why. A program with the host's C library keeps that one's.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,6 +15,7 @@ use rustix::process::{Pid, kill_process};
 use support::control_plane::{API_KEY, TUNNEL_ID};
 use support::{
     Answer, Command, ControlPlane, McpServer, PATIENCE, Scratch, Signal, Tunnel, eventually,
+    programs,
 };
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -282,7 +283,7 @@ fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_daemon() {
     support::each_at_once(STDERRS, |stderr| {
         let (control_plane, server) = (ControlPlane::start(), McpServer::start());
         let scratch = Scratch::new();
-        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel"));
+        let mut command = support::stack::binary(programs::tunnel());
         command
             .arg("run")
             .env("CONTROL_PLANE_BASE_URL", control_plane.url())
@@ -332,7 +333,7 @@ fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_daemon() {
 fn a_log_that_nobody_reads_neither_holds_up_nor_ends_the_relay() {
     support::each_at_once(STDERRS, |stderr| {
         let scratch = Scratch::new();
-        let mut command = support::stack::binary(env!("CARGO_BIN_EXE_mcp-tunnel-relay"));
+        let mut command = support::stack::binary(programs::relay());
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-key", "env:ADMIN"])
             .args(["--tunnel-id", TUNNEL_ID, "--runtime-key", "env:KEY"])

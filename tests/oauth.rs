@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
@@ -370,6 +371,16 @@ fn a_named_url_that_fails_is_a_failure_even_if_all_else_is_absent() {
     assert!(line.contains(&format!("{}: HTTP 404", elsewhere.url())), "{line}");
     assert!(!line.contains("planted"), "{line}");
     assert_eq!(report["metadata"]["attempts"][0]["url"], named);
+}
+
+#[test] // O-24, O-25
+fn a_server_that_does_not_answer_is_named_before_its_failed_discovery() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let control_plane = ControlPlane::start();
+    let tunnel = Tunnel::to(&control_plane.url()).http(&format!("http://{nobody}/mcp")).start();
+    eventually("the failed discovery", || (report(&tunnel)["state"] == "failed").then_some(()));
+    let line = tunnel.wait_not_ready(|line| line.contains("connection refused"));
+    assert!(line.starts_with("MCP server of channel main: "), "{line}");
 }
 
 #[test] // O-1, O-23, O-24

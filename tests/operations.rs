@@ -618,7 +618,7 @@ fn prometheus_has_nothing_to_say_against_the_metrics_but_a_name_of_the_reference
     let scratch = Scratch::new();
     let (cert, key) = self_signed(&scratch);
     let other = Tunnel::to("https://127.0.0.1:1")
-        .stdio(&format!("{} mcp-stub", env!("CARGO_BIN_EXE_mcp-tunnel")))
+        .stdio(&format!("{} mcp-stub", programs::tunnel()))
         .env("LOG_AUDIT_FILE", scratch.path("audit").to_str().unwrap())
         .env("CONTROL_PLANE_CLIENT_CERT", &cert)
         .env("CONTROL_PLANE_CLIENT_KEY", &key)

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Relay, Tunnel};
+use support::{Relay, Tunnel, programs};
 
 const MIB: usize = 1024 * 1024;
 
@@ -35,7 +35,7 @@ fn head(message: &Value) -> String {
 #[test] // B-19, M-12
 fn what_fits_passes_and_what_does_not_is_refused_by_name() {
     let relay = Relay::start();
-    let program = env!("CARGO_BIN_EXE_mcp-tunnel");
+    let program = programs::tunnel();
     let _tunnel = Tunnel::to(&relay.url).stdio(&format!("'{program}' mcp-stub")).start_ready();
 
     let initialize = r#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"0"}}"#;

@@ -1,5 +1,8 @@
 //! The stdio channel against real child processes, through its public interface.
 
+#[path = "support/programs.rs"]
+mod programs;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -13,8 +16,6 @@ use mcp_tunnel::mcp::stdio::{Limits, StdioChannel, StdioConfig, StdioState};
 use mcp_tunnel::mcp::{Answer, Bounds, CallError};
 use mcp_tunnel::net::Cancel;
 use mcp_tunnel::wire::{ChannelName, FailureKind, Headers, Message};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-tunnel");
 
 /// The longest that any state is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,7 +56,8 @@ fn config(argv: Vec<String>, limits: Limits) -> StdioConfig {
     let environment =
         std::env::vars_os().filter(|(name, _)| name != "CARGO_MANIFEST_DIR").collect();
     let commands = Commands { argv: vec![&argv], environment, confined: true };
-    let launcher = Prepared::start(Path::new(PROGRAM), &commands).and_then(Prepared::listen);
+    let launcher =
+        Prepared::start(Path::new(programs::tunnel()), &commands).and_then(Prepared::listen);
     let (channel, launcher) = (ChannelName::main(), Arc::new(launcher.unwrap()));
     StdioConfig { channel, launcher, command: 0, argv, limits }
 }

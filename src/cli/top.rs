@@ -31,6 +31,8 @@ const BODY_MAX: usize = 1024 * 1024;
 const COMMANDS: usize = 60;
 /// Columns and lines of what is printed into a pipe.
 const PLAIN_SIZE: (usize, usize) = (80, 24);
+/// Stack of the thread that asks, in bytes: HTTP and JSON of bounded depth.
+const STACK: usize = 512 * 1024;
 
 /// What the daemon said last, or why it did not.
 pub(super) struct Look {
@@ -74,21 +76,22 @@ fn watch_it(base: String, mut screen: Screen) -> ExitCode {
     let latest: Arc<Mutex<Option<Result<Look, String>>>> = Arc::default();
     let (seen, bell, url) = (Arc::clone(&latest), screen.bell(), base.clone());
     // It ends with the process: nothing that it does has to be finished.
-    let asks = std::thread::Builder::new().name("ask".to_owned()).spawn(move || {
-        let mut before: Option<(Instant, u64)> = None;
-        loop {
-            let now = look(&url).map(|(status, commands)| {
-                let (at, total) = (Instant::now(), commands["total"].as_u64().unwrap_or(0));
-                let rate = before.replace((at, total)).map(|(then, had)| {
-                    total.saturating_sub(had) as f64 / at.duration_since(then).as_secs_f64()
+    let asks =
+        std::thread::Builder::new().name("ask".to_owned()).stack_size(STACK).spawn(move || {
+            let mut before: Option<(Instant, u64)> = None;
+            loop {
+                let now = look(&url).map(|(status, commands)| {
+                    let (at, total) = (Instant::now(), commands["total"].as_u64().unwrap_or(0));
+                    let rate = before.replace((at, total)).map(|(then, had)| {
+                        total.saturating_sub(had) as f64 / at.duration_since(then).as_secs_f64()
+                    });
+                    Look { status, commands, rate }
                 });
-                Look { status, commands, rate }
-            });
-            *seen.lock().unpoisoned() = Some(now);
-            bell.ring();
-            std::thread::sleep(EVERY);
-        }
-    });
+                *seen.lock().unpoisoned() = Some(now);
+                bell.ring();
+                std::thread::sleep(EVERY);
+            }
+        });
     if let Err(error) = asks {
         drop(screen);
         return fail(&format!("the thread `ask` can not be started: {error}"));

@@ -90,6 +90,11 @@ impl Startup {
         }
     }
 
+    /// Whether the first attempt is not over.
+    pub fn is_pending(&self) -> bool {
+        matches!(&*self.cell(), State::Pending)
+    }
+
     /// The stable word for scripts.
     pub fn word(&self) -> &'static str {
         match &*self.cell() {

@@ -380,6 +380,8 @@ fn without_a_child_calls_and_notifications_are_answered_with_a_failure() {
     let command = format!("'{}'", program.display());
     let mut tunnel = Tunnel::to(&control_plane.url()).stdio(&command).start();
     eventually("the program to be gone", || (!program.exists()).then_some(()));
+    // Before that, they might still reach the one that ends.
+    tunnel.program.stderr_line("its end", |line| line.contains("child exited with status 7"));
     // Both wait for the next start, until its turn is too far away.
     control_plane.push_batch([call("r1"), notification("n1", "notifications/message")]);
     let posted = control_plane.next_response_for("r1");

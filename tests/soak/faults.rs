@@ -41,19 +41,23 @@ impl Stub {
     }
 }
 
-/// The children of a process whose command line contains `what`.
-pub fn children(parent: u32, what: &str) -> Vec<Pid> {
-    let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
-        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for pid in children.split_whitespace() {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(what) {
-                found.extend(pid.parse().ok().and_then(Pid::from_raw));
-            }
-        }
-    }
-    found
+/// The servers of a daemon whose command line contains `what`: children of its launcher.
+pub fn children(daemon: u32, what: &str) -> Vec<Pid> {
+    let named = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(what)
+    };
+    let servers = children_of(daemon).into_iter().flat_map(children_of).filter(named);
+    servers.filter_map(|pid| Pid::from_raw(pid.cast_signed())).collect()
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 /// Sends a signal to such children; one that has just ended needs none.

@@ -317,8 +317,8 @@ const CONFINEMENT: &str = "Once it is set up, the daemon gives up what it does n
     programs of its user can not look into its memory. By Landlock the file system is read-only \
     but for the directories of log file, audit trail, PID file, URL file and socket; nothing can \
     be executed; TCP connections go to the ports of the control plane, the MCP servers and the \
-    proxies, to 53, with an HTTP server as `main` to 80 and 443, where its OAuth metadata may lead, \
-    and to no others (Linux 6.7 or later); other processes are not signalled, \
+    proxies, to 53, and for the OAuth metadata of an HTTP server to 80 and 443, and to no others \
+    (Linux 6.7 or later); other processes are not signalled, \
     and sockets in the abstract namespace not spoken to (Linux 6.12). A filter leaves it the \
     system calls of a network program: another is answered with ENOSYS, and one by which an \
     intruder would go on, such as execve, ptrace or mount, ends the daemon with SIGSYS. What the \

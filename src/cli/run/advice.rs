@@ -30,8 +30,6 @@ fn follows_from_another(finding: &Finding, report: &Report) -> bool {
     let fails =
         |name| report.conditions.iter().any(|c| c.name == name && c.verdict.reason().is_some());
     match finding.name.as_str() {
-        // Where nothing answers there is nothing to mend in metadata.
-        "oauth" => fails("mcp/main"),
         "control_plane" if fails("proxy") && is_at_the_proxy(finding) => true,
         name if name == "control_plane" || name.starts_with("mcp/") => {
             let has_expired = |reason: &str| reason.contains(" expired on ");
@@ -142,13 +140,6 @@ mod tests {
             let advice = advice.as_array().unwrap().clone();
             advice.into_iter().map(|a| (a["condition"].clone(), a["text"].clone())).unzip()
         };
-        let oauth = || finding("oauth", failed("connection refused"), ("discovery", "\"failed\""));
-        let server = |verdict| finding("mcp/main", verdict, ("transport", "\"http-streamable\""));
-        let (told, _): (Vec<_>, Vec<_>) = names(vec![oauth(), server(failed("gone"))]);
-        assert_eq!(told, ["mcp/main"]);
-        let (told, _): (Vec<_>, Vec<_>) = names(vec![oauth(), server(Verdict::Ready)]);
-        assert_eq!(told, ["oauth"]);
-
         let refused = || {
             let why = failed("connection refused (at the proxy http://p:3128)");
             finding("control_plane", why, ("last_error_class", "\"unreachable\""))

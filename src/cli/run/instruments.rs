@@ -48,7 +48,8 @@ pub(super) fn conditions(seen: &Seen, access: &Access) -> Vec<Condition> {
             count => Verdict::ReadyBut(format!("{count} {TOO_MANY_DAEMONS}")),
         }));
     }
-    conditions.push(oauth_condition(&seen.oauth));
+    let main = seen.bindings.iter().find(|(name, _)| name.is_main());
+    conditions.push(oauth_condition(&seen.oauth, main.map(|(_, binding)| binding.clone())));
     conditions.extend(seen.bindings.iter().map(|(name, binding)| server_condition(name, binding)));
     if edges.ways().any(|way| way.tls.is_some()) {
         conditions.push(certificate_condition(edges));
@@ -73,11 +74,16 @@ fn attention(
     Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
 }
 
-/// Before the servers, as scripts of the reference expect (O-25).
-fn oauth_condition(oauth: &Arc<Startup>) -> Condition {
+/// Before the servers, as scripts of the reference expect (O-25). A server that does not answer at
+/// all has a condition of its own, and its failed discovery would only hide that.
+fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
-    Condition::new("oauth", move || seen.complaint().map_or(Verdict::Ready, Verdict::NotReady))
-        .with_facts(move || vec![("discovery", quote(oauth.word()))])
+    let is_down = move || main.as_ref().is_some_and(|main| main.complaint().is_some());
+    let check = move || match seen.complaint() {
+        Some(reason) if seen.is_pending() || !is_down() => Verdict::NotReady(reason),
+        _ => Verdict::Ready,
+    };
+    Condition::new("oauth", check).with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
