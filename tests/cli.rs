@@ -152,7 +152,10 @@ fn every_error_of_a_file_has_its_place() {
     }
     refused(&tunnel(&["run", "-c", "/nonexistent/x.conf"]), "/nonexistent/x.conf");
     fs::write(&file, "a: [\n").unwrap();
-    refused(&tunnel(&["run", "-c", &file]), "is not YAML");
+    let ran = tunnel(&["run", "-c", &file]);
+    refused(&ran, "is not YAML");
+    // What a file says that can not be read is not missed.
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
 }
 
 #[test] // cfg R-4

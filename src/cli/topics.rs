@@ -159,7 +159,8 @@ Never ready, `lacks the Tunnels Use permission`
 `2 daemons poll`, or sessions break now and then
                          another daemon serves the same tunnel id: stop it, or
                          give each its own id; `doctor` counts them
-The stdio server dies    its standard error is in the log
+The stdio server dies    its standard error is in the log; its environment is
+                         clean: name what it needs in mcp.pass_env
 Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`
 

@@ -139,7 +139,7 @@ impl Readiness {
 
 impl Report {
     /// One line for each condition: `ok NAME` or `not ok NAME: reason`, with what is known of it
-    /// in brackets, then the verdict.
+    /// in brackets, then the verdict. What is not known is not there.
     pub fn verbose(&self) -> String {
         let mut text = String::new();
         for Finding { name, verdict, facts } in &self.conditions {
@@ -156,6 +156,7 @@ impl Report {
             let said = |value: &str| verdict.reason().is_some_and(|reason| reason.contains(value));
             let facts: Vec<String> = facts
                 .iter()
+                .filter(|(_, value)| value != "null")
                 .filter(|(name, value)| *name != "last_error" || !said(value.trim_matches('"')))
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();

@@ -46,7 +46,7 @@ impl File {
             return None;
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Some(Self::parse(&shown.to_string(), &text, problems)),
+            Ok(text) => Self::parse(&shown.to_string(), &text, problems),
             Err(_) => {
                 problems.push(Problem::general(format!("{shown}: the file is not UTF-8")));
                 None
@@ -54,18 +54,21 @@ impl File {
         }
     }
 
-    /// Parses the text of a file.
-    pub fn parse(path: &str, text: &str, problems: &mut Vec<Problem>) -> Self {
+    /// Parses the text of a file; `None` if it is no map of settings at all.
+    pub fn parse(path: &str, text: &str, problems: &mut Vec<Problem>) -> Option<Self> {
         let mut file = Self { path: path.into(), nodes: BTreeMap::new() };
         match yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-            Ok(Node { value: Value::Map(entries), .. }) => file.group("", entries, problems),
+            Ok(Node { value: Value::Map(entries), .. }) => {
+                file.group("", entries, problems);
+                return Some(file);
+            }
             Ok(node) => problems.push(file.problem(
                 node.mark,
                 format!("the file must be a map of settings, this is {}", node.value.noun()),
             )),
             Err(broken) => problems.push(file.problem(broken.mark, broken.message)),
         }
-        file
+        None
     }
 
     /// The value of a setting, unless it is null.
@@ -187,7 +190,7 @@ mod tests {
     fn null_is_unset_and_an_empty_file_is_an_empty_configuration() {
         let mut found = Vec::new();
         let file = File::parse("f", "log:\n  level: ~\nmcp:\n", &mut found);
-        assert!(file.get(Id::LogLevel).is_none() && found.is_empty());
+        assert!(file.unwrap().get(Id::LogLevel).is_none() && found.is_empty());
         assert!(problems("# nothing\n").is_empty());
     }
 

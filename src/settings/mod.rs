@@ -59,7 +59,7 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
     // Without its file a configuration has no sense: what it would lack is only noise.
     let unreadable = !problems.is_empty() && file.is_none();
     if unreadable {
-        if let (Some(Selected { profile: Some(_), .. }), [problem]) =
+        if let (Some(Selected { profile: Some(_), .. }), [problem @ Problem { source: None, .. }]) =
             (&selected, problems.as_mut_slice())
         {
             problem.message.push_str(" (`mcp-tunnel profiles list` lists the profiles)");
@@ -83,7 +83,7 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
 pub fn check_text(path: &str, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let file = File::parse(path, text, &mut problems);
-    let loaded = load_with(&Flags::default(), &Env::default(), Some(&file), problems, false);
+    let loaded = load_with(&Flags::default(), &Env::default(), file.as_ref(), problems, false);
     loaded.problems.into_iter().filter(|problem| problem.source.is_some()).collect()
 }
 

@@ -18,7 +18,7 @@ fn load_text(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Loaded {
     let mut problems = Vec::new();
     let file = File::parse("f.yaml", yaml, &mut problems);
     let env = Env::of(env.iter().copied());
-    load_with(&Flags::of(args), &env, Some(&file), problems, true)
+    load_with(&Flags::of(args), &env, file.as_ref(), problems, true)
 }
 
 fn good(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Config {

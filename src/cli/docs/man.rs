@@ -122,7 +122,8 @@ pub fn program() -> String {
     p.text(ROOT.long);
     p.text(
         "A command of the control plane is answered exactly once, or not at all if its deadline \
-         has passed. What the payloads hold is neither read nor logged.",
+         has passed. Payloads pass as they are, and are not logged unless `log.http_raw_unsafe` \
+         asks for it; of them the names of methods, servers and tools are shown.",
     );
     p.section("Commands");
     p.line(".Bl -tag -width Ds");
@@ -245,12 +246,13 @@ pub fn program() -> String {
         "A client certificate goes to the hop that it is configured for, and to no proxy. User \
          name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
          proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start. The daemon \
-         writes no core dumps.",
+         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start.",
     );
     p.line(".Pp");
     p.text(MEMORY);
+    p.line(".Pp");
     p.text(CONFINEMENT);
+    p.line(".Pp");
     p.text(CHILDREN);
     p.section("See also");
     p.line(".Xr mcp-tunnel-relay 1 ,");

@@ -81,7 +81,7 @@ mod tests {
         let file = File::parse("sample", &text, &mut problems);
         assert!(problems.is_empty(), "{problems:?}\n{text}");
         for s in settings_in_order().filter(|s| shown(s)) {
-            assert!(file.get(s.id).is_some(), "{} is not in the sample", s.key);
+            assert!(file.as_ref().unwrap().get(s.id).is_some(), "{} is not in the sample", s.key);
         }
     }
 }

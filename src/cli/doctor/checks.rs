@@ -295,6 +295,8 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
     rows
 }
 
+const EXPIRED: &str = "Have it renewed by whoever runs the server; if it is, check the clock here.";
+
 /// What the server of a hop showed, from its own certificate up; nothing without TLS.
 pub(super) fn server_certificate(way: &Way) -> Option<Row> {
     let Peer { chain, refused } = way.tls.as_ref()?.peer();
@@ -302,6 +304,9 @@ pub(super) fn server_certificate(way: &Way) -> Option<Row> {
     let first = chain.first()?.to_string();
     let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
     let mut row = match (refused, soonest) {
+        (Some(line), _) if line.contains(" expired on ") => Row::fail(id, line)
+            .why("No connection is made to a server that is not believed.")
+            .next(EXPIRED),
         (Some(line), _) => Row::fail(id, line)
             .why("No connection is made to a server that is not believed.")
             .next("Compare the chain with what the server's owner says, then mend `ca_bundle`."),
@@ -448,7 +453,12 @@ fn refused(status: u16) -> String {
 fn unreachable(origin: &str, detail: &str, kind: NetErrorKind) -> Row {
     let row = Row::fail("control_plane_reachable", format!("{origin}: {detail}"))
         .why("Without the control plane nothing can be polled.");
+    if detail.contains("at the proxy ") {
+        return row
+            .next("Check that the proxy runs, and that its address in the settings is right.");
+    }
     match kind {
+        NetErrorKind::Tls if detail.contains(" expired on ") => row.next(EXPIRED),
         NetErrorKind::Dns => row
             .next("Check the host name in `control_plane.base_url`.")
             .next("Check name resolution here: getent hosts HOST."),

@@ -255,6 +255,7 @@ fn failure(error: &CallError) -> String {
                 Some(status @ (404 | 405)) => {
                     format!("HTTP {status}: there is no MCP server at this path")
                 }
+                Some(401) => "HTTP 401: the server asks for authorization".to_owned(),
                 Some(status) => format!("HTTP {status}: {what}"),
                 None => what,
             }
@@ -290,6 +291,16 @@ fn converse(
     };
     let (initialize, meta) = initialize(&mut session, &cancel);
     let begun = initialize.is_ok();
+    let (first, second) = match &configured.target {
+        Target::Http(_) => (
+            "Check the path of the URL, often `/mcp`.",
+            "Try the server by itself, without the tunnel.",
+        ),
+        Target::Stdio { .. } => (
+            "Check the command's arguments, and try it by itself.",
+            "A variable that it needs has to be named in `mcp.pass_env`.",
+        ),
+    };
     let mut rows = vec![match initialize {
         Ok(server) => Row::pass(id("mcp_initialize"), server),
         Err(wrong) if wrong.contains("401") => Row::warn(id("mcp_initialize"), wrong)
@@ -297,8 +308,8 @@ fn converse(
             .next("Nothing to do if the server is protected: clients bring their token."),
         Err(wrong) => evident(Row::fail(id("mcp_initialize"), wrong))
             .why("Every call of a client begins with this.")
-            .next("Check the path of the URL, often `/mcp`, or the command's arguments.")
-            .next("Try the server by itself, without the tunnel."),
+            .next(first)
+            .next(second),
     }];
     rows.push(if begun {
         let text =
