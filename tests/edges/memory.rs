@@ -10,20 +10,49 @@ use crate::{call, poll_with};
 
 /// The mappings of a process that can be written and have this text in them.
 fn holding(pid: u32, text: &str) -> Vec<String> {
-    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let [memory, pages] =
+        ["mem", "pagemap"].map(|name| fs::File::open(format!("/proc/{pid}/{name}")).unwrap());
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let holds = |line: &&str| {
         let mut fields = line.split_whitespace();
         let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
         let (start, end) = range.split_once('-').unwrap();
         let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
-        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        // What can not be read (such as a guard page) holds nothing.
         rights.starts_with("rw")
-            && memory.read_exact_at(&mut bytes, start).is_ok()
-            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            && used(&pages, start, end).into_iter().any(|(start, end)| {
+                let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+                // What can not be read holds nothing.
+                memory.read_exact_at(&mut bytes, start).is_ok()
+                    && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            })
     };
     maps.lines().filter(holds).map(str::to_owned).collect()
+}
+
+/// Bytes of one page.
+fn page_size() -> u64 {
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let line = smaps.lines().find_map(|line| line.strip_prefix("KernelPageSize:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// The parts of a mapping that have pages: an allocator reserves far more than it uses.
+fn used(pages: &fs::File, start: u64, end: u64) -> Vec<(u64, u64)> {
+    let size = page_size();
+    let mut entries = vec![0; usize::try_from((end - start) / size * 8).unwrap()];
+    pages.read_exact_at(&mut entries, start / size * 8).unwrap();
+    let mut parts: Vec<(u64, u64)> = Vec::new();
+    for (entry, at) in entries.chunks_exact(8).zip((start..end).step_by(size as usize)) {
+        // In memory, or in swap (proc_pid_pagemap(5)).
+        if u64::from_ne_bytes(entry.try_into().unwrap()) >> 62 == 0 {
+            continue;
+        }
+        match parts.last_mut() {
+            Some((_, end)) if *end == at => *end = at + size,
+            _ => parts.push((at, at + size)),
+        }
+    }
+    parts
 }
 
 #[test] // W-27
