@@ -285,7 +285,9 @@ fn the_main_channel_says_what_was_found_of_its_server() {
     control_plane.push(call("r1", "x"));
     control_plane.next_response_for("r1");
     assert_eq!(found("auth-required")["enabled"], true);
-    assert_eq!(tunnel.page("/readyz").0, 200, "whose authorization that is the client knows");
+    let (status, verbose) = tunnel.page("/readyz?verbose");
+    assert_eq!(status, 200, "whose authorization that is the client knows");
+    assert!(verbose.contains("probe=\"auth-required\""), "{verbose}");
     let port = server.server().port();
     drop(server);
     control_plane.push(call("r2", "x"));

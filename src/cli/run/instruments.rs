@@ -96,7 +96,11 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     Condition::new(format!("mcp/{name}"), check).with_facts(move || match &binding {
         Binding::Http(http) => {
             let age = http.state().seen_at().map(|at| at.elapsed());
-            vec![("transport", quote("http-streamable")), ("last_answer_age_seconds", seconds(age))]
+            vec![
+                ("transport", quote("http-streamable")),
+                ("probe", quote(http.state().found().as_str())),
+                ("last_answer_age_seconds", seconds(age)),
+            ]
         }
         Binding::Stdio(channel) => {
             let status = channel.status();
