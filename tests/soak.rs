@@ -48,6 +48,9 @@ const AWAY: Duration = Duration::from_secs(4);
 /// child of its own, if the other was first.
 const BOTH_ERAS: usize = 2;
 
+/// Of so many answers one may come again because an attempt had ended before its receipt came.
+const UNHEARD: u64 = 200;
+
 /// Threads and files of the daemon for one child, which may come between two counts.
 const CHILD_THREADS: usize = 4;
 const CHILD_FILES: usize = 8;
@@ -237,6 +240,7 @@ impl Soak {
             self.outages
         );
         assert!(books.wrong.is_empty(), "{:#?}", &books.wrong[..books.wrong.len().min(10)]);
+        assert!(books.unheard <= 1 + books.handed_out / UNHEARD, "{} times", books.unheard);
         assert_eq!(unanswered("post_failed"), books.failed);
         assert_eq!(unanswered("gone"), books.gone);
         assert_eq!(unanswered("stopping"), 0);
