@@ -75,6 +75,8 @@ pub struct Held {
     /// Open files that are no sockets: pipes, event counters, the log.
     pub files: usize,
     pub rss_kib: usize,
+    /// MCP servers that are its children, by way of the launcher.
+    pub servers: usize,
 }
 
 impl Held {
@@ -89,6 +91,7 @@ impl Held {
         let is_socket = |target: &&PathBuf| target.to_string_lossy().starts_with("socket:");
         let sockets = targets.iter().filter(is_socket).count();
         let files = targets.len() - sockets;
-        Held { threads: value("Threads:"), sockets, files, rss_kib: value("VmRSS:") }
+        let servers = children(pid, "").len();
+        Held { threads: value("Threads:"), sockets, files, rss_kib: value("VmRSS:"), servers }
     }
 }

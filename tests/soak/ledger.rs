@@ -1,6 +1,6 @@
 //! The books of the control plane: which commands were handed out, and what came back for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,7 @@ pub enum Verdict {
 #[derive(Default)]
 pub struct Books {
     open: HashMap<String, Open>,
-    /// The answer to each command that is over, and what was said to it.
-    settled: HashMap<String, (Vec<u8>, Verdict)>,
+    settled: HashSet<String>,
     pub handed_out: u64,
     pub malformed: u64,
     pub answered: u64,
@@ -77,8 +76,6 @@ pub struct Books {
     pub gone: u64,
     pub failed: u64,
     pub retried: u64,
-    /// Answers that came again since the sender did not hear in time that they were taken (W-68).
-    pub unheard: u64,
     /// What must not happen, in words.
     pub wrong: Vec<String>,
 }
@@ -106,18 +103,9 @@ impl Ledger {
         let is_final = posted.resp_type() != "jsonrpc_notify";
         let books = &mut *self.books();
         let Some(open) = books.open.get_mut(&id) else {
-            match books.settled.get_mut(&id) {
-                Some((body, verdict)) if is_final && *body == posted.0.body => {
-                    books.unheard += 1;
-                    books.gone += u64::from(*verdict != Verdict::Gone);
-                    books.failed -= u64::from(*verdict == Verdict::Failed);
-                    *verdict = Verdict::Gone;
-                }
-                known => {
-                    let what = known.map_or("was never handed out", |_| "was answered before");
-                    books.wrong.push(format!("{id} {what}, and got: {posted:?}"));
-                }
-            }
+            let known = books.settled.contains(&id);
+            let what = if known { "was answered before" } else { "was never handed out" };
+            books.wrong.push(format!("{id} {what}, and got: {posted:?}"));
             return Verdict::Gone;
         };
         if let Err(why) = check(&open.issued, &posted) {
@@ -150,8 +138,8 @@ impl Ledger {
         };
         books.gone += u64::from(verdict == Verdict::Gone);
         books.failed += u64::from(verdict == Verdict::Failed);
-        let answer = books.open.remove(&id).and_then(|open| open.answer).unwrap_or_default();
-        books.settled.insert(id, (answer, verdict));
+        books.open.remove(&id);
+        books.settled.insert(id);
         verdict
     }
 

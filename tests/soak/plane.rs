@@ -95,7 +95,7 @@ impl Shared {
         let answer = self.answer_to(request, peer);
         match self.is_away() {
             // A client that is told does not try the connection again.
-            true => answer.header("Connection", "close").close(),
+            true => answer.header("Connection", "close"),
             false => answer,
         }
     }

@@ -281,7 +281,11 @@ impl Answer {
         if self.framing == Framing::Chunked {
             end.extend(b"0\r\n\r\n");
         }
-        if peer.send(&end) { After::Keep } else { After::Close }
+        let says_close = |(name, value): &(String, String)| {
+            name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
+        };
+        let keep = peer.send(&end) && !self.headers.iter().any(says_close);
+        if keep { After::Keep } else { After::Close }
     }
 }
 
