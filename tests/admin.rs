@@ -3,6 +3,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
 
 use serde_json::Value;
 use support::control_plane::TUNNEL_ID;
@@ -39,6 +40,19 @@ struct Ran {
     err: String,
 }
 
+impl Ran {
+    /// What a program left behind, which is never the key.
+    fn of(output: Output) -> Ran {
+        let ran = Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY));
+        ran
+    }
+}
+
 impl Relay {
     fn admin(&self, args: &[&str], key: Option<(&str, &str)>) -> Ran {
         let output = binary(programs::tunnel())
@@ -48,13 +62,7 @@ impl Relay {
             .envs(key)
             .output()
             .unwrap();
-        let ran = Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY));
-        ran
+        Ran::of(output)
     }
 
     fn ok(&self, args: &[&str]) -> String {
@@ -174,13 +182,7 @@ impl User {
             .envs(env.iter().copied())
             .output()
             .unwrap();
-        let ran = Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY));
-        ran
+        Ran::of(output)
     }
 
     fn run(&self, args: &[&str]) -> Ran {

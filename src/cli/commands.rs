@@ -13,6 +13,12 @@ use super::{
 };
 use crate::settings::Id;
 
+/// Where a running daemon listens.
+const URL: Flag = Flag { name: "url", metavar: "URL", short: "Base URL of the listener" };
+const URL_FILE: Flag =
+    Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" };
+const PORT: Flag = Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" };
+const UNIX_SOCKET: Flag = Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" };
 const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
 const NAME: Flag = Flag { name: "name", metavar: "TEXT", short: "Name of the tunnel" };
 const DESCRIPTION: Flag =
@@ -166,10 +172,10 @@ pub const ROOT: Command = Command {
                    code 0 if all is well, 2 if not.",
             words: &[],
             flags: &[
-                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
-                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
-                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
-                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                URL,
+                URL_FILE,
+                PORT,
+                UNIX_SOCKET,
                 Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
                 Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
                 Flag {
@@ -198,10 +204,10 @@ pub const ROOT: Command = Command {
                    pipe it prints one screen. Exit code 2 if the daemon does not answer.",
             words: &[],
             flags: &[
-                Flag { name: "url", metavar: "URL", short: "Base URL of the listener" },
-                Flag { name: "url-file", metavar: "FILE", short: "File that holds the base URL" },
-                Flag { name: "port", metavar: "PORT", short: "Port on 127.0.0.1" },
-                Flag { name: "unix-socket", metavar: "PATH", short: "Unix socket" },
+                URL,
+                URL_FILE,
+                PORT,
+                UNIX_SOCKET,
                 Flag { name: "once", metavar: "", short: "Print one screen" },
             ],
             settings: Accepts::All,
