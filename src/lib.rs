@@ -19,7 +19,8 @@
 //! Payloads are carried as raw text ([`serde_json::value::RawValue`]): what nobody here had to
 //! understand is not encoded again.
 //!
-//! Doors between the rooms open downwards only: `cli` calls all, `dispatch` calls
+//! Doors between the rooms open downwards only: `cli` calls all, `daemon` and `doctor` all but
+//! `cli`; both reach out by the `hops` that the configuration describes. `dispatch` calls
 //! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
 //! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
 //! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
@@ -32,7 +33,10 @@
 pub mod cli;
 pub mod confine;
 pub mod control_plane;
+pub mod daemon;
 pub mod dispatch;
+mod doctor;
+mod hops;
 pub mod httpd;
 pub mod launcher;
 pub mod mcp;
@@ -43,6 +47,7 @@ pub mod relay;
 pub mod secret;
 pub mod settings;
 pub mod stats;
+pub mod stub;
 mod unpoisoned;
 pub mod wire;
 

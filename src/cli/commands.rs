@@ -4,13 +4,13 @@
 use std::process::ExitCode;
 
 use super::command::{Accepts, Command, Flag, Invocation};
-use super::doctor::doctor;
 use super::health::health;
 use super::init::init;
 use super::top::top;
 use super::{
     admin, admin_profiles, config, dev_proxy, help_command, profiles, run_command, runtimes,
 };
+use crate::doctor::doctor;
 use crate::settings::Id;
 
 /// Where a running daemon listens.

@@ -95,7 +95,7 @@ fn problem_json(problem: &Problem) -> Value {
     })
 }
 
-pub(super) fn source_json(source: &Source) -> Value {
+pub(crate) fn source_json(source: &Source) -> Value {
     match source {
         Source::Flag(flag) => json!({"kind": "flag", "name": flag}),
         Source::Variable(name) => json!({"kind": "variable", "name": name}),

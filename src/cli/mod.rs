@@ -5,24 +5,19 @@
 
 mod admin;
 mod admin_profiles;
-mod command;
-mod commands;
-mod config;
+pub(crate) mod command;
+pub(crate) mod commands;
+pub(crate) mod config;
 mod dev_proxy;
 pub mod docs;
-mod doctor;
-mod edges;
-mod health;
-mod help;
-mod init;
-mod output;
-mod preflight;
+pub(crate) mod health;
+pub(crate) mod help;
+pub(crate) mod init;
+pub(crate) mod output;
 mod profiles;
-pub mod run;
 mod runtimes;
-mod samples;
-mod state;
-pub mod stub;
+pub(crate) mod samples;
+pub(crate) mod state;
 mod top;
 mod topics;
 
@@ -37,14 +32,15 @@ use crate::launcher;
 use crate::net::Ledger;
 use crate::net::client::ClientConfig;
 use crate::settings::{Env, Flags, Id, Loaded, Problem, Setting};
+use crate::{daemon, stub};
 
 use command::{Invocation, Parsed};
 
 /// Exit code of anything that went wrong: flags, configuration, start (section 13).
-const FAILURE: u8 = 1;
+pub(crate) const FAILURE: u8 = 1;
 
 /// Exit code of a check that was completed and failed (section 13).
-const NEGATIVE: u8 = 2;
+pub(crate) const NEGATIVE: u8 = 2;
 
 /// What the exit codes mean, for the manual.
 const EXIT_CODES: [(u8, &str); 3] = [
@@ -87,31 +83,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Prints to stdout. A reader that has gone away (`mcp-tunnel help | head`) is no error.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Prints one line to stderr with the program's name before it.
-fn complain(message: &str) {
+pub(crate) fn complain(message: &str) {
     let _ = writeln!(std::io::stderr(), "mcp-tunnel: {message}");
 }
 
 /// Says what is wrong and gives the exit code for it.
-fn fail(message: &str) -> ExitCode {
+pub(crate) fn fail(message: &str) -> ExitCode {
     complain(message);
     ExitCode::from(FAILURE)
 }
 
 /// Prints every problem of a configuration, in the order in which they were found.
-fn complain_about(problems: &[Problem]) {
+pub(crate) fn complain_about(problems: &[Problem]) {
     for problem in problems {
         complain(&problem.to_string());
     }
 }
 
 /// A client of a command for one or two exchanges over plain HTTP.
-fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
+pub(crate) fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
     ClientConfig {
         tls: None,
         unix_socket,
@@ -124,7 +120,7 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
 }
 
 /// The configuration that the command was given.
-fn load(invocation: &Invocation) -> Loaded {
+pub(crate) fn load(invocation: &Invocation) -> Loaded {
     crate::settings::load(&invocation.settings, &Env::of_process())
 }
 
@@ -153,7 +149,7 @@ fn run_command(invocation: &Invocation) -> ExitCode {
     match loaded.config {
         Some(config) => {
             let again = move || crate::settings::load(&settings, &Env::of_process());
-            run::run(config, &loaded.effective, Box::new(again))
+            daemon::run(config, &loaded.effective, Box::new(again))
         }
         None => {
             complain_about(&loaded.problems);

@@ -18,7 +18,7 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// Modules that never say too much: the lines of a child have a bound for each child
 /// (`mcp::stdio`), and those of the daemon's main thread come once, or by an operator's signal.
-const BOUNDED: [&str; 2] = ["mcp_tunnel::mcp::stdio::", "mcp_tunnel::cli::run"];
+const BOUNDED: [&str; 2] = ["mcp_tunnel::mcp::stdio::", "mcp_tunnel::daemon"];
 
 /// A statement in the program that logs: its file and line.
 pub type Place = (&'static str, u32);
@@ -135,8 +135,8 @@ mod tests {
             place(&record.target(target).file_static(Some("f")).line(Some(1)).build())
         };
         assert_eq!(place_of("mcp_tunnel::mcp::stdio::child"), None);
-        assert_eq!(place_of("mcp_tunnel::cli::run"), None);
-        assert_eq!(place_of("mcp_tunnel::cli::run::watch"), Some(("f", 1)));
+        assert_eq!(place_of("mcp_tunnel::daemon"), None);
+        assert_eq!(place_of("mcp_tunnel::daemon::watch"), Some(("f", 1)));
         assert_eq!(place_of("mcp_tunnel::dispatch::worker"), Some(("f", 1)));
     }
 }

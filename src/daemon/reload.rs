@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use log::LevelFilter;
 
 use super::{fixed_headers, refuse_unsupported};
-use crate::cli::edges::Edges;
 use crate::control_plane::Access;
+use crate::hops::Edges;
 use crate::mcp::{Binding, FixedHeaders};
 use crate::ops::api::Token;
 use crate::ops::log::Logger;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::reload::Reloader;
-use crate::cli::edges::{Edges, Way, certificates, expiry_warning};
+use crate::hops::{Edges, Way, certificates, expiry_warning};
 use crate::net::Cancel;
 use crate::net::health::RouteHealth;
 use crate::unpoisoned::Unpoisoned;

@@ -9,9 +9,9 @@ use ureq::http::{HeaderMap, Method};
 
 use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
-use crate::cli::edges::{Edges, Way};
-use crate::cli::preflight;
-use crate::cli::run::{binding, discovery, launcher};
+use crate::daemon::{binding, discovery, launcher};
+use crate::doctor::preflight;
+use crate::hops::{Edges, Way};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};

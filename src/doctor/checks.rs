@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::edges::{Edges, Way, expiry_warning, shared_identity};
 use crate::cli::init::PAGES;
-use crate::cli::run::{access, environment, refuse_unsupported};
 use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
+use crate::daemon::{access, environment, refuse_unsupported};
+use crate::hops::{Edges, Way, expiry_warning, shared_identity};
 use crate::net::tls::Peer;
 use crate::net::{Cancel, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;

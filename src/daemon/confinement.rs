@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::edges::{Beyond, Edges};
 use crate::confine::{Confinement, Needs};
+use crate::hops::{Beyond, Edges};
 use crate::ops::service_manager;
 use crate::settings::config::{self, Config, HealthListener};
 

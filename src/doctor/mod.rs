@@ -3,6 +3,7 @@
 mod checks;
 mod listener;
 mod mcp;
+pub mod preflight;
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::command::Invocation;
-use super::{NEGATIVE, load, say};
+use crate::cli::command::Invocation;
+use crate::cli::{NEGATIVE, help, load, say};
 use crate::settings::{Id, Loaded, Source};
 
 /// How a check ended.
@@ -175,15 +176,15 @@ fn text(report: &Report, explain: bool, coloured: bool) -> String {
         for row in report.checks.iter().filter(told) {
             let head = format!("{} {}: {}", row.status.word(), row.id, row.summary);
             out.push('\n');
-            super::help::wrap(&mut out, &head, "", 80);
+            help::wrap(&mut out, &head, "", 80);
             if !row.why.is_empty() {
-                super::help::wrap(&mut out, row.why, "  ", 80);
+                help::wrap(&mut out, row.why, "  ", 80);
             }
             for line in &row.evidence {
-                super::help::wrap(&mut out, &format!("- {line}"), "  ", 80);
+                help::wrap(&mut out, &format!("- {line}"), "  ", 80);
             }
             for (number, line) in row.next.iter().enumerate() {
-                super::help::wrap(&mut out, &format!("{}. {line}", number + 1), "  ", 80);
+                help::wrap(&mut out, &format!("{}. {line}", number + 1), "  ", 80);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::wire::ChannelName;
 const NO_LAUNCHER: &str = "the process that starts MCP commands can not be started";
 
 /// The process that starts the configured commands, if there are any.
-pub(in crate::cli) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
+pub(crate) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
     prepare(config)?.map(listen).transpose()
 }
 

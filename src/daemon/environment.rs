@@ -64,7 +64,7 @@ const CIRCUMSTANCES: [&str; 19] = [
 const NAMES_SHOWN: usize = 16;
 
 /// The environment of the commands.
-pub(in crate::cli) struct Environment {
+pub(crate) struct Environment {
     /// What they get.
     pub passed: Vec<(OsString, OsString)>,
     /// Names of variables that an operator may miss there, sorted.
@@ -84,10 +84,7 @@ impl Environment {
 }
 
 /// Of all variables those that the commands get.
-pub(in crate::cli) fn of(
-    config: &Config,
-    all: impl Iterator<Item = (OsString, OsString)>,
-) -> Environment {
+pub(crate) fn of(config: &Config, all: impl Iterator<Item = (OsString, OsString)>) -> Environment {
     let mut environment = Environment { passed: Vec::new(), left_out: Vec::new() };
     for (name, value) in all {
         // A name that is no text is none that an operator can write down.

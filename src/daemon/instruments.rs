@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::reload::ReloadState;
 use super::timers::ProxyHealth;
-use crate::cli::edges::{self, Edges};
 use crate::confine::{Confinement, Part};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
@@ -13,6 +12,7 @@ use crate::control_plane::{Access, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
+use crate::hops::{self, Edges};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, StdioChannel};
@@ -124,16 +124,16 @@ fn certificate_condition(edges: &Arc<Edges>) -> Condition {
     let (seen, edges) = (Arc::clone(edges), Arc::clone(edges));
     Condition::new("certificates", move || {
         let warning = seen.ways().find_map(|way| {
-            edges::certificates(way)
+            hops::certificates(way)
                 .iter()
-                .find_map(|(whose, facts)| edges::expiry_warning(whose, facts))
+                .find_map(|(whose, facts)| hops::expiry_warning(whose, facts))
                 .map(|line| format!("{}: {line}", way.name))
         });
         warning.map_or(Verdict::Ready, Verdict::ReadyBut)
     })
     .with_facts(move || {
         let now = SystemTime::now();
-        let left = |way| edges::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
+        let left = |way| hops::certificates(way).into_iter().map(|(_, f)| f.seconds_left(now));
         let soonest = edges.ways().flat_map(left).min();
         let shown = soonest.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
         vec![("soonest_expiry_seconds", shown)]
@@ -308,7 +308,7 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
 fn edge_metrics(edges: &Edges, health: &ProxyHealth, out: &mut Exposition) {
     let now = SystemTime::now();
     for way in edges.ways() {
-        for (whose, facts) in edges::certificates(way) {
+        for (whose, facts) in hops::certificates(way) {
             let help = "Seconds until a certificate of the hop expires.";
             let labels = [("hop", way.name.as_str()), ("certificate", whose)];
             let left = facts.seconds_left(now) as f64;

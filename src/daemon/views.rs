@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::super::config::source_json;
-use super::super::edges::Way;
 use super::advice;
 use super::instruments::Seen;
 use super::watch::Since;
+use crate::cli::config::source_json;
 use crate::control_plane::Access;
 use crate::dispatch::CommandRecord;
+use crate::hops::Way;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, Catalog};
 use crate::ops::listener::Standstill;

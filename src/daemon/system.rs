@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::super::edges::{self, Way};
 use super::instruments::Seen;
 use super::views::{found, route};
+use crate::hops::{self, Way};
 use crate::net::certificate::Facts;
 use crate::net::proxy::Check;
 use crate::settings::Config;
@@ -111,13 +111,13 @@ fn described(facts: &Facts) -> serde_json::Map<String, Value> {
 /// What is in use on each hop: ours, and of the server's chain the first that expires.
 fn certificates(seen: &Seen) -> Vec<Value> {
     let of = |way: &Way| {
-        edges::certificates(way)
+        hops::certificates(way)
             .into_iter()
             .map(|(whose, facts)| {
                 let mut shown = described(&facts);
                 shown.insert("hop".to_owned(), way.name.as_str().into());
                 shown.insert("whose".to_owned(), whose.into());
-                let warning = edges::expiry_warning(whose, &facts);
+                let warning = hops::expiry_warning(whose, &facts);
                 shown.insert("warning".to_owned(), warning.into());
                 Value::Object(shown)
             })

@@ -26,15 +26,15 @@ use crossbeam_channel::bounded;
 use log::LevelFilter;
 use ureq::http::{HeaderName, Uri};
 
-pub(super) use self::children::launcher;
-pub(super) use self::environment::of as environment;
+pub(crate) use self::children::launcher;
+pub(crate) use self::environment::of as environment;
 use self::reload::{LoadAgain, ReloadState, Reloader};
 use self::timers::{ProxyHealth, Timers};
-use super::edges::{Edges, Way, shared_identity};
 use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
 use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
+use crate::hops::{Edges, Way, shared_identity};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
 use crate::mcp::{Binding, FixedHeaders, HttpBinding, StdioChannel, probe};
