@@ -140,7 +140,8 @@ mod tests {
     #[test] // B-27
     fn progress_without_a_token_is_like_any_other_notification() {
         let token = |text: &str| progress_token(&Message::parse(text).unwrap());
-        let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"1"}}"#;
+        let progress =
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"1"}}"#;
         assert_eq!(token(progress).as_deref(), Some("\"1\""));
         assert_eq!(token(&progress.replace("/progress", "/message")), None);
         let bare = r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#;
