@@ -12,6 +12,7 @@ pub mod ids;
 pub mod json;
 pub mod jsonrpc;
 pub mod message;
+pub mod percent;
 pub mod response;
 pub mod server_info;
 pub mod time;
