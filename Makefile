@@ -57,7 +57,7 @@ fuzz:
 static:
 	packaging/static/build
 
-# Debian's toolchain for `make static`, if the machine can not do it otherwise.
+# Debian's toolchain for `make static`, if the machine cannot do it otherwise.
 static-tools:
 	packaging/static/bootstrap
 

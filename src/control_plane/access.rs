@@ -276,7 +276,7 @@ fn secrets(
 }
 
 /// A key as `Authorization` has it, if it can be there.
-pub(super) fn bearer(key: &Secret) -> Option<Secret> {
+pub(crate) fn bearer(key: &Secret) -> Option<Secret> {
     can_be_header(key.expose()).then(|| Secret::new(["Bearer ", key.expose()].concat()))
 }
 
@@ -301,7 +301,7 @@ pub fn new_instance_id() -> Result<String, AccessError> {
 
 /// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
 /// where it must be; empty for none.
-pub(super) fn clean_path(path: &str) -> String {
+pub(crate) fn clean_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.trim().split('/') {
         match segment {
@@ -316,7 +316,7 @@ pub(super) fn clean_path(path: &str) -> String {
 }
 
 /// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
-pub(super) fn encode_segment(segment: &str) -> String {
+pub(crate) fn encode_segment(segment: &str) -> String {
     let bytes = segment.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

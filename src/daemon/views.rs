@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use super::advice;
 use super::instruments::Seen;
 use super::watch::Since;
-use crate::cli::config::source_json;
 use crate::control_plane::Access;
 use crate::dispatch::CommandRecord;
 use crate::hops::Way;
@@ -250,7 +249,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
         json!({
             "key": Setting::of(e.id).key,
             "value": value,
-            "source": source_json(&e.source),
+            "source": e.source.json(),
         })
     };
     let settings: Vec<Value> = effective.iter().map(shown).collect();
