@@ -1,6 +1,8 @@
 //! The ways out of a configuration: for each hop whom it believes, who it is, and through which
 //! proxy it goes. `run` and `doctor` build theirs here.
 
+pub mod health;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -11,14 +13,15 @@ use ureq::http::Uri;
 
 use crate::control_plane;
 use crate::mcp::{self, HttpWay};
-use crate::net::certificate::{Facts, date};
+use crate::net::certificate::Facts;
 use crate::net::ledger::Route;
-use crate::net::tls::TlsError;
+use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
+use crate::wire::time::day;
 
 /// How long before its end a certificate is warned of.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -260,7 +263,7 @@ impl Reader {
                 .map_err(|e| EdgeError { check: "ca_bundle", line: e.to_string() })?,
         };
         self.trust = Some(trust.clone());
-        trust.hop(identity.map(files)).map_err(identity_error)
+        Tls::new(&trust, identity.map(files)).map_err(identity_error)
     }
 }
 
@@ -342,7 +345,7 @@ pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
 pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     let left = facts.seconds_left(SystemTime::now());
     let subject = &facts.subject;
-    let day = date(facts.not_after);
+    let day = day(facts.not_after);
     match left {
         ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
         _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {

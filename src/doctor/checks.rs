@@ -12,7 +12,7 @@ use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
 use crate::daemon::{access, environment, refuse_unsupported};
 use crate::hops::{Edges, Way, expiry_warning, shared_identity};
-use crate::net::tls::Peer;
+use crate::net::trust::Peer;
 use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};

@@ -1,4 +1,4 @@
-//! Dates on the wire: RFC 3339 text in UTC.
+//! Dates as text, in UTC.
 
 use std::time::SystemTime;
 
@@ -15,6 +15,11 @@ pub fn rfc3339(at: SystemTime) -> String {
 /// The moment that an RFC 3339 text names, or nothing if it is malformed.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// The day of a moment, for instance `2026-02-03`.
+pub fn day(at: SystemTime) -> String {
+    OffsetDateTime::from(at).date().to_string()
 }
 
 #[cfg(test)]
