@@ -52,6 +52,7 @@ use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::{Progress, ServiceManager};
 use crate::ops::signals::{Closer, Event, Signals};
+use crate::record_kind::RecordKind;
 use crate::settings::config::{self, HeaderMap, HealthListener, LogFormat, Target};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective};
@@ -121,7 +122,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let instance_id = new_instance_id().map_err(|e| e.to_string())?;
     let logger = start_log(config, &instance_id)?;
     for warning in &config.warnings {
-        log::warn!("{warning}");
+        log::warn!(target: RecordKind::Daemon.target(), "{warning}");
     }
     let manager = ServiceManager::of_environment()
         .map(Arc::new)
@@ -318,6 +319,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         started: Box::new(has_polled()),
         manager: Arc::clone(&manager),
         since,
+        logger,
         end: end.clone(),
     };
     threads.push(spawn("watch", move || watch.run())?);
@@ -341,7 +343,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     );
     for way in edges.ways() {
         if let Some((proxy, source)) = &way.proxy {
-            log::info!(hop = way.name, source = source.as_str(); "going through the proxy {}", proxy.url());
+            log::info!(
+                target: RecordKind::Daemon.target(),
+                hop = way.name, source = source.as_str();
+                "going through the proxy {}", proxy.url()
+            );
         }
     }
     let grace = config.process.shutdown_grace;
@@ -420,12 +426,13 @@ impl Daemon {
 /// SIGUSR1: how the daemon is, in a few lines of the log.
 fn dump(seen: &instruments::Seen, readiness: &Readiness) {
     let report = readiness.report();
-    log::info!("state: {}", report.line);
+    log::info!(target: RecordKind::Daemon.target(), "state: {}", report.line);
     for line in report.verbose().lines().take(report.conditions.len()) {
-        log::info!("state: {line}");
+        log::info!(target: RecordKind::Daemon.target(), "state: {line}");
     }
     let (in_hand, oldest) = seen.dispatch.in_hand();
     log::info!(
+        target: RecordKind::Daemon.target(),
         in_hand,
         oldest_in_hand_ms = oldest.as_millis() as u64,
         waiting = seen.outlet.len(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::net::Cancel;
 use crate::ops::listener::Standstill;
+use crate::ops::log::Logger;
 use crate::ops::readiness::{Readiness, Report, Verdict};
 use crate::ops::service_manager::ServiceManager;
 use crate::unpoisoned::Unpoisoned;
@@ -49,6 +50,8 @@ pub(super) struct Watch {
     pub(super) started: Box<dyn Fn() -> bool + Send>,
     pub(super) manager: Arc<ServiceManager>,
     pub(super) since: Arc<Since>,
+    /// Counts of repeated lines are written at each look.
+    pub(super) logger: &'static Logger,
     /// Ends it.
     pub(super) end: Cancel,
 }
@@ -126,7 +129,7 @@ impl Watch {
                 Some(_) => {}
             }
             stood_still = standstill.is_some();
-            log::logger().flush();
+            self.logger.write_due();
             let _ = self.end.channel().recv_timeout(pause);
             if self.end.is_cancelled() {
                 return;

@@ -13,6 +13,7 @@ use super::Limits;
 use super::child::{Running, StartError, exit_words};
 use super::server::Shared;
 use super::state::{Handshake, State, Step};
+use crate::record_kind::RecordKind;
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
 const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -42,6 +43,7 @@ pub(super) fn run(
     let mut running = first;
     loop {
         info!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = shared.config.channel,
             pid = running.pid;
             "MCP child started"
@@ -117,6 +119,7 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) ->
         return false;
     }
     warn!(
+        target: RecordKind::ChildEvent.target(),
         channel:% = shared.config.channel,
         restart_in_ms = delay.as_millis() as u64;
         "{reason}"
