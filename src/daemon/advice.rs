@@ -175,9 +175,8 @@ mod tests {
         let names: Vec<_> = advice.as_array().unwrap().iter().map(|a| &a["condition"]).collect();
         assert_eq!(names, ["proxy", "mcp/files", "control_plane", "certificates"]);
         assert!(advice[2]["text"].as_str().unwrap().contains("runtime key"), "{advice}");
-        let classes = crate::control_plane::poll::ERROR_CLASSES;
         let otherwise = control_plane("null");
-        for class in classes {
+        for class in crate::control_plane::FailureClass::ALL.map(|class| class.as_str()) {
             assert_ne!(control_plane(&format!("\"{class}\"")), otherwise, "{class}");
         }
     }

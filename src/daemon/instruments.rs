@@ -8,7 +8,7 @@ use super::timers::ProxyHealth;
 use crate::confine::{Confinement, Part};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
-use crate::control_plane::{Access, PollState};
+use crate::control_plane::{Access, FailureClass, PollState};
 use crate::dispatch::DispatchStats;
 use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
@@ -161,7 +161,7 @@ fn poll_facts(poll: &PollState) -> Vec<Fact> {
     vec![
         ("last_good_poll", last_good.map_or_else(null, |(_, at)| quote(&rfc3339(at)))),
         ("last_good_poll_age_seconds", seconds(last_good.map(|(at, _)| at.elapsed()))),
-        ("last_error_class", error.map_or_else(null, |e| quote(e.class))),
+        ("last_error_class", error.map_or_else(null, |e| quote(e.class.as_str()))),
         ("last_error_at", error.map_or_else(null, |e| quote(&rfc3339(e.at)))),
         ("last_error", error.map_or_else(null, |e| quote(&printable(&e.line)))),
     ]
@@ -177,7 +177,9 @@ fn control_plane(poll: &PollState, attempt_limit: Duration) -> Verdict {
         (None, None) if poll.is_first_poll_held() => Verdict::Ready,
         (None, None) => Verdict::NotReady("no poll of the control plane has ended yet".to_owned()),
         (age, Some(failing))
-            if age.is_none() || failing.refused || failing.since.elapsed() > POLL_TOLERANCE =>
+            if age.is_none()
+                || failing.class == FailureClass::KeyRefused
+                || failing.since.elapsed() > POLL_TOLERANCE =>
         {
             Verdict::NotReady(format!("control plane: {}", failing.line))
         }

@@ -13,7 +13,7 @@ use crate::control_plane::new_instance_id;
 use crate::daemon::{access, environment, refuse_unsupported};
 use crate::hops::{Edges, Way, expiry_warning, shared_identity};
 use crate::net::tls::Peer;
-use crate::net::{Cancel, NetErrorKind, Tls, Trust};
+use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
@@ -304,10 +304,10 @@ pub(super) fn server_certificate(way: &Way) -> Option<Row> {
     let first = chain.first()?.to_string();
     let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
     let mut row = match (refused, soonest) {
-        (Some(line), _) if line.contains(" expired on ") => Row::fail(id, line)
+        (Some(refusal), _) if refusal.is_expired => Row::fail(id, refusal.line)
             .why("No connection is made to a server that is not believed.")
             .next(EXPIRED),
-        (Some(line), _) => Row::fail(id, line)
+        (Some(refusal), _) => Row::fail(id, refusal.line)
             .why("No connection is made to a server that is not believed.")
             .next("Compare the chain with what the server's owner says, then mend `ca_bundle`."),
         (None, None) => Row::pass(id, first),
@@ -349,10 +349,9 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
             rows.extend(tunnel.daemons.map(|count| alone(config, count, daemon.is_some())));
             rows
         }
-        Err(FetchError::Net(error)) => vec![
-            unreachable(&origin, &error.to_string(), error.kind),
-            Row::skip(AUTH, "the control plane was not reached"),
-        ],
+        Err(FetchError::Net(error)) => {
+            vec![unreachable(&origin, &error), Row::skip(AUTH, "the control plane was not reached")]
+        }
         Err(FetchError::Document(what)) => vec![
             Row::warn(REACHABLE, format!("{origin} answers, but {what}"))
                 .why("Something else than a control plane may listen there.")
@@ -450,15 +449,18 @@ fn refused(status: u16) -> String {
     }
 }
 
-fn unreachable(origin: &str, detail: &str, kind: NetErrorKind) -> Row {
-    let row = Row::fail("control_plane_reachable", format!("{origin}: {detail}"))
+fn unreachable(origin: &str, error: &NetError) -> Row {
+    let row = Row::fail("control_plane_reachable", format!("{origin}: {error}"))
         .why("Without the control plane nothing can be polled.");
-    if detail.contains("at the proxy ") {
-        return row
-            .next("Check that the proxy runs, and that its address in the settings is right.");
+    match error.cause {
+        Some(Cause::AtProxy) => {
+            return row
+                .next("Check that the proxy runs, and that its address in the settings is right.");
+        }
+        Some(Cause::Expired) => return row.next(EXPIRED),
+        None => {}
     }
-    match kind {
-        NetErrorKind::Tls if detail.contains(" expired on ") => row.next(EXPIRED),
+    match error.kind {
         NetErrorKind::Dns => row
             .next("Check the host name in `control_plane.base_url`.")
             .next("Check name resolution here: getent hosts HOST."),

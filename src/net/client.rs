@@ -185,6 +185,7 @@ impl Client {
             kind: NetErrorKind::NotHttp,
             wrote: true,
             reused: false,
+            cause: None,
             detail: format!("more than {REDIRECTS_MAX} redirects"),
         })
     }

@@ -14,8 +14,19 @@ pub struct NetError {
     /// Whether the connection had served an earlier request: its peer may have closed it for
     /// being idle, before this request reached it.
     pub reused: bool,
+    /// What is to blame, where an operator would look somewhere else than the kind suggests.
+    pub cause: Option<Cause>,
     /// For the log: what the system or library said. It never holds a header or a body.
     pub detail: String,
+}
+
+/// A cause with a remedy of its own, whatever the kind of the failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The exchange did not get past the proxy.
+    AtProxy,
+    /// A certificate of the server's chain has expired.
+    Expired,
 }
 
 /// The kinds that the classification tables name (F-58, F-59).
@@ -118,6 +129,8 @@ pub(super) enum Fault {
     /// end of the answer.
     Cut(io::Error),
     Tls(String),
+    /// A certificate of the server's chain has expired.
+    Expired(String),
     /// It happened on the way to the proxy of this URL, or at it.
     AtProxy(String, io::Error),
     /// The proxy refused.
@@ -136,6 +149,7 @@ impl fmt::Display for Fault {
             Self::Cancelled => f.write_str("given up"),
             Self::Dns(text)
             | Self::Tls(text)
+            | Self::Expired(text)
             | Self::ProxyRefused(text)
             | Self::BehindProxy(text) => f.write_str(text),
             Self::Dial(error) | Self::Cut(error) => error.fmt(f),
@@ -162,6 +176,7 @@ impl NetError {
                 kind: NetErrorKind::TimedOut,
                 wrote,
                 reused: false,
+                cause: None,
                 detail: phase.to_string(),
             },
             ureq::Error::Protocol(_)
@@ -169,11 +184,21 @@ impl NetError {
             | ureq::Error::LargeResponseHeader(..)
             | ureq::Error::BodyStalled => {
                 // The library's text may quote the peer; its kind is enough.
-                Self { kind: NetErrorKind::NotHttp, wrote, reused: false, detail: String::new() }
+                Self {
+                    kind: NetErrorKind::NotHttp,
+                    wrote,
+                    reused: false,
+                    cause: None,
+                    detail: String::new(),
+                }
             }
-            other => {
-                Self { kind: NetErrorKind::Other, wrote, reused: false, detail: other.to_string() }
-            }
+            other => Self {
+                kind: NetErrorKind::Other,
+                wrote,
+                reused: false,
+                cause: None,
+                detail: other.to_string(),
+            },
         }
     }
 
@@ -194,6 +219,7 @@ impl NetError {
             Ok(Fault::AtProxy(url, error)) => {
                 let at = Self::of_io(error, wrote, answer_began);
                 return Self {
+                    cause: Some(Cause::AtProxy),
                     detail: told_with(&at.detail, &format!("at the proxy {url}")),
                     ..at
                 };
@@ -202,6 +228,10 @@ impl NetError {
                 let at = Self::of_io(error, wrote, answer_began);
                 let way = format!("through the proxy {url}, which may open TLS itself");
                 return Self { detail: told_with(&at.detail, &way), ..at };
+            }
+            Ok(Fault::Expired(detail)) => {
+                let (kind, cause) = (NetErrorKind::Tls, Some(Cause::Expired));
+                return Self { kind, wrote, reused: false, cause, detail };
             }
             Ok(fault) => {
                 let (kind, detail) = match fault {
@@ -212,7 +242,7 @@ impl NetError {
                     Fault::NotAProxy => (NetErrorKind::NotHttp, String::new()),
                     _ => (NetErrorKind::Cancelled, String::new()),
                 };
-                return Self { kind, wrote, reused: false, detail };
+                return Self { kind, wrote, reused: false, cause: None, detail };
             }
             Err(error) => error,
         };
@@ -232,7 +262,7 @@ impl NetError {
             NetErrorKind::Other => error.to_string(),
             _ => String::new(),
         };
-        Self { kind, wrote, reused: false, detail }
+        Self { kind, wrote, reused: false, cause: None, detail }
     }
 }
 
@@ -241,5 +271,20 @@ fn told_with(detail: &str, place: &str) -> String {
     match detail {
         "" => place.to_owned(),
         detail => format!("{detail}; {place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // W-37
+    fn a_failure_at_the_proxy_keeps_its_kind_and_names_the_cause() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let fault = Fault::AtProxy("http://p:3128".to_owned(), Fault::Dial(refused).into());
+        let error = NetError::of_io(fault.into(), false, false);
+        assert_eq!((error.kind, error.cause), (NetErrorKind::Refused, Some(Cause::AtProxy)));
+        let expired = NetError::of_io(Fault::Expired("x".to_owned()).into(), false, false);
+        assert_eq!((expired.kind, expired.cause), (NetErrorKind::Tls, Some(Cause::Expired)));
     }
 }

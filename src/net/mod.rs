@@ -22,7 +22,7 @@ mod transport;
 
 pub use cancel::Cancel;
 pub use client::{Client, Outgoing, Reply};
-pub use error::{NetError, NetErrorKind};
+pub use error::{Cause, NetError, NetErrorKind};
 pub use head::SecretHeaders;
 pub use ledger::Ledger;
 pub use origin::Origin;

@@ -250,7 +250,7 @@ pub struct Peer {
     /// Its certificates, its own first; empty before the first handshake.
     pub chain: Vec<Facts>,
     /// Why it was not believed.
-    pub refused: Option<String>,
+    pub refused: Option<Refusal>,
 }
 
 struct Current {
@@ -371,14 +371,20 @@ impl ServerCertVerifier for Verifier {
             ),
         };
         let refused = match &verdict {
-            Err(rustls::Error::InvalidCertificate(why)) => Some(refusal(why, &chain, server_name)),
-            Err(other) => Some(other.to_string()),
+            Err(rustls::Error::InvalidCertificate(why)) => Some(Refusal {
+                line: refusal(why, &chain, server_name),
+                is_expired: matches!(
+                    why,
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. }
+                ),
+            }),
+            Err(other) => Some(Refusal { line: other.to_string(), is_expired: false }),
             Ok(_) => None,
         };
         *lock(&self.seen) = Peer { chain, refused: refused.clone() };
         match refused {
             None => verdict,
-            Some(line) => Err(CertificateError::Other(OtherError(Arc::new(Refusal(line)))).into()),
+            Some(refusal) => Err(CertificateError::Other(OtherError(Arc::new(refusal))).into()),
         }
     }
 
@@ -423,12 +429,17 @@ fn verify_pinned(
 }
 
 /// Why a server was not believed, in a line that says what would mend it.
-#[derive(Debug)]
-struct Refusal(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In one line.
+    pub line: String,
+    /// Whether a certificate of the chain has expired.
+    pub is_expired: bool,
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -519,7 +530,7 @@ pub(super) fn tls_fault(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::InvalidData => {
             let told = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            Fault::Tls(told.map_or_else(|| error.to_string(), told_by_rustls)).into()
+            told.map_or_else(|| Fault::Tls(error.to_string()), told_by_rustls).into()
         }
         io::ErrorKind::UnexpectedEof => {
             Fault::Tls("the peer closed the connection during the handshake".to_owned()).into()
@@ -528,10 +539,16 @@ pub(super) fn tls_fault(error: io::Error) -> io::Error {
     }
 }
 
-fn told_by_rustls(error: &rustls::Error) -> String {
+fn told_by_rustls(error: &rustls::Error) -> Fault {
     use AlertDescription as Alert;
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.to_string(),
+    Fault::Tls(match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            let line = other.0.to_string();
+            return match other.0.downcast_ref::<Refusal>() {
+                Some(Refusal { is_expired: true, .. }) => Fault::Expired(line),
+                _ => Fault::Tls(line),
+            };
+        }
         rustls::Error::InvalidMessage(_) => "the peer does not speak TLS".to_owned(),
         rustls::Error::AlertReceived(alert) => match alert {
             Alert::CertificateRequired => "the peer asks for a client certificate".to_owned(),
@@ -554,5 +571,5 @@ fn told_by_rustls(error: &rustls::Error) -> String {
             other => format!("the peer refuses the handshake ({other:?})"),
         },
         other => other.to_string(),
-    }
+    })
 }

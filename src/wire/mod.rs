@@ -10,6 +10,7 @@ pub mod headers;
 pub mod ids;
 pub mod json;
 pub mod message;
+pub mod percent;
 pub mod response;
 pub mod server_info;
 pub mod time;

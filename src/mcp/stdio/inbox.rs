@@ -193,7 +193,7 @@ impl<'a> Inbox<'a> {
             Ok(call) => {
                 let token = call.token.as_deref().unwrap_or("null");
                 let restored = rewrite::restore_notification(text, &names, &call.id, token);
-                let progress = matches!(names, Names::Token(_));
+                let progress = call.token.filter(|_| matches!(names, Names::Token(_)));
                 let dropped = call.mailbox.note(restored, progress);
                 shared.stats.dropped_overflow.add(dropped);
                 if matches!(names, Names::End(_)) {
