@@ -18,7 +18,8 @@ use crate::net::{Cancel, Client, Outgoing};
 use crate::oauth::STARTUP_LIMIT;
 use crate::settings::config::{self, Config, HttpTarget, Target};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+use crate::wire::era::{FIRST_MODERN, OWN_LEGACY};
+use crate::wire::{Headers, Message, jsonrpc};
 
 /// How long the first answer may take.
 const REACH_LIMIT: Duration = Duration::from_secs(2);
@@ -30,10 +31,6 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 const LOG_LINES: usize = 8;
 /// Most tools that are named.
 const TOOLS_SHOWN: usize = 4;
-/// The revision that is offered to servers with sessions.
-const LEGACY: &str = "2025-06-18";
-/// The revision that is offered to stateless servers.
-const MODERN: &str = "2026-07-28";
 
 /// The checks of one server. Those of other channels than `main` carry the channel's name.
 pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges>) -> Vec<Row> {
@@ -174,7 +171,7 @@ impl Session {
         let mut headers = Headers::new();
         if let Some(session) = session {
             headers.set("Mcp-Session-Id", session);
-            headers.set("MCP-Protocol-Version", LEGACY);
+            headers.set("MCP-Protocol-Version", OWN_LEGACY);
         }
         headers
     }
@@ -312,9 +309,7 @@ fn converse(
             .next(second),
     }];
     rows.push(if begun {
-        let text =
-            format!("{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\",\"params\":{meta}}}");
-        match session.call(text, &cancel) {
+        match session.call(jsonrpc::request(2, "tools/list", &meta), &cancel) {
             Ok(result) => Row::pass(tools, tools_of(&result)),
             Err(wrong) => evident(Row::warn(tools, wrong))
                 .why("A client shows the tools that this lists.")
@@ -330,28 +325,16 @@ fn converse(
 /// Begins a session; a server that has none is asked to describe itself. Gives what the server
 /// calls itself, and the `params` that further requests need.
 fn initialize(session: &mut Session, cancel: &Cancel) -> (Result<String, String>, String) {
-    let client = format!("{{\"name\":\"{CLIENT_NAME}\",\"version\":\"{CLIENT_VERSION}\"}}");
-    let initialize = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{\
-         \"protocolVersion\":\"{LEGACY}\",\"capabilities\":{{}},\"clientInfo\":{client}}}}}"
-    );
-    match session.call(initialize, cancel) {
+    match session.call(jsonrpc::initialize(1), cancel) {
         Ok(result) => {
-            session.notify(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, cancel);
+            session.notify(jsonrpc::INITIALIZED, cancel);
             let version = result["protocolVersion"].as_str().unwrap_or("no version").to_owned();
             (Ok(format!("{} speaks MCP {version}", name_of(&result))), "{}".to_owned())
         }
         Err(legacy) => {
-            let meta = format!(
-                "{{\"_meta\":{{\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\
-                 \"io.modelcontextprotocol/clientInfo\":{client},\
-                 \"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}"
-            );
-            let discover = format!(
-                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\",\"params\":{meta}}}"
-            );
-            match session.call(discover, cancel) {
-                Ok(result) => (Ok(format!("{} speaks MCP {MODERN}", name_of(&result))), meta),
+            let meta = jsonrpc::modern_params();
+            match session.call(jsonrpc::discover(1), cancel) {
+                Ok(result) => (Ok(format!("{} speaks MCP {FIRST_MODERN}", name_of(&result))), meta),
                 Err(_) => (Err(legacy), meta),
             }
         }

@@ -14,8 +14,9 @@ use super::state::Initialize;
 use super::stdin::Frame;
 use super::throttle::{Throttle, printable};
 use crate::record_kind::RecordKind;
-use crate::wire::failure::error_json;
-use crate::wire::{Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json};
+use crate::wire::{
+    Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
+};
 
 /// Stray lines that reach the log in one minute.
 const STRAY_PER_MINUTE: u32 = 10;
@@ -25,9 +26,6 @@ const STRAY_SHOWN: usize = 80;
 
 /// How much of a method name that the child chose reaches the log, in bytes.
 const METHOD_SHOWN: usize = 64;
-
-/// JSON-RPC "method not found".
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// An answer over the limit (B-19).
 const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::ResponseBodyTooLarge);
@@ -213,14 +211,8 @@ impl<'a> Inbox<'a> {
         shared.stats.server_requests.inc();
         let method = printable(method.as_bytes(), METHOD_SHOWN);
         let channel = &shared.config.channel;
-        let answer = match method.as_str() {
-            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
-            _ => {
-                debug!(channel:%, method:%; "refused a request of the child");
-                let text = "Method not found: the client of this session takes no requests";
-                error_json(Some(id), METHOD_NOT_FOUND, text, None)
-            }
-        };
+        debug!(channel:%, method:%; "answered a request of the child");
+        let answer = jsonrpc::answer_to_server(id, &method);
         let mut state = shared.lock();
         let number = state.number();
         let Some(live) = &state.live else { return };
