@@ -29,7 +29,8 @@
 //! what it sees of the servers; `daemon` and `oauth` read it, and no command depends on it. `confine` is what the
 //! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
 //! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
-//! service manager; nothing else. All take their locks by `unpoisoned`.
+//! service manager; nothing else. All take their locks by `unpoisoned`,
+//! and a log record that is unlike the others carries a `record_kind`.
 
 pub mod cli;
 pub mod confine;
@@ -45,6 +46,7 @@ pub mod net;
 pub mod oauth;
 pub mod observed;
 pub mod ops;
+mod record_kind;
 pub mod relay;
 pub mod secret;
 pub mod settings;

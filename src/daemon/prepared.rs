@@ -18,6 +18,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::Signals;
+use crate::record_kind::RecordKind;
 use crate::settings::Config;
 use crate::settings::config::{HealthListener, LogFormat};
 use crate::settings::url::bracketed;
@@ -60,7 +61,7 @@ impl<'a> Prepared<'a> {
         let instance_id = new_instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
         for warning in &config.warnings {
-            log::warn!("{warning}");
+            log::warn!(target: RecordKind::Daemon.target(), "{warning}");
         }
         let manager = ServiceManager::of_environment().map_err(|e| {
             format!("the service manager named by NOTIFY_SOCKET cannot be reached: {e}")
