@@ -71,11 +71,6 @@ impl StatusError {
             None => self.to_string(),
         }
     }
-
-    /// Whether only an operator can mend it (W-73).
-    pub fn is_refusal(&self) -> bool {
-        matches!(self.status, 401 | 403)
-    }
 }
 
 impl fmt::Display for StatusError {

@@ -5,11 +5,13 @@
 
 pub mod access;
 pub mod error_body;
+pub mod failure;
 pub mod metadata;
 pub mod poll;
 pub mod respond;
 pub mod retry;
 
 pub use access::{Access, AccessConfig, new_instance_id, route};
+pub use failure::FailureClass;
 pub use poll::{PollState, Poller, Sink};
 pub use respond::{Delivery, Responder};

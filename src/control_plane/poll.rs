@@ -12,9 +12,10 @@ use ureq::http::{HeaderMap, Method};
 
 use super::access::{Access, NO_REQUEST_ID, daemons};
 use super::error_body::StatusError;
+use super::failure::FailureClass;
 use super::retry::{Backoff, CAP, retry_after};
 use crate::net::client::BodyError;
-use crate::net::{Cancel, Client, NetError, NetErrorKind};
+use crate::net::{Cancel, Cause, Client, NetError, NetErrorKind};
 use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, Command, Envelope};
@@ -65,7 +66,7 @@ pub struct PollState {
     inner: Mutex<Inner>,
     loops: Mutex<Vec<Step>>,
     vouched: AtomicBool,
-    classes: [Counter; ERROR_CLASSES.len()],
+    classes: [Counter; FailureClass::ALL.len()],
     daemons: AtomicUsize,
     /// Polls sent.
     pub cycles: Counter,
@@ -119,26 +120,13 @@ struct Logged {
     repeated: u64,
 }
 
-/// What a failed poll can be, in stable words.
-pub const ERROR_CLASSES: [&str; 9] = [
-    "timeout",
-    "unreachable",
-    "tls",
-    "connection",
-    "key_refused",
-    "rate_limited",
-    "server_error",
-    "unexpected_status",
-    "bad_answer",
-];
-
 /// The latest failed poll. It is kept when polls succeed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
     /// When it failed.
     pub at: SystemTime,
-    /// One of [`ERROR_CLASSES`].
-    pub class: &'static str,
+    /// What it was.
+    pub class: FailureClass,
     /// In one line, without secrets.
     pub line: String,
 }
@@ -150,8 +138,10 @@ pub struct Failing {
     pub since: Instant,
     /// The latest error, in one line.
     pub line: String,
-    /// The service refuses the key: only an operator can mend it.
-    pub refused: bool,
+    /// What the latest error was.
+    pub class: FailureClass,
+    /// Where an operator should look for its cause, if that is not where its class suggests.
+    pub cause: Option<Cause>,
 }
 
 impl PollState {
@@ -170,9 +160,12 @@ impl PollState {
         self.lock().last_error.clone()
     }
 
-    /// How many polls failed, for each of [`ERROR_CLASSES`].
+    /// How many polls failed, by class.
     pub fn errors_by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        ERROR_CLASSES.into_iter().zip(self.classes.each_ref().map(Counter::get))
+        FailureClass::ALL
+            .map(FailureClass::as_str)
+            .into_iter()
+            .zip(self.classes.each_ref().map(Counter::get))
     }
 
     /// How long ago the loop that stands still longest took its last step. A loop that waits for
@@ -259,14 +252,12 @@ impl PollState {
         inner.failing = None;
     }
 
-    fn failed(&self, line: &str, refused: bool, class: &'static str) {
-        if let Some(index) = ERROR_CLASSES.iter().position(|known| *known == class) {
-            self.classes[index].inc();
-        }
+    fn failed(&self, line: &str, class: FailureClass, cause: Option<Cause>) {
+        self.classes[class as usize].inc();
         let mut inner = self.lock();
         inner.last_error = Some(LastError { at: SystemTime::now(), class, line: line.to_owned() });
         let since = inner.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
-        inner.failing = Some(Failing { since, line: line.to_owned(), refused });
+        inner.failing = Some(Failing { since, line: line.to_owned(), class, cause });
     }
 
     /// Whether a failure is to be logged now, and if so, how often it was left out before.
@@ -311,26 +302,18 @@ enum PollError {
 }
 
 impl PollError {
-    fn class(&self) -> &'static str {
+    fn class(&self) -> FailureClass {
         match self {
-            Self::Net(error) => match error.kind {
-                NetErrorKind::TimedOut => "timeout",
-                NetErrorKind::Dns
-                | NetErrorKind::Refused
-                | NetErrorKind::NetworkUnreachable
-                | NetErrorKind::HostUnreachable
-                | NetErrorKind::Dial => "unreachable",
-                NetErrorKind::Tls => "tls",
-                NetErrorKind::NotHttp => "bad_answer",
-                _ => "connection",
-            },
-            Self::Status(error, _) if error.is_refusal() => "key_refused",
-            Self::Status(error, _) => match error.status {
-                429 => "rate_limited",
-                500.. => "server_error",
-                _ => "unexpected_status",
-            },
-            Self::Body(_) => "bad_answer",
+            Self::Net(error) => FailureClass::of_net(error),
+            Self::Status(error, _) => FailureClass::of_status(error.status),
+            Self::Body(_) => FailureClass::BadAnswer,
+        }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Net(error) => error.cause,
+            Self::Status(..) | Self::Body(_) => None,
         }
     }
 }
@@ -495,15 +478,14 @@ impl<S: Sink> Poller<S> {
             }
             _ => self.state.errors_other.inc(),
         }
-        let refused = matches!(&error, PollError::Status(error, _) if error.is_refusal());
-        if refused {
+        if error.class() == FailureClass::KeyRefused {
             // Only an operator can mend this: knock as seldom as the backoff ever does (D-9).
             asked = Some(asked.map_or(CAP, |asked| asked.max(CAP)));
             if self.state.vouched.load(Ordering::Relaxed) {
                 line.push_str(READ_BUT_NOT_USE);
             }
         }
-        self.state.failed(&line, refused, error.class());
+        self.state.failed(&line, error.class(), error.cause());
         let wait = self.backoff.next(asked);
         let request_id = match &error {
             PollError::Status(StatusError { request_id: Some(id), .. }, _) => id.as_str(),

@@ -101,7 +101,7 @@ fn control_plane(class: &str) -> &'static str {
              control_plane.base_url."
         }
         "timeout" => {
-            "Answers come too late or not at all: check the network, and any proxy on the way to \
+            "Answers come too late or not at all: check the network, and any proxy on the hop to \
              the control plane."
         }
         "tls" => {
@@ -109,7 +109,7 @@ fn control_plane(class: &str) -> &'static str {
              opens TLS. `mcp-tunnel doctor` shows the chain."
         }
         "connection" => {
-            "Connections break: check the proxy and the firewall on the way, and how long they \
+            "Connections break: check the proxy and the firewall on the hop, and how long they \
              keep a quiet connection."
         }
         "rate_limited" => {
@@ -175,9 +175,8 @@ mod tests {
         let names: Vec<_> = advice.as_array().unwrap().iter().map(|a| &a["condition"]).collect();
         assert_eq!(names, ["proxy", "mcp/files", "control_plane", "certificates"]);
         assert!(advice[2]["text"].as_str().unwrap().contains("runtime key"), "{advice}");
-        let classes = crate::control_plane::poll::ERROR_CLASSES;
         let otherwise = control_plane("null");
-        for class in classes {
+        for class in crate::control_plane::FailureClass::ALL.map(|class| class.as_str()) {
             assert_ne!(control_plane(&format!("\"{class}\"")), otherwise, "{class}");
         }
     }

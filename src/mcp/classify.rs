@@ -38,7 +38,8 @@ mod tests {
     #[test] // F-58, F-59, B-13
     fn every_kind_of_network_error_has_its_own_report() {
         let report = |kind| {
-            let error = NetError { kind, wrote: false, reused: false, detail: String::new() };
+            let error =
+                NetError { kind, wrote: false, reused: false, cause: None, detail: String::new() };
             match of_net(&error) {
                 CallError::Failed(f, _) => (f.source.as_str(), f.kind.as_str(), f.resp_code()),
                 _ => ("-", "-", 0),

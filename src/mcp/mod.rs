@@ -5,25 +5,20 @@
 //! another.
 
 mod backlog;
-pub mod catalog;
 pub mod classify;
 pub mod headers;
 pub mod http;
-pub mod probe;
 pub mod sse;
-pub mod state;
 pub mod stdio;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
-use crate::wire::{Failure, Headers, RpcId};
+use crate::observed::Catalog;
+use crate::wire::{Failure, Headers};
 
-pub use catalog::Catalog;
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
-pub use state::ServerState;
 pub use stdio::StdioChannel;
 
 /// Who serves a channel.
@@ -80,12 +75,6 @@ pub struct Bounds {
     pub limit: Instant,
     /// Ends the call in any phase.
     pub cancel: Cancel,
-}
-
-/// The answer to a call that its client has cancelled and its server has not answered since. The
-/// client waits for none, but the control plane does (M-69).
-fn cancelled_json(id: &RpcId) -> String {
-    error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None)
 }
 
 /// Why a call has no answer.
