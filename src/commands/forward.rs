@@ -102,14 +102,17 @@ fn as_safe_as(own: &Metadata, other: &Metadata) -> bool {
     owner && group && other.mode() & OTHERS_WRITE == 0
 }
 
-/// The bytes by which the program is known: the line that its `--version` prints.
+/// The bytes by which the program is known: the line that its `--version` prints, backwards.
+///
+/// Only `mcp-tunnel-ctl` may hold them, or a copy of `mcp-tunnel` under the other name would execute
+/// itself again and again. Forwards, the parts of the line may happen to lie one behind the other
+/// in this program too.
 struct Mark(Vec<u8>);
 
 impl Mark {
-    /// Put together at run time, so that this program does not hold it: a copy of `mcp-tunnel`
-    /// under the other name must not be executed again and again.
     fn of_this_version() -> Self {
-        Self([PROGRAM, " ", VERSION, "\n"].concat().into_bytes())
+        let line = [PROGRAM, " ", VERSION, "\n"].concat();
+        Self(line.bytes().rev().collect())
     }
 
     fn is_in(&self, file: &mut impl Read) -> io::Result<bool> {
@@ -139,8 +142,8 @@ mod tests {
             let bytes = [vec![b'm'; before], mark.0.clone(), vec![0; 9]].concat();
             assert!(mark.is_in(&mut bytes.as_slice()).unwrap(), "{before}");
         }
-        let other = format!("{PROGRAM} {VERSION}1\n");
-        assert!(!mark.is_in(&mut other.as_bytes()).unwrap());
+        let forwards: Vec<u8> = mark.0.iter().rev().copied().collect();
+        assert!(!mark.is_in(&mut forwards.as_slice()).unwrap());
         assert!(!mark.is_in(&mut &mark.0[..mark.0.len() - 1]).unwrap());
     }
 }
