@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
 use crate::control_plane::Sink;
-use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{ChannelName, Command, CommandKind, MessageKind, RpcId};
+use crate::wire::{ChannelName, Command, CommandKind, Era, MessageKind, RpcId};
 
 /// Sessions with an undelivered notification that are remembered before those whose notification
 /// has been delivered are forgotten. More than this many can not be waiting at once unless the
@@ -407,7 +406,7 @@ impl Inner {
                 channel: queued.command.channel.clone(),
                 session: queued.command.session_id().map(str::to_owned),
                 id: id.clone(),
-                modern: modern_version(message).is_some(),
+                modern: message.era() == Era::Modern,
                 place: Arc::downgrade(place),
             });
         }

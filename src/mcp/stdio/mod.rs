@@ -55,15 +55,11 @@ use self::server::{Server, answer};
 use self::state::PIPE_CLOSED;
 use super::{Answer, Bounds, CallError, Catalog, Receipt};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::failure::error_json;
-use crate::wire::{Headers, Message};
+use crate::wire::{Headers, Message, jsonrpc};
 
 /// Further time for the threads to end after the grace period of a stop. Only a child that even
 /// `SIGKILL` does not end (it hangs in the kernel) uses it up.
 const STOP_SLACK: Duration = Duration::from_secs(1);
-
-/// JSON-RPC "invalid request".
-const INVALID_REQUEST: i64 = -32600;
 
 /// One stdio channel.
 pub struct StdioChannel {
@@ -108,7 +104,7 @@ impl StdioChannel {
         let Some(outgoing) = Outgoing::of(message) else {
             self.stats.refused.inc();
             let text = "Invalid Request: a member name is ambiguous or no Unicode text";
-            return Ok(answer(200, error_json(message.id(), INVALID_REQUEST, text, None)));
+            return Ok(answer(200, jsonrpc::error(message.id(), jsonrpc::INVALID_REQUEST, text)));
         };
         let second = match outgoing.modern {
             true => None,

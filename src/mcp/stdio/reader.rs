@@ -15,8 +15,10 @@ use super::shared::Shared;
 use super::state::Initialize;
 use super::throttle::{Throttle, printable};
 use crate::net::Cancel;
-use crate::wire::failure::error_json;
-use crate::wire::{Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json};
+use crate::record_kind::RecordKind;
+use crate::wire::{
+    Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
+};
 
 /// Stray lines that reach the log in one minute.
 const STRAY_PER_MINUTE: u32 = 10;
@@ -26,9 +28,6 @@ const STRAY_SHOWN: usize = 80;
 
 /// How much of a method name that the child chose reaches the log, in bytes.
 const METHOD_SHOWN: usize = 64;
-
-/// JSON-RPC "method not found".
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// An answer over the limit (B-19).
 const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::ResponseBodyTooLarge);
@@ -107,6 +106,7 @@ impl Reader<'_> {
             _ => format!("`{}`", printable(line, STRAY_SHOWN)),
         };
         warn!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = self.shared.config.channel,
             not_logged = held_back;
             "skipped a line on the child's standard output that is no MCP message ({why}): {shown}"
@@ -118,6 +118,7 @@ impl Reader<'_> {
         shared.stats.oversized_lines.inc();
         if let Some(held_back) = self.strays.admit(Instant::now()) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel,
                 limit = shared.config.limits.line,
                 not_logged = held_back;
@@ -171,6 +172,7 @@ impl Reader<'_> {
         }
         if initialize == Some(Initialize::ReplayRefused) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel;
                 "the restarted child refused the `initialize` that its clients rely on; they have \
                  to begin again"
@@ -219,14 +221,8 @@ impl Reader<'_> {
         shared.stats.server_requests.inc();
         let method = printable(method.as_bytes(), METHOD_SHOWN);
         let channel = &shared.config.channel;
-        let answer = match method.as_str() {
-            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
-            _ => {
-                debug!(channel:%, method:%; "refused a request of the child");
-                let text = "Method not found: the client of this session takes no requests";
-                error_json(Some(id), METHOD_NOT_FOUND, text, None)
-            }
-        };
+        debug!(channel:%, method:%; "answered a request of the child");
+        let answer = jsonrpc::answer_to_server(id, &method);
         let stdin = match &shared.lock().live {
             Some(live) if !live.takes_no_response() => live.stdin.clone(),
             _ => return,

@@ -16,9 +16,11 @@ use super::shared::Shared;
 use super::state::{Gate, Handshake, Live, PIPE_CLOSED, State, Wish};
 use super::status::{StdioState, StdioStats};
 use super::supervisor;
-use crate::mcp::{Answer, Bounds, CallError, cancelled_json};
+use crate::mcp::{Answer, Bounds, CallError};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId};
+use crate::wire::{
+    Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId, jsonrpc,
+};
 
 /// A mistake of the caller: the message must be a request.
 const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
@@ -157,7 +159,7 @@ impl Server {
                 Next::Outcome(Outcome::Written) => {}
                 Next::Withdrawn => {
                     self.give_up(number, false);
-                    return Ok(Some((cancelled_json(id), None)));
+                    return Ok(Some((jsonrpc::cancelled(id), None)));
                 }
                 Next::TimedOut => {
                     if let Some(live) = &mut self.shared.lock().live {
@@ -189,11 +191,8 @@ impl Server {
         }
         drop(state);
         if tell && matches!(call.kind, CallKind::Plain | CallKind::Listen) {
-            let bytes = format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\
-                 \"requestId\":{number},\"reason\":\"the caller waits no longer\"}}}}\n"
-            );
-            self.shared.send_urgent(&stdin, bytes.into_bytes());
+            let cancel = jsonrpc::cancel(number, "the caller waits no longer");
+            self.shared.send_urgent(&stdin, rewrite::line(&cancel));
         }
     }
 

@@ -15,7 +15,7 @@ use super::rewrite::{self, Outgoing};
 use super::status::StdioState;
 use super::stdin::Stdin;
 use crate::mcp::CallError;
-use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId};
+use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId, jsonrpc};
 
 /// There is no child to write to.
 pub(super) const PIPE_CLOSED: Failure =
@@ -288,8 +288,7 @@ impl State {
             self.remembered = Some(Remembered { request, answer: text.to_owned() });
             // At once, and whatever the client does next: other sessions share the child, and it
             // serves nobody before this (M-17). Those that clients send are swallowed.
-            let bytes = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
-            live.stdin.push(bytes.to_vec(), None);
+            live.stdin.push(rewrite::line(jsonrpc::INITIALIZED), None);
         } else if replay {
             // The child lives and refuses: from now on it may tell the clients itself.
             self.remembered = None;

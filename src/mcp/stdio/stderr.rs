@@ -9,6 +9,7 @@ use super::pipe;
 use super::shared::Shared;
 use super::throttle::{Throttle, printable};
 use crate::net::Cancel;
+use crate::record_kind::RecordKind;
 
 /// How much of a line reaches the log, in bytes.
 const LINE_SHOWN: usize = 1024;
@@ -26,9 +27,14 @@ pub(super) fn run(shared: &Shared, pipe: &OwnedFd, gone: &Cancel) {
         None => shared.stats.stderr_held_back.inc(),
         Some(held_back) => {
             if held_back > 0 {
-                info!(channel:%, lines = held_back; "lines of the child's stderr were left out");
+                info!(
+                    target: RecordKind::ChildEvent.target(),
+                    channel:%, lines = held_back;
+                    "lines of the child's stderr were left out"
+                );
             }
-            info!(channel:%; "child: {}", printable(line, LINE_SHOWN));
+            let shown = printable(line, LINE_SHOWN);
+            info!(target: RecordKind::ChildOutput.target(), channel:%; "child: {shown}");
         }
     };
     pipe::read(pipe, gone, |bytes| heads.push(bytes, &mut each));

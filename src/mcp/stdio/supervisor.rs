@@ -12,8 +12,11 @@ use log::{info, warn};
 
 use super::child::{Running, StartError, exit_words};
 use super::limits::Limits;
+use super::rewrite;
 use super::shared::Shared;
 use super::state::{Down, Handshake, State, Step};
+use crate::record_kind::RecordKind;
+use crate::wire::jsonrpc;
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
 const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -60,6 +63,7 @@ enum Past {
 /// Looks after one child until it is gone.
 fn attend(shared: &Shared, running: Running, nudge: &Receiver<()>) -> Option<ExitStatus> {
     info!(
+        target: RecordKind::ChildEvent.target(),
         channel:% = shared.config.channel,
         pid = running.pid;
         "MCP child started"
@@ -92,6 +96,7 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, past: Past) -> bool {
     if state.stopping.is_none() {
         drop(state);
         warn!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = shared.config.channel,
             restart_in_ms = delay.as_millis() as u64;
             "{reason}"
@@ -176,14 +181,7 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
     }
     if live.era.probe.is_none() {
         let number = shared.number();
-        let bytes = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{\
-             \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
-             \"io.modelcontextprotocol/clientCapabilities\":{{}},\
-             \"io.modelcontextprotocol/clientInfo\":{{\"name\":\"mcp-tunnel\",\"version\":\"{}\"}}}}}}}}\n",
-            env!("CARGO_PKG_VERSION")
-        );
-        live.ask(bytes.into_bytes(), None);
+        live.ask(rewrite::line(&jsonrpc::discover(number)), None);
         live.era.probe = Some(number);
         // A child that has not answered anything may still be starting.
         let limits = &shared.config.limits;
