@@ -53,7 +53,8 @@ pub use self::status::{StdioState, StdioStats, StdioStatus};
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
 use self::state::PIPE_CLOSED;
-use super::{Answer, Bounds, CallError, Catalog, Receipt};
+use super::{Answer, Bounds, CallError, Receipt};
+use crate::observed::Catalog;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{Headers, Message, jsonrpc};
 
