@@ -8,7 +8,7 @@ use serde_json::json;
 use super::command::Invocation;
 use super::samples::{self, Inputs, Sample};
 use super::{complain_about, fail, output, say};
-use crate::doctor::preflight;
+use crate::hops::preflight;
 use crate::settings::source::profile_dir;
 use crate::settings::url::HttpUrl;
 use crate::settings::{Env, grammar};

@@ -9,5 +9,6 @@ pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod environment;
 pub(crate) mod hop;
+pub(crate) mod preflight;
 
 pub(crate) use self::hop::{Hop, Hops};

@@ -55,9 +55,10 @@ pub struct StartError {
 }
 
 impl StartError {
-    pub(super) fn of(config: &StdioConfig, error: io::Error) -> Self {
-        let program = config.argv.first().cloned().unwrap_or_default();
-        let for_a_shell = config.argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
+    /// What to say of a command that the system does not start for this reason.
+    pub fn of(argv: &[String], error: io::Error) -> Self {
+        let program = argv.first().cloned().unwrap_or_default();
+        let for_a_shell = argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
         Self { program, for_a_shell, error }
     }
 }
@@ -109,7 +110,7 @@ impl Running {
     /// the threads on its pipes. The child is installed in the state of the channel.
     pub fn launch(shared: &Arc<Shared>) -> Result<Self, StartError> {
         let config = &shared.config;
-        Self::try_launch(shared, config).map_err(|error| StartError::of(config, error))
+        Self::try_launch(shared, config).map_err(|error| StartError::of(&config.argv, error))
     }
 
     fn try_launch(shared: &Arc<Shared>, config: &StdioConfig) -> io::Result<Self> {
