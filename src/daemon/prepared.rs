@@ -19,6 +19,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::Signals;
+use crate::record_kind::RecordKind;
 use crate::settings::config::{HealthListener, LogFormat};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective, Problem};
@@ -67,7 +68,7 @@ impl<'a> Prepared<'a> {
         let instance_id = new_instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
         for warning in &config.warnings {
-            log::warn!("{warning}");
+            log::warn!(target: RecordKind::Daemon.target(), "{warning}");
         }
         let manager = ServiceManager::of_environment().map_err(|e| {
             format!("the service manager named by NOTIFY_SOCKET cannot be reached: {e}")
@@ -129,7 +130,7 @@ fn open_audit(path: &Path) -> Result<Arc<Audit>, String> {
 
 fn warn_of(config: &Config, hops: &Hops) {
     for warning in hops.warnings() {
-        log::warn!("{warning}");
+        log::warn!(target: RecordKind::Daemon.target(), "{warning}");
     }
     if let Some(why) = hops.trust().and_then(Trust::without_system) {
         log::warn!("{why}: only those of ca_bundle are believed");

@@ -31,6 +31,7 @@ use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::{Closer, Event, Signals};
+use crate::record_kind::RecordKind;
 use crate::settings::{Config, Effective};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::CLIENT_VERSION;
@@ -143,12 +144,13 @@ impl Running {
     fn dump(&self) {
         let Shown { shared, readiness, .. } = &self.shown;
         let report = readiness.report();
-        log::info!("state: {}", report.line);
+        log::info!(target: RecordKind::Daemon.target(), "state: {}", report.line);
         for line in report.verbose().lines().take(report.conditions.len()) {
-            log::info!("state: {line}");
+            log::info!(target: RecordKind::Daemon.target(), "state: {line}");
         }
         let (in_hand, oldest) = shared.dispatch.in_hand();
         log::info!(
+            target: RecordKind::Daemon.target(),
             in_hand,
             oldest_in_hand_ms = oldest.as_millis() as u64,
             waiting = shared.outlet.len(),
@@ -281,6 +283,7 @@ fn tell_start(shared: &Shared, health_url: &str) {
     for hop in shared.hops.all() {
         if let Some((proxy, source)) = &hop.proxy {
             log::info!(
+                target: RecordKind::Daemon.target(),
                 hop = hop.name, source = source.as_str();
                 "going through the proxy {}", proxy.url()
             );

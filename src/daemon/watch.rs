@@ -99,7 +99,7 @@ impl Watch {
                 Some(_) => {}
             }
             stood_still = standstill.is_some();
-            log::logger().flush();
+            shared.logger.write_due();
             let _ = self.end.channel().recv_timeout(pause);
             if self.end.is_cancelled() {
                 return;

@@ -13,6 +13,7 @@ use super::server::Shared;
 use super::state::Initialize;
 use super::stdin::Frame;
 use super::throttle::{Throttle, printable};
+use crate::record_kind::RecordKind;
 use crate::wire::{
     Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
 };
@@ -95,6 +96,7 @@ impl<'a> Inbox<'a> {
             _ => format!("`{}`", printable(line, STRAY_SHOWN)),
         };
         warn!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = self.shared.config.channel,
             not_logged = held_back;
             "skipped a line on the child's standard output that is no MCP message ({why}): {shown}"
@@ -106,6 +108,7 @@ impl<'a> Inbox<'a> {
         shared.stats.oversized_lines.inc();
         if let Some(held_back) = self.strays.admit(Instant::now()) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel,
                 limit = shared.config.limits.line,
                 not_logged = held_back;
@@ -159,6 +162,7 @@ impl<'a> Inbox<'a> {
         }
         if initialize == Some(Initialize::ReplayRefused) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel;
                 "the restarted child refused the `initialize` that its clients rely on; they have \
                  to begin again"

@@ -13,6 +13,7 @@ use super::child::{Running, StartError, exit_words};
 use super::server::Shared;
 use super::state::{Handshake, State, Step};
 use super::{Limits, rewrite};
+use crate::record_kind::RecordKind;
 use crate::wire::jsonrpc;
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
@@ -43,6 +44,7 @@ pub(super) fn run(
     let mut running = first;
     loop {
         info!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = shared.config.channel,
             pid = running.pid;
             "MCP child started"
@@ -118,6 +120,7 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) ->
         return false;
     }
     warn!(
+        target: RecordKind::ChildEvent.target(),
         channel:% = shared.config.channel,
         restart_in_ms = delay.as_millis() as u64;
         "{reason}"
