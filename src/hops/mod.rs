@@ -11,5 +11,6 @@ pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hop;
 pub(crate) mod preflight;
+mod raw;
 
 pub(crate) use self::hop::{Hop, Hops};
