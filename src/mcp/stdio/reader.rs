@@ -1,18 +1,20 @@
-//! What the child says: each line of its standard output is read, attributed and delivered. Runs
-//! on the reader's thread and never waits for a worker.
+//! The child's standard output: each line is read, attributed to a call and delivered. The reader
+//! is a thread of its own and never waits for a worker.
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use log::{debug, warn};
 
 use super::calls::{CallKind, Dropped};
-use super::lines::Line;
+use super::lines::{Line, Lines};
 use super::mailbox::Outcome;
+use super::pipe;
 use super::rewrite::{self, Names};
-use super::server::Shared;
+use super::shared::Shared;
 use super::state::Initialize;
-use super::stdin::Frame;
 use super::throttle::{Throttle, printable};
+use crate::net::Cancel;
 use crate::record_kind::RecordKind;
 use crate::wire::{
     Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
@@ -34,17 +36,25 @@ const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::Re
 const NO_ANSWER: Failure =
     Failure::new(FailureSource::Protocol, FailureKind::InvalidProtocolResponse);
 
-/// The reader's view of the channel.
-pub(super) struct Inbox<'a> {
+/// The thread on the child's standard output: only the pipe ever blocks it.
+pub(super) fn run(shared: &Shared, pipe: &OwnedFd, gone: &Cancel) {
+    let mut reader = Reader { shared, strays: Throttle::new(STRAY_PER_MINUTE) };
+    let mut lines = Lines::new(shared.config.limits.line);
+    pipe::read(pipe, gone, |bytes| lines.push(bytes, &mut |line| reader.line(line)));
+    lines.end(&mut |line| reader.line(line));
+    if !gone.is_cancelled() {
+        // No answer can come any more.
+        shared.end_child("child closed its standard output", shared.config.limits.closed_wait);
+        shared.lose_calls();
+    }
+}
+
+struct Reader<'a> {
     shared: &'a Shared,
     strays: Throttle,
 }
 
-impl<'a> Inbox<'a> {
-    pub fn new(shared: &'a Shared) -> Self {
-        Self { shared, strays: Throttle::new(STRAY_PER_MINUTE) }
-    }
-
+impl Reader<'_> {
     /// Takes one line. No line ends the channel (M-15).
     pub fn line(&mut self, line: Line<'_>) {
         match line {
@@ -90,7 +100,7 @@ impl<'a> Inbox<'a> {
     fn stray(&mut self, line: &[u8], why: &str) {
         self.shared.stats.stray_lines.inc();
         let Some(held_back) = self.strays.admit(Instant::now()) else { return };
-        // What looks like a message may hold a payload, and payloads are not logged.
+        // A line that looks like a message may hold a payload, and payloads are not logged.
         let shown = match line.trim_ascii_start().first() {
             Some(b'{' | b'[') => format!("{} bytes", line.len()),
             _ => format!("`{}`", printable(line, STRAY_SHOWN)),
@@ -213,17 +223,10 @@ impl<'a> Inbox<'a> {
         let channel = &shared.config.channel;
         debug!(channel:%, method:%; "answered a request of the child");
         let answer = jsonrpc::answer_to_server(id, &method);
-        let mut state = shared.lock();
-        let number = state.number();
-        let Some(live) = &state.live else { return };
-        if live.takes_no_response() {
-            return;
-        }
-        let frame = Frame { number, bytes: rewrite::line(&answer), written: None };
-        if !live.stdin.push_urgent(frame) {
-            shared.stats.dropped_urgent.inc();
-        }
-        drop(state);
-        shared.pump();
+        let stdin = match &shared.lock().live {
+            Some(live) if !live.takes_no_response() => live.stdin.clone(),
+            _ => return,
+        };
+        shared.send_urgent(&stdin, rewrite::line(&answer));
     }
 }

@@ -3,22 +3,24 @@
 //!
 //! Payloads are shown, credentials are not: a [`Masker`] hides the values of headers and JSON members
 //! whose names speak of one, and every secret of the request. What it cannot look into is told by
-//! its size. All of this works on copies; nothing here is on the way of the data. [`super::client`]
-//! calls it.
+//! its size. It sees copies only: `net` hands them over through [`Tap`].
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::head::SecretHeaders;
+use crate::net::SecretHeaders;
+use crate::net::ledger::Tap;
 use crate::secret::Secret;
 
-/// Longest text in one record, in bytes.
-pub const DUMP_MAX: usize = 16 * 1024;
 /// Longest line or body that is looked into, in bytes.
 const LOOK_MAX: usize = 1024 * 1024;
 /// How deep JSON in texts of JSON is looked into; each level may be as deep as the parser allows,
 /// and all of it is on the stack of a thread.
 const NESTED_MAX: usize = 2;
+/// Operators find these records among those of the network.
+const TARGET: &str = "mcp_tunnel::net";
+/// Heads the records of a response.
+const RESPONSE: &str = "raw http response";
 /// Shortest secret that is looked for in texts, in bytes: a shorter one stands everywhere.
 const SECRET_MIN: usize = 4;
 /// Stands for a value that is not shown.
@@ -51,7 +53,7 @@ struct Masker {
 
 /// Logs the response of one exchange.
 #[derive(Debug)]
-pub(super) struct Tap {
+struct Response {
     masker: Masker,
     /// The line that has not ended yet.
     line: Vec<u8>,
@@ -59,12 +61,15 @@ pub(super) struct Tap {
     left_out: usize,
 }
 
-/// Logs a request that is about to be sent.
-pub(super) fn request(
+/// Logs a request that is about to be sent, if messages are wanted at this moment.
+pub fn request(
     (method, uri, headers): (&Method, &Uri, &HeaderMap),
     secrets: &SecretHeaders,
     body: Option<&[u8]>,
-) -> Tap {
+) -> Option<Box<dyn Tap>> {
+    if log::max_level() < log::LevelFilter::Debug {
+        return None;
+    }
     let masker = Masker::of(headers, secrets);
     let mut text = format!("{method} {}\n{}", masker.target(uri), masker.headers(headers));
     for (name, _) in secrets {
@@ -75,24 +80,22 @@ pub(super) fn request(
         text.push_str(&masker.message(body));
     }
     record("raw http request", &text);
-    Tap { masker, line: Vec::new(), left_out: 0 }
+    Some(Box::new(Response { masker, line: Vec::new(), left_out: 0 }))
 }
 
-impl Tap {
-    /// Logs the head of the response.
-    pub(super) fn head(&self, status: StatusCode, headers: &HeaderMap) {
-        record("raw http response", &format!("{status}\n{}", self.masker.headers(headers)));
+impl Tap for Response {
+    fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        record(RESPONSE, &format!("{status}\n{}", self.masker.headers(headers)));
     }
 
-    /// Logs a body that was read whole.
-    pub(super) fn body(&self, body: &[u8]) {
+    fn body(&mut self, body: &[u8]) {
         if !body.is_empty() {
-            record("raw http response", &self.masker.message(body));
+            record(RESPONSE, &self.masker.message(body));
         }
     }
 
-    /// Logs the lines that a piece of a stream completes; a line cut in two could not be judged.
-    pub(super) fn piece(&mut self, piece: &[u8]) {
+    /// Logs the lines that this piece completes; a line cut in two could not be judged.
+    fn piece(&mut self, piece: &[u8]) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = LOOK_MAX.saturating_sub(self.line.len()).min(part.len());
             self.line.extend_from_slice(&part[..room]);
@@ -103,14 +106,14 @@ impl Tap {
         }
     }
 
-    /// Logs the last line of a stream that is over.
-    pub(super) fn end(&mut self) {
+    /// Logs the last line.
+    fn end(&mut self) {
         let line = std::mem::take(&mut self.line);
         let line = line.trim_ascii_end();
         match std::mem::take(&mut self.left_out) {
             0 if line.is_empty() => {}
-            0 => record("raw http response", &self.masker.message(line)),
-            more => record("raw http response", &format!("({} bytes)", line.len() + more)),
+            0 => record(RESPONSE, &self.masker.message(line)),
+            more => record(RESPONSE, &format!("({} bytes)", line.len() + more)),
         }
     }
 }
@@ -182,7 +185,7 @@ impl Masker {
 }
 
 fn record(message: &'static str, dump: &str) {
-    log::debug!(dump = dump; "{message}");
+    log::debug!(target: TARGET, dump = dump; "{message}");
 }
 
 /// Whether a name speaks of a credential.
@@ -226,11 +229,11 @@ mod tests {
 
     use super::*;
 
-    fn tap() -> Tap {
+    fn tap() -> Response {
         let secret = Secret::new("Bearer sesame".to_owned());
         let secrets = vec![(HeaderName::from_static("authorization"), secret)];
         let masker = Masker::of(&HeaderMap::new(), &secrets);
-        Tap { masker, line: Vec::new(), left_out: 0 }
+        Response { masker, line: Vec::new(), left_out: 0 }
     }
 
     #[test] // ops W-14
