@@ -177,7 +177,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
     let word = match binding {
-        Binding::Http(http) => http.state().found().as_str(),
+        Binding::Http(http) => http.server().state.found().as_str(),
         Binding::Stdio(stdio) => match stdio.status().state {
             StdioState::Up { .. } => "ok",
             StdioState::Starting { .. } => "pending",
