@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use super::advice;
 use super::shared::Shared;
 use super::since::Since;
-use crate::cli::config::source_json;
 use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
@@ -249,7 +248,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
         json!({
             "key": Setting::of(e.id).key,
             "value": value,
-            "source": source_json(&e.source),
+            "source": e.source.json(),
         })
     };
     let settings: Vec<Value> = effective.iter().map(shown).collect();
