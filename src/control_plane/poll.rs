@@ -53,11 +53,10 @@ pub trait Sink: Send {
     /// How many commands to ask for, 1 to `most`; waits until one fits. The room is kept for
     /// them. `None` once the process stops.
     fn wait_for_room(&mut self, most: usize, stop: &Cancel) -> Option<usize>;
-    /// Takes a command, waiting for room if the service sent more than was asked for.
-    /// Returns `false` if the process ended first.
-    fn take(&mut self, command: Command) -> bool;
-    /// The poll is over: room that was kept for it and not filled is free again.
-    fn poll_over(&mut self);
+    /// The poll is over, with these commands. If they are more than were asked for, this waits
+    /// until there is room for the rest. Room that was kept and is not filled is free again.
+    /// Returns how many were taken, which is all unless the process ends first.
+    fn poll_over(&mut self, commands: Vec<Command>) -> usize;
 }
 
 /// What the poll loops have seen; `ops` reads it.
@@ -349,11 +348,10 @@ impl<S: Sink> Poller<S> {
                     }
                     self.backoff.reset();
                     self.hand_over(envelope, limit);
-                    self.sink.poll_over();
                 }
                 Err(_) if self.stop.is_cancelled() => return,
                 Err(error) => {
-                    self.sink.poll_over();
+                    self.sink.poll_over(Vec::new());
                     self.state.latency_error.observe(began.elapsed());
                     let wait = self.failed(error);
                     // Woken early only by the stop, which the loop's head sees.
@@ -450,16 +448,15 @@ impl<S: Sink> Poller<S> {
         }
         // A command may wait for room, which is not part of its age.
         let now = SystemTime::now();
-        for command in envelope.commands {
-            if let Some(age) = command.created_at.and_then(|at| now.duration_since(at).ok()) {
+        for at in envelope.commands.iter().filter_map(|command| command.created_at) {
+            if let Ok(age) = now.duration_since(at) {
                 self.state.age.observe(age);
             }
-            if self.sink.take(command) {
-                self.state.enqueued.inc();
-            } else {
-                self.state.dropped_stopping.inc();
-            }
         }
+        let usable = envelope.commands.len();
+        let taken = self.sink.poll_over(envelope.commands);
+        self.state.enqueued.add(taken as u64);
+        self.state.dropped_stopping.add((usable - taken) as u64);
     }
 
     /// Counts and logs a failed poll; returns how long to wait.

@@ -9,9 +9,8 @@ use crate::confine::{Confinement, Part};
 use crate::control_plane::poll::TOO_MANY_DAEMONS;
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, FailureClass, PollState};
-use crate::dispatch::DispatchStats;
-use crate::dispatch::queue::Outlet;
 use crate::dispatch::stats::Dropped;
+use crate::dispatch::{DispatchStats, Queue};
 use crate::hops::{self, Edges};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::StdioState;
@@ -200,7 +199,7 @@ pub(super) struct Seen {
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
-    pub(super) outlet: Outlet,
+    pub(super) queue: Arc<Queue>,
     pub(super) oauth: Arc<Startup>,
     pub(super) queue_capacity: usize,
     pub(super) workers: usize,
@@ -433,7 +432,7 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 
 fn queue_metrics(seen: &Seen, out: &mut Exposition) {
     let (in_hand, oldest) = seen.dispatch.in_hand();
-    let oldest_wait = seen.outlet.oldest_wait();
+    let oldest_wait = seen.queue.oldest_wait();
     for (name, help, value) in [
         ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
         (
@@ -447,7 +446,7 @@ fn queue_metrics(seen: &Seen, out: &mut Exposition) {
             oldest_wait.as_secs_f64(),
         ),
         ("commands_queue_capacity", "Commands that may wait.", seen.queue_capacity as f64),
-        ("commands_queue_length", "Commands that wait for a worker.", seen.outlet.len() as f64),
+        ("commands_queue_length", "Commands that wait for a worker.", seen.queue.waiting() as f64),
         ("dispatcher_worker_pool_capacity", "Workers.", seen.workers as f64),
         (
             "dispatcher_worker_pool_occupancy",

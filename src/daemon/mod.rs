@@ -33,7 +33,7 @@ use self::timers::{ProxyHealth, Timers};
 use crate::confine::{self, Part};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, AccessConfig, PollState, Poller, metadata, new_instance_id};
-use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, queue};
+use crate::dispatch::{DispatchStats, Observer, Pool, PoolConfig, Queue};
 use crate::hops::{Edges, Way, shared_identity};
 use crate::launcher::Launcher;
 use crate::mcp::stdio::{Limits, StdioConfig};
@@ -167,8 +167,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
     let respond_stats = Arc::new(RespondStats::default());
     let stats = Arc::new(DispatchStats::default());
     let control_plane = &config.control_plane;
-    let (intakes, outlet) =
-        queue(control_plane.max_inflight, control_plane.polls_in_flight, end.clone());
+    let (queue, producers) =
+        Queue::new(control_plane.max_inflight, control_plane.polls_in_flight, &end);
 
     let token: Token = Arc::new(Mutex::new(config.admin_ui.token.clone()));
     let reload_state = Arc::new(ReloadState::default());
@@ -189,7 +189,7 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         poll: Arc::clone(&poll_state),
         respond: Arc::clone(&respond_stats),
         dispatch: Arc::clone(&stats),
-        outlet: outlet.clone(),
+        queue: Arc::clone(&queue),
         queue_capacity: config.control_plane.max_inflight,
         workers: config.mcp.max_concurrent_requests,
         bindings: bindings.clone(),
@@ -264,9 +264,8 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
         observer: observer(audit.clone(), recent),
         respond_stats,
     };
-    let pool = Pool::start(&pool_config, &outlet, &abandon, &end)
+    let pool = Pool::start(&pool_config, &queue, &abandon, &end)
         .map_err(line("the forwarding threads can not be started"))?;
-    drop(outlet);
 
     let mut threads = Vec::new();
     let (settled, all_settled) = bounded::<()>(0);
@@ -289,11 +288,11 @@ fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Dae
             startup::run(&discovery, &oauth, &stop, (&all_settled, startup_wait));
         })?);
     }
-    for (number, intake) in intakes.into_iter().enumerate() {
+    for (number, producer) in producers.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&access),
             channels.clone(),
-            intake,
+            producer,
             Arc::clone(&poll_state),
             stop.clone(),
         );
@@ -428,8 +427,8 @@ fn dump(seen: &instruments::Seen, readiness: &Readiness) {
     log::info!(
         in_hand,
         oldest_in_hand_ms = oldest.as_millis() as u64,
-        waiting = seen.outlet.len(),
-        oldest_waiting_ms = seen.outlet.oldest_wait().as_millis() as u64,
+        waiting = seen.queue.waiting(),
+        oldest_waiting_ms = seen.queue.oldest_wait().as_millis() as u64,
         polls = seen.poll.cycles.get(),
         commands = seen.poll.polled.get(),
         answered = seen.dispatch.answered.get();
@@ -449,7 +448,7 @@ fn standstill(
         if seen.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
             return Some("the process that starts MCP commands is gone".to_owned());
         }
-        let waiting = seen.outlet.len();
+        let waiting = seen.queue.waiting();
         let progress = Progress {
             since_poll_step: seen.poll.since_step(waiting > 0),
             poll_limit,
