@@ -28,7 +28,8 @@
 //! counters and state cells that the others own; nobody waits for `ops`. `confine` is what the
 //! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
 //! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
-//! service manager; nothing else. All take their locks by `unpoisoned`.
+//! service manager; nothing else. All take their locks by `unpoisoned`,
+//! and a log record that is unlike the others carries a `record_kind`.
 
 pub mod cli;
 pub mod confine;
@@ -43,6 +44,7 @@ pub mod mcp;
 pub mod net;
 pub mod oauth;
 pub mod ops;
+mod record_kind;
 pub mod relay;
 pub mod secret;
 pub mod settings;

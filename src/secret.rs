@@ -7,12 +7,13 @@ mod locked;
 use std::fmt;
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// A secret text. It prints as `[redacted]`, is kept out of swap where the kernel allows, and is
-/// wiped from memory when its last clone is dropped: clones share one copy. Who sends it writes
-/// it into a buffer that is wiped as well (`net::head`).
-#[derive(Clone, PartialEq, Eq)]
+/// A secret text. It prints as `[redacted]`, is compared in constant time, is kept out of swap where
+/// the kernel allows, and is wiped from memory when its last clone is dropped: clones share one
+/// copy. `net` writes it into a buffer that is wiped as well (`net::head`).
+#[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
@@ -27,11 +28,25 @@ impl Secret {
         locked::all()
     }
 
-    /// The text itself, for the one place that sends or checks it.
+    /// Whether a text from outside is this secret. The time that this takes depends on the length
+    /// of the text alone, so it tells nothing of how much of the text is right.
+    pub fn is(&self, text: &str) -> bool {
+        self.0.as_bytes().ct_eq(text.as_bytes()).into()
+    }
+
+    /// The text itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +69,15 @@ mod tests {
         let secret = Secret::new("sk-very-secret".to_owned());
         assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
         assert_eq!(secret.expose(), "sk-very-secret");
+    }
+
+    #[test]
+    fn a_secret_is_compared_whole() {
+        let secret = Secret::new("abc".to_owned());
+        assert!(secret.is("abc") && secret == Secret::new("abc".to_owned()));
+        for other in ["abd", "ab", "abcd", ""] {
+            assert!(!secret.is(other), "{other}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::command::Invocation;
 use super::{complain, fail, say};
 use crate::control_plane::admin::{Admin, AdminError, Answered, Cause, Fields, Tunnel};
-use crate::hops;
+use crate::hops::hop;
 use crate::net::{Proxy, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::reference::References;
@@ -215,8 +215,8 @@ fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
 /// Only the standard variables are asked (W-82).
 fn proxy(url: &HttpUrl, bundle: Option<&Path>, env: &Env) -> Result<Option<Proxy>, String> {
     let ambient = ambient::of(env);
-    let chosen = hops::proxy_for(url, None, &ambient)?;
-    chosen.map(|(url, _)| hops::built(&url, || tls(bundle))).transpose()
+    let chosen = hop::proxy_for(url, None, &ambient)?;
+    chosen.map(|(url, _)| hop::built(&url, || tls(bundle))).transpose()
 }
 
 /// The flag, else the variable.

@@ -101,7 +101,7 @@ fn control_plane(class: &str) -> &'static str {
              control_plane.base_url."
         }
         "timeout" => {
-            "Answers come too late or not at all: check the network, and any proxy on the way to \
+            "Answers come too late or not at all: check the network, and any proxy on the hop to \
              the control plane."
         }
         "tls" => {
@@ -109,7 +109,7 @@ fn control_plane(class: &str) -> &'static str {
              opens TLS. `mcp-tunnel doctor` shows the chain."
         }
         "connection" => {
-            "Connections break: check the proxy and the firewall on the way, and how long they \
+            "Connections break: check the proxy and the firewall on the hop, and how long they \
              keep a quiet connection."
         }
         "rate_limited" => {

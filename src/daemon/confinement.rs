@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::confine::{Confinement, Needs};
-use crate::hops::{Beyond, Edges};
+use crate::hops::Hops;
+use crate::hops::hop::OAuthHop;
 use crate::ops::service_manager;
 use crate::settings::config::{self, Config, HealthListener};
 
@@ -14,11 +15,11 @@ const DNS: u16 = 53;
 ///
 /// # Errors
 /// If all of it is required, and a part is missing.
-pub(super) fn begin(config: &Config, edges: &Edges) -> Result<Confinement, String> {
+pub(super) fn begin(config: &Config, hops: &Hops) -> Result<Confinement, String> {
     if config.process.confinement == config::Confinement::Off {
         return Ok(Confinement::off());
     }
-    let confinement = Confinement::begin(&needs(config, edges));
+    let confinement = Confinement::begin(&needs(config, hops));
     let complete = confinement.missing().next().is_none();
     match config.process.confinement {
         _ if complete => {}
@@ -31,16 +32,16 @@ pub(super) fn begin(config: &Config, edges: &Edges) -> Result<Confinement, Strin
 }
 
 /// The TCP ports that are connected to.
-pub(super) fn ports(edges: &Edges) -> BTreeSet<u16> {
+pub(super) fn ports(hops: &Hops) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS]);
-    for way in edges.ways().filter(|way| way.unix_socket.is_none()) {
-        ports.insert(way.proxy.as_ref().map_or(way.target.port, |(proxy, _)| proxy.port()));
+    for hop in hops.all().filter(|hop| hop.unix_socket.is_none()) {
+        ports.insert(hop.proxy.as_ref().map_or(hop.target.port, |(proxy, _)| proxy.port()));
     }
-    ports.extend(edges.beyond_main().into_iter().flat_map(Beyond::ports));
+    ports.extend(hops.oauth().into_iter().flat_map(OAuthHop::ports));
     ports
 }
 
-fn needs(config: &Config, edges: &Edges) -> Needs {
+fn needs(config: &Config, hops: &Hops) -> Needs {
     let socket = match &config.health.listener {
         HealthListener::Unix(path) => Some(path),
         HealthListener::Tcp { .. } => None,
@@ -50,7 +51,7 @@ fn needs(config: &Config, edges: &Edges) -> Needs {
     Needs {
         appended: appended.into_iter().flatten().cloned().collect(),
         removed: removed.into_iter().flatten().cloned().collect(),
-        ports: ports(edges),
+        ports: ports(hops),
         abstract_socket: service_manager::is_abstract(),
     }
 }

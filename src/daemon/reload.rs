@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use log::LevelFilter;
 
-use super::{fixed_headers, refuse_unsupported};
+use super::prepared::refuse_unsupported;
+use super::shared::Shared;
 use crate::control_plane::Access;
-use crate::hops::Edges;
-use crate::mcp::{Binding, FixedHeaders};
+use crate::hops::{Hops, bindings};
+use crate::mcp::Binding;
 use crate::ops::api::Token;
 use crate::ops::log::Logger;
 use crate::secret::Secret;
@@ -66,7 +67,7 @@ pub struct Reloader {
     started: BTreeMap<Id, Option<String>>,
     /// What their shown values leave out.
     hidden: Vec<(Id, Secret)>,
-    edges: Arc<Edges>,
+    hops: Arc<Hops>,
     access: Arc<Access>,
     bindings: Vec<(ChannelName, Binding)>,
     token: Token,
@@ -82,18 +83,20 @@ type Stamp = Option<(u64, i64, i64, u64)>;
 
 impl Reloader {
     /// Nothing is read yet but when the files were changed last.
-    pub fn new(
-        config: &Config,
-        started: &[Effective],
-        again: LoadAgain,
-        (edges, access, bindings): (Arc<Edges>, Arc<Access>, Vec<(ChannelName, Binding)>),
-        token: Token,
-        logger: &'static Logger,
-        state: Arc<ReloadState>,
-    ) -> Self {
-        let files = stamped(files(config));
-        let (started, hidden, level) = (values(started), hidden(config), config.log.level);
-        Self { again, started, hidden, edges, access, bindings, token, level, logger, state, files }
+    pub fn new(config: &Config, started: &[Effective], again: LoadAgain, shared: &Shared) -> Self {
+        Self {
+            again,
+            started: values(started),
+            hidden: hidden(config),
+            hops: Arc::clone(&shared.hops),
+            access: Arc::clone(&shared.access),
+            bindings: shared.bindings.clone(),
+            token: Arc::clone(&shared.token),
+            level: config.log.level,
+            logger: shared.logger,
+            state: Arc::clone(&shared.reload),
+            files: stamped(files(config)),
+        }
     }
 
     /// `log.level` as it was read last.
@@ -127,7 +130,7 @@ impl Reloader {
             }
             None => wrong.extend(loaded.problems.iter().map(ToString::to_string)),
         }
-        for line in self.edges.reload() {
+        for line in self.hops.reload() {
             if !wrong.contains(&line) {
                 wrong.push(line);
             }
@@ -163,10 +166,7 @@ impl Reloader {
         *self.token.lock().unpoisoned() = config.admin_ui.token.clone();
         for (_, binding) in &self.bindings {
             if let Binding::Http(http) = binding {
-                http.renew(FixedHeaders {
-                    always: fixed_headers(&config.mcp.extra_headers)?,
-                    discovery: fixed_headers(&config.mcp.discovery_extra_headers)?,
-                });
+                http.renew(bindings::mcp_headers(config)?);
             }
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::instruments::Seen;
+use super::shared::Shared;
 use super::views::{found, route};
-use crate::hops::{self, Way};
+use crate::hops::{Hop, certificates};
 use crate::net::certificate::Facts;
 use crate::net::proxy::Check;
 use crate::settings::Config;
@@ -18,13 +18,13 @@ use crate::wire::time::rfc3339;
 const BUNDLE_SHOWN: usize = 200;
 
 /// The object.
-pub(super) fn json(config: &Config, seen: &Seen) -> String {
-    let (found, complaint) = found(seen);
+pub(super) fn json(config: &Config, shared: &Shared) -> String {
+    let (found, complaint) = found(shared);
     let mut system = json!({
-        "tls": tls(config, seen),
-        "certificates": certificates(seen),
-        "proxy_identity_map": proxies(seen),
-        "proxy_health": routes(seen),
+        "tls": tls(config, shared),
+        "certificates": in_use(shared),
+        "proxy_identity_map": proxies(shared),
+        "proxy_health": routes(shared),
         "main_channel_probe_status": found,
         "process": {
             "pid": std::process::id(),
@@ -32,7 +32,7 @@ pub(super) fn json(config: &Config, seen: &Seen) -> String {
             "log_file": config.log.file.as_ref().map(|p| p.display().to_string()),
             "audit_file": config.log.audit_file.as_ref().map(|p| p.display().to_string()),
             "supervised": std::env::var_os("NOTIFY_SOCKET").is_some(),
-            "confinement": seen.confinement.to_string(),
+            "confinement": shared.confinement.to_string(),
         },
     });
     if let Some(complaint) = complaint {
@@ -42,8 +42,8 @@ pub(super) fn json(config: &Config, seen: &Seen) -> String {
 }
 
 /// The trusted certificates. They are read only if a hop speaks TLS.
-fn tls(config: &Config, seen: &Seen) -> Value {
-    let trust = seen.edges.trust();
+fn tls(config: &Config, shared: &Shared) -> Value {
+    let trust = shared.hops.trust();
     let mut system_trust = json!({"enabled": true, "source": "system cert pool"});
     let named: Vec<String> = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .iter()
@@ -109,27 +109,27 @@ fn described(facts: &Facts) -> serde_json::Map<String, Value> {
 }
 
 /// What is in use on each hop: ours, and of the server's chain the first that expires.
-fn certificates(seen: &Seen) -> Vec<Value> {
-    let of = |way: &Way| {
-        hops::certificates(way)
+fn in_use(shared: &Shared) -> Vec<Value> {
+    let of = |hop: &Hop| {
+        certificates::of(hop)
             .into_iter()
             .map(|(whose, facts)| {
                 let mut shown = described(&facts);
-                shown.insert("hop".to_owned(), way.name.as_str().into());
+                shown.insert("hop".to_owned(), hop.name.as_str().into());
                 shown.insert("whose".to_owned(), whose.into());
-                let warning = hops::expiry_warning(whose, &facts);
+                let warning = certificates::expiry_warning(whose, &facts);
                 shown.insert("warning".to_owned(), warning.into());
                 Value::Object(shown)
             })
             .collect::<Vec<_>>()
     };
-    seen.edges.ways().flat_map(of).collect()
+    shared.hops.all().flat_map(of).collect()
 }
 
 /// Each proxy once.
-fn proxies(seen: &Seen) -> Vec<Value> {
+fn proxies(shared: &Shared) -> Vec<Value> {
     let mut known: Vec<Value> = Vec::new();
-    for (proxy, source) in seen.edges.ways().filter_map(|way| way.proxy.as_ref()) {
+    for (proxy, source) in shared.hops.all().filter_map(|hop| hop.proxy.as_ref()) {
         let id = proxy.id();
         if !known.iter().any(|earlier| earlier["proxy_id"] == id.as_str()) {
             known.push(json!({"proxy_id": id, "proxy_url": proxy.url(), "proxy_source": source}));
@@ -139,11 +139,11 @@ fn proxies(seen: &Seen) -> Vec<Value> {
 }
 
 /// Each way and what the checks of its proxy found.
-fn routes(seen: &Seen) -> Vec<Value> {
-    let ways = seen.edges.ways().zip(seen.proxy_health.routes()).enumerate();
-    ways.map(|(number, (way, checks))| {
-        let mut shown = json!({"route": route(number, way)});
-        if way.proxy.is_none() {
+fn routes(shared: &Shared) -> Vec<Value> {
+    let hops = shared.hops.all().zip(shared.proxy_health.routes()).enumerate();
+    hops.map(|(number, (hop, checks))| {
+        let mut shown = json!({"route": route(number, hop)});
+        if hop.proxy.is_none() {
             shown["health_state"] = "direct".into();
             return shown;
         }

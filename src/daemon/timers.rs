@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::reload::Reloader;
-use crate::hops::{Edges, Way, certificates, expiry_warning};
+use crate::hops::{Hop, Hops, certificates};
 use crate::net::Cancel;
 use crate::net::health::RouteHealth;
 use crate::unpoisoned::Unpoisoned;
@@ -16,17 +16,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often a certificate that expires is told again.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the checks of the proxies found, by the order of [`Edges::ways`].
+/// What the checks of the proxies found, by the order of [`Hops::all`].
 #[derive(Debug)]
 pub struct ProxyHealth(Vec<RouteHealth>);
 
 impl ProxyHealth {
     /// Nothing is known yet.
-    pub fn new(edges: &Edges) -> Self {
-        Self(edges.ways().map(|_| RouteHealth::default()).collect())
+    pub fn new(hops: &Hops) -> Self {
+        Self(hops.all().map(|_| RouteHealth::default()).collect())
     }
 
-    /// Those of all ways, in the order of [`Edges::ways`].
+    /// Those of all ways, in the order of [`Hops::all`].
     pub fn routes(&self) -> &[RouteHealth] {
         &self.0
     }
@@ -41,7 +41,7 @@ pub struct Timers {
     /// Looks at files.
     pub reloader: Arc<Mutex<Reloader>>,
     /// The ways whose certificates and proxies are looked at.
-    pub edges: Arc<Edges>,
+    pub hops: Arc<Hops>,
     /// Where the checks of the proxies go.
     pub health: Arc<ProxyHealth>,
     /// How often proxies are tried out.
@@ -61,12 +61,12 @@ impl Timers {
                 look_at = now + LOOK_EVERY;
             }
             if check_at <= now && unchecked.is_empty() {
-                unchecked = self.edges.ways().zip(self.health.routes()).collect();
+                unchecked = self.hops.all().zip(self.health.routes()).collect();
                 check_at = now + self.check_interval;
             }
             // One at a time, so that dead proxies do not keep files from being looked at.
-            if let Some((way, route)) = unchecked.pop_front() {
-                check(way, route, stop);
+            if let Some((hop, route)) = unchecked.pop_front() {
+                check(hop, route, stop);
             }
             // The server's certificate is known from the first handshake on.
             self.warn(&mut told);
@@ -79,10 +79,10 @@ impl Timers {
 
     fn warn(&self, told: &mut Vec<(Instant, String)>) {
         told.retain(|(at, _)| at.elapsed() < WARN_EVERY);
-        for way in self.edges.ways() {
-            for (whose, facts) in certificates(way) {
-                let Some(line) = expiry_warning(whose, &facts) else { continue };
-                let line = format!("{}: {line}", way.name);
+        for hop in self.hops.all() {
+            for (whose, facts) in certificates::of(hop) {
+                let Some(line) = certificates::expiry_warning(whose, &facts) else { continue };
+                let line = format!("{}: {line}", hop.name);
                 if !told.iter().any(|(_, earlier)| *earlier == line) {
                     log::warn!("{line}");
                     told.push((Instant::now(), line));
@@ -93,14 +93,14 @@ impl Timers {
 }
 
 /// Tries the proxy of one way out, if it has one.
-fn check(way: &Way, route: &RouteHealth, stop: &Cancel) {
-    let Some((proxy, _)) = &way.proxy else { return };
+fn check(hop: &Hop, route: &RouteHealth, stop: &Cancel) {
+    let Some((proxy, _)) = &hop.proxy else { return };
     let failed_before = route.health().last().map(|(_, check)| check.failure.is_some());
-    let check = proxy.check(&way.target.host, way.target.port, stop);
+    let check = proxy.check(&hop.target.host, hop.target.port, stop);
     if stop.is_cancelled() {
         return;
     }
-    let (proxy, target) = (proxy.url(), way.target.origin());
+    let (proxy, target) = (proxy.url(), hop.target.origin());
     match check.complaint() {
         Some(complaint) if failed_before != Some(true) => {
             log::warn!("proxy {proxy} on the way to {target}: {complaint}");

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::advice;
-use super::instruments::Seen;
-use super::watch::Since;
+use super::shared::Shared;
+use super::since::Since;
 use crate::cli::config::source_json;
-use crate::control_plane::Access;
 use crate::dispatch::CommandRecord;
-use crate::hops::Way;
+use crate::hops::Hop;
 use crate::mcp::stdio::StdioState;
 use crate::mcp::{Binding, Catalog};
 use crate::ops::listener::Standstill;
@@ -32,8 +31,7 @@ pub(super) struct Metadata(pub(super) OnceLock<Result<(String, String, String), 
 
 pub(super) struct Status {
     pub(super) config: Config,
-    pub(super) access: Arc<Access>,
-    pub(super) seen: Arc<Seen>,
+    pub(super) shared: Arc<Shared>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) since: Arc<Since>,
     pub(super) standstill: Standstill,
@@ -47,15 +45,15 @@ impl Status {
         let config = &self.config;
         let control_plane = &config.control_plane;
         let (state_for, state_since) = self.since.get();
-        let (in_hand, oldest) = self.seen.dispatch.in_hand();
+        let (in_hand, oldest) = self.shared.dispatch.in_hand();
         let mut status = json!({
             "version": CLIENT_VERSION,
-            "client_instance_id": self.access.instance_id(),
+            "client_instance_id": self.shared.access.instance_id(),
             "started_at": rfc3339(self.started.1),
             "uptime_seconds": self.started.0.elapsed().as_secs(),
             "health_listen_addr": self.health_url.trim_start_matches("http://"),
-            "control_plane_base_url": self.access.origin(),
-            "control_plane_tunnel_id": self.access.tunnel_id().as_str(),
+            "control_plane_base_url": self.shared.access.origin(),
+            "control_plane_tunnel_id": self.shared.access.tunnel_id().as_str(),
             "control_plane_max_inflight": control_plane.max_inflight,
             "control_plane_poll_timeout": go_duration(control_plane.poll_timeout),
             "control_plane_poll_deadline_guardrail":
@@ -67,14 +65,14 @@ impl Status {
             "state_seconds": state_for.as_secs(),
             "standstill": (self.standstill)(),
             "live": {
-                "workers": self.seen.workers,
+                "workers": self.shared.workers,
                 "busy": in_hand,
                 "oldest_in_hand_seconds": oldest.as_secs_f64(),
-                "queued": self.seen.queue.waiting(),
-                "queue_capacity": self.seen.queue_capacity,
-                "oldest_waiting_seconds": self.seen.queue.oldest_wait().as_secs_f64(),
-                "answered_total": self.seen.dispatch.answered.get(),
-                "poll_cycles_total": self.seen.poll.cycles.get(),
+                "queued": self.shared.queue.waiting(),
+                "queue_capacity": self.shared.queue_capacity,
+                "oldest_waiting_seconds": self.shared.queue.oldest_wait().as_secs_f64(),
+                "answered_total": self.shared.dispatch.answered.get(),
+                "poll_cycles_total": self.shared.poll.cycles.get(),
             },
         });
         let (first, servers) = self.routes();
@@ -101,7 +99,7 @@ impl Status {
 
     /// The control plane's route, and those of the HTTP servers.
     fn routes(&self) -> (Value, Value) {
-        let mut routes = self.seen.edges.ways().enumerate().map(|(number, way)| route(number, way));
+        let mut routes = self.shared.hops.all().enumerate().map(|(number, hop)| route(number, hop));
         let first = routes.next().unwrap_or_default();
         (first, routes.collect())
     }
@@ -109,7 +107,7 @@ impl Status {
     fn channels(&self) -> Vec<Value> {
         let channel = |configured: &crate::settings::config::Binding| {
             let name = configured.channel.as_str();
-            let bound = self.seen.bindings.iter().find(|(channel, _)| channel.as_str() == name);
+            let bound = self.shared.bindings.iter().find(|(channel, _)| channel.as_str() == name);
             let complaint = bound.and_then(|(_, binding)| binding.complaint());
             let mut shown = json!({
                 "name": name,
@@ -120,7 +118,7 @@ impl Status {
                 shown["reason"] = reason.into();
             }
             if configured.channel.is_main() {
-                let (found, complaint) = found(&self.seen);
+                let (found, complaint) = found(&self.shared);
                 shown["probe_status"] = found.into();
                 if let Some(complaint) = complaint {
                     shown["probe_error"] = complaint.into();
@@ -157,16 +155,16 @@ impl Status {
 }
 
 /// One way: the control plane's is number 0.
-pub(super) fn route(number: usize, way: &Way) -> Value {
+pub(super) fn route(number: usize, hop: &Hop) -> Value {
     let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
     let mut route = json!({
         "kind": kind,
-        "name": way.name,
-        "target": format!("{}:{}", bracketed(&way.target.host), way.target.port),
-        "route_mode": if way.proxy.is_some() { "proxy" } else { "direct" },
-        "proxy_source": way.proxy.as_ref().map_or("none", |(_, source)| source.as_str()),
+        "name": hop.name,
+        "target": format!("{}:{}", bracketed(&hop.target.host), hop.target.port),
+        "route_mode": if hop.proxy.is_some() { "proxy" } else { "direct" },
+        "proxy_source": hop.proxy.as_ref().map_or("none", |(_, source)| source.as_str()),
     });
-    if let Some((proxy, _)) = &way.proxy {
+    if let Some((proxy, _)) = &hop.proxy {
         route["proxy_url"] = proxy.url().into();
         route["proxy_id"] = proxy.id().into();
     }
@@ -174,8 +172,8 @@ pub(super) fn route(number: usize, way: &Way) -> Value {
 }
 
 /// What was found of the main channel's server, in the reference's word, and the complaint.
-pub(super) fn found(seen: &Seen) -> (Option<&'static str>, Option<String>) {
-    let main = seen.bindings.iter().find(|(channel, _)| channel.is_main());
+pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
+    let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
     let word = match binding {
         Binding::Http(http) => http.state().found().as_str(),

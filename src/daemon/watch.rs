@@ -1,14 +1,14 @@
 //! One thread that looks at the daemon once in a while: it tells the service manager how it is,
 //! says in the log when readiness changes, and feeds the watchdog while something moves.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::page::Shown;
+use super::since::Since;
 use crate::net::Cancel;
-use crate::ops::listener::Standstill;
-use crate::ops::readiness::{Readiness, Report, Verdict};
+use crate::ops::readiness::{Report, Verdict};
 use crate::ops::service_manager::ServiceManager;
-use crate::unpoisoned::Unpoisoned;
 
 /// How often readiness is looked at: how late its change is logged.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,37 +18,9 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about a tunnel that is not ready.
 const NEXT: &str = "`mcp-tunnel doctor` tries each step of the way and says what to do";
 
-/// Since when the daemon has been ready, or not.
-pub(super) struct Since(Mutex<(bool, Instant, SystemTime)>);
-
-impl Since {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new((false, Instant::now(), SystemTime::now())))
-    }
-
-    /// After a change: how long the state before it lasted.
-    fn note(&self, ready: bool) -> Option<Duration> {
-        let mut since = self.0.lock().unpoisoned();
-        let lasted = (since.0 != ready).then(|| since.1.elapsed());
-        if lasted.is_some() {
-            *since = (ready, Instant::now(), SystemTime::now());
-        }
-        lasted
-    }
-
-    /// For how long, and since when.
-    pub(super) fn get(&self) -> (Duration, SystemTime) {
-        let since = self.0.lock().unpoisoned();
-        (since.1.elapsed(), since.2)
-    }
-}
-
 pub(super) struct Watch {
-    pub(super) readiness: Arc<Readiness>,
-    pub(super) standstill: Standstill,
-    pub(super) started: Box<dyn Fn() -> bool + Send>,
+    pub(super) shown: Shown,
     pub(super) manager: Arc<ServiceManager>,
-    pub(super) since: Arc<Since>,
     /// Ends it.
     pub(super) end: Cancel,
 }
@@ -96,17 +68,18 @@ impl Told {
 impl Watch {
     pub(super) fn run(self) {
         let pause = self.manager.watchdog().map_or(LOOK, |usec| LOOK.min(usec / 3));
+        let Shown { shared, readiness, since, .. } = &self.shown;
         let mut announced = false;
         let mut told = Told::default();
         let mut status = String::new();
         let mut stood_still = false;
         loop {
-            let report = self.readiness.report();
-            let draining = self.readiness.is_draining();
+            let report = readiness.report();
+            let draining = readiness.is_draining();
             if !draining {
-                told.look(&report, &self.since);
+                told.look(&report, since);
             }
-            if !announced && (self.started)() {
+            if !announced && shared.has_polled() {
                 // The start is complete when polls are made: a control plane that is down must
                 // not make the service manager start us again and again.
                 announced = true;
@@ -116,7 +89,7 @@ impl Watch {
                 self.manager.status(&report.line);
                 status.clone_from(&report.line);
             }
-            let standstill = (self.standstill)();
+            let standstill = shared.standstill(draining);
             match &standstill {
                 None => self.manager.alive(),
                 // The service manager does it if it has a watchdog.
@@ -126,7 +99,7 @@ impl Watch {
                 Some(_) => {}
             }
             stood_still = standstill.is_some();
-            log::logger().flush();
+            shared.logger.write_due();
             let _ = self.end.channel().recv_timeout(pause);
             if self.end.is_cancelled() {
                 return;

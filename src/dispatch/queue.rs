@@ -29,10 +29,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::control_plane::Sink;
-use crate::mcp::headers::modern_version;
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{ChannelName, Command, CommandKind, MessageKind, RpcId};
+use crate::wire::{ChannelName, Command, CommandKind, Era, MessageKind, RpcId};
 
 /// What a worker is to do with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,7 +334,7 @@ impl Class {
                 class(Lane::Calls, true, None)
             }
             MessageKind::Request { id, .. } => {
-                let modern = modern_version(message).is_some();
+                let modern = message.era() == Era::Modern;
                 class(Lane::Calls, true, Some(OpenKind::Call { id: id.clone(), modern }))
             }
             MessageKind::Notification { method } => match method.as_str() {

@@ -6,8 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::wire::json::{self, Members};
-use crate::wire::{Command, CommandKind, Response};
+use crate::wire::{Command, CommandKind, Message, Response};
 
 /// Longest id, method or tool name that is kept, in bytes: they are the remote side's text.
 const NAME_MAX: usize = 128;
@@ -101,7 +100,7 @@ impl Notes {
             CommandKind::OauthDiscovery => ("oauth_discovery", None),
         };
         let method = message.and_then(|message| message.method());
-        let tool = message.filter(|_| method == Some("tools/call")).and_then(|m| tool(m.text()));
+        let tool = message.and_then(tool);
         CommandRecord {
             at: SystemTime::now(),
             request_id: cut(command.request_id.as_str()),
@@ -121,9 +120,9 @@ impl Notes {
 }
 
 /// The name of the called tool.
-fn tool(text: &str) -> Option<String> {
-    let params = Members::of(text).ok()?.get("params")?;
-    json::string(Members::of(params).ok()?.get("name")?).map(|name| cut(&name))
+fn tool(message: &Message) -> Option<String> {
+    let name = message.name().filter(|_| message.method() == Some("tools/call"))?;
+    Some(cut(&name))
 }
 
 fn cut(text: &str) -> String {
@@ -139,9 +138,10 @@ mod tests {
     fn the_tool_is_named_and_nothing_else_of_the_payload() {
         let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call",
             "params":{"arguments":{"name":"secret"},"name":"échó"}}"#;
+        let tool = |text: &str| tool(&Message::parse(text).unwrap());
         assert_eq!(tool(text).as_deref(), Some("échó"));
-        assert_eq!(tool(r#"{"params":{"name":7}}"#), None);
-        assert_eq!(tool(r#"{"params":[]}"#), None);
+        assert_eq!(tool(&text.replace("tools/call", "prompts/get")), None);
+        assert_eq!(tool(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#), None);
         assert!(cut(&"é".repeat(500)).len() <= NAME_MAX);
     }
 }

@@ -15,10 +15,9 @@ use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChan
 use crate::net::Cancel;
 use crate::oauth::Discovery;
 use crate::stats::Held;
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
 use crate::wire::{
     CLIENT_VERSION, ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource,
-    Headers, Message, MessageKind, Response, ResponseType, RpcId, json,
+    Headers, Message, MessageKind, Response, ResponseType, RpcId, json, jsonrpc,
 };
 
 /// Posted when the process ends before the server has answered (B-16).
@@ -200,7 +199,7 @@ impl Worker {
             Err(CallError::OlderServer) => {
                 // A code of the stateless era here would be taken for the server's own (M-52).
                 let text = "this MCP server speaks a protocol revision with sessions: initialize";
-                (400, Headers::new(), error_json(Some(id), INTERNAL_ERROR, text, None))
+                (400, Headers::new(), jsonrpc::error(Some(id), jsonrpc::INTERNAL_ERROR, text))
             }
             Err(error) => {
                 let (failure, headers) = self.failure(command, error)?;
@@ -336,7 +335,7 @@ impl Worker {
                 resp_type: ResponseType::JsonRpcResponse,
                 resp_code: 400,
                 resp_headers: Headers::new(),
-                resp_json: Some(error_json(message.id(), INTERNAL_ERROR, &text, None)),
+                resp_json: Some(jsonrpc::error(message.id(), jsonrpc::INTERNAL_ERROR, &text)),
             },
             CommandKind::JsonRpc(_) => Response {
                 resp_type: ResponseType::NotifyAck,
@@ -458,12 +457,11 @@ impl Worker {
 fn withdrawn(command: &Command) -> Option<Response> {
     let CommandKind::JsonRpc(message) = &command.kind else { return None };
     let MessageKind::Request { id, .. } = message.kind() else { return Some(ACCEPTED) };
-    let text = "Request cancelled before it was started";
     Some(Response {
         resp_type: ResponseType::JsonRpcResponse,
         resp_code: 200,
         resp_headers: json_headers(),
-        resp_json: Some(error_json(Some(id), INTERNAL_ERROR, text, None)),
+        resp_json: Some(jsonrpc::cancelled_unstarted(id)),
     })
 }
 

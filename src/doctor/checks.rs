@@ -10,8 +10,11 @@ use crate::cli::init::PAGES;
 use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::daemon::{access, environment, refuse_unsupported};
-use crate::hops::{Edges, Way, expiry_warning, shared_identity};
+use crate::daemon::refuse_unsupported;
+use crate::hops::bindings::access;
+use crate::hops::certificates::{expiry_warning, shared_identity};
+use crate::hops::hop::HopPart;
+use crate::hops::{Hop, Hops, environment};
 use crate::net::tls::Peer;
 use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
@@ -47,18 +50,18 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(confinement(config.process.confinement));
     rows.extend(warnings(loaded));
     rows.extend(unsupported(config));
-    let edges = edges(config, &mut rows);
-    rows.extend(edges.iter().flat_map(Edges::ways).filter_map(|way| {
-        let (proxy, source) = way.proxy.as_ref()?;
-        Some(Row::pass(format!("proxy:{}", way.name), format!("{} ({source})", proxy.url())))
+    let hops = hops(config, &mut rows);
+    rows.extend(hops.iter().flat_map(Hops::all).filter_map(|hop| {
+        let (proxy, source) = hop.proxy.as_ref()?;
+        Some(Row::pass(format!("proxy:{}", hop.name), format!("{} ({source})", proxy.url())))
     }));
-    rows.extend(client_certificates(config, edges.as_ref()));
-    rows.extend(control_plane(config, edges.as_ref().map(Edges::control_plane)));
-    rows.extend(edges.as_ref().and_then(|edges| server_certificate(edges.control_plane())));
+    rows.extend(client_certificates(config, hops.as_ref()));
+    rows.extend(control_plane(config, hops.as_ref().map(Hops::control_plane)));
+    rows.extend(hops.as_ref().and_then(|hops| server_certificate(hops.control_plane())));
     rows.extend(pages());
     rows.extend(command_environment(config));
     for binding in &config.mcp.bindings {
-        rows.extend(mcp::check(config, binding, edges.as_ref()));
+        rows.extend(mcp::check(config, binding, hops.as_ref()));
     }
     rows.extend(listener::check(&config.health.listener));
     rows
@@ -185,7 +188,7 @@ fn command_environment(config: &Config) -> Option<Row> {
             .next("Name what it needs in `mcp.pass_env`, and remove `mcp.inherit_env`.");
         return Some(row);
     }
-    Some(match environment(config, std::env::vars_os()).words() {
+    Some(match environment::of(config, std::env::vars_os()).words() {
         Some(words) => Row::pass(ID, format!("clean; {words} (see mcp.pass_env)")),
         None => Row::pass(ID, "clean"),
     })
@@ -238,31 +241,36 @@ fn unsupported(config: &Config) -> Option<Row> {
 }
 
 /// Certificates, keys and proxies.
-fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
-    match Edges::of(config) {
-        Ok(edges) => {
+fn hops(config: &Config, rows: &mut Vec<Row>) -> Option<Hops> {
+    match Hops::of(config) {
+        Ok(hops) => {
             if let Some(path) = &config.ca_bundle {
                 rows.push(Row::pass("ca_bundle", path.display().to_string()));
             }
-            if let Some(why) = edges.trust().and_then(Trust::without_system) {
+            if let Some(why) = hops.trust().and_then(Trust::without_system) {
                 rows.push(
                     Row::warn("system_trust", why)
                         .why("Only servers that `ca_bundle` vouches for are believed.")
                         .next("Install the system's CA certificates, or leave it so."),
                 );
             }
-            Some(edges)
+            Some(hops)
         }
         Err(wrong) => {
-            let row = Row::fail(wrong.check, wrong.line);
-            rows.push(match wrong.check {
-                "ca_bundle" => row
+            let check = match wrong.part {
+                HopPart::Trust => "ca_bundle",
+                HopPart::Identity => "client_certificates",
+                HopPart::Proxy => "proxy",
+            };
+            let row = Row::fail(check, wrong.line);
+            rows.push(match wrong.part {
+                HopPart::Trust => row
                     .why("Without trusted certificates no TLS connection can be made.")
                     .next("Install the system's CA certificates, or set `ca_bundle`."),
-                "proxy" => row
+                HopPart::Proxy => row
                     .why("The daemon does not start with this variable.")
                     .next("Set `http_proxy` in the configuration, or correct the variable."),
-                _ => row
+                HopPart::Identity => row
                     .why("The daemon does not start with this certificate and key.")
                     .next("openssl x509 -in CERT -noout -subject -enddate shows what it is."),
             });
@@ -272,11 +280,11 @@ fn edges(config: &Config, rows: &mut Vec<Row>) -> Option<Edges> {
 }
 
 /// The client certificates of all hops, and whether one serves two.
-fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
+fn client_certificates(config: &Config, hops: Option<&Hops>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for way in edges.into_iter().flat_map(Edges::ways) {
-        let Some(own) = way.tls.as_ref().and_then(Tls::own) else { continue };
-        let id = format!("client_certificate:{}", way.name);
+    for hop in hops.into_iter().flat_map(Hops::all) {
+        let Some(own) = hop.tls.as_ref().and_then(Tls::own) else { continue };
+        let id = format!("client_certificate:{}", hop.name);
         rows.push(match expiry_warning("client", &own) {
             None => Row::pass(id, own.to_string()),
             Some(line) => Row::warn(id, line)
@@ -298,9 +306,9 @@ fn client_certificates(config: &Config, edges: Option<&Edges>) -> Vec<Row> {
 const EXPIRED: &str = "Have it renewed by whoever runs the server; if it is, check the clock here.";
 
 /// What the server of a hop showed, from its own certificate up; nothing without TLS.
-pub(super) fn server_certificate(way: &Way) -> Option<Row> {
-    let Peer { chain, refused } = way.tls.as_ref()?.peer();
-    let id = format!("server_certificate:{}", way.name);
+pub(super) fn server_certificate(hop: &Hop) -> Option<Row> {
+    let Peer { chain, refused } = hop.tls.as_ref()?.peer();
+    let id = format!("server_certificate:{}", hop.name);
     let first = chain.first()?.to_string();
     let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
     let mut row = match (refused, soonest) {
@@ -320,11 +328,11 @@ pub(super) fn server_certificate(way: &Way) -> Option<Row> {
 }
 
 /// Asks for the tunnel with the runtime key.
-fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
+fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     const REACHABLE: &str = "control_plane_reachable";
     const AUTH: &str = "control_plane_auth";
     let origin = config.control_plane.base_url.origin();
-    let Some(way) = way else {
+    let Some(hop) = hop else {
         return vec![Row::skip(REACHABLE, NO_WAY), Row::skip(AUTH, NO_WAY)];
     };
     let mut quick = config.clone();
@@ -332,7 +340,7 @@ fn control_plane(config: &Config, way: Option<&Way>) -> Vec<Row> {
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
     let asked = new_instance_id()
         .map_err(|e| e.to_string())
-        .and_then(|instance| access(&quick, instance, way))
+        .and_then(|instance| access(&quick, instance, hop))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
     let (access, cancel) = match asked {
         Ok(asked) => asked,

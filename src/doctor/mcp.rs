@@ -9,16 +9,18 @@ use ureq::http::{HeaderMap, Method};
 
 use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
-use crate::daemon::{binding, discovery, launcher};
 use crate::doctor::preflight;
-use crate::hops::{Edges, Way};
+use crate::hops::bindings::{binding, discovery};
+use crate::hops::commands::launcher;
+use crate::hops::{Hop, Hops};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
 use crate::oauth::STARTUP_LIMIT;
 use crate::settings::config::{self, Config, HttpTarget, Target};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+use crate::wire::era::{FIRST_MODERN, OWN_LEGACY};
+use crate::wire::{Headers, Message, jsonrpc};
 
 /// How long the first answer may take.
 const REACH_LIMIT: Duration = Duration::from_secs(2);
@@ -30,13 +32,9 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 const LOG_LINES: usize = 8;
 /// Most tools that are named.
 const TOOLS_SHOWN: usize = 4;
-/// The revision that is offered to servers with sessions.
-const LEGACY: &str = "2025-06-18";
-/// The revision that is offered to stateless servers.
-const MODERN: &str = "2026-07-28";
 
 /// The checks of one server. Those of other channels than `main` carry the channel's name.
-pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges>) -> Vec<Row> {
+pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>) -> Vec<Row> {
     let channel = &configured.channel;
     let id = |name: &str| match channel.is_main() {
         true => name.to_owned(),
@@ -46,22 +44,22 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
     match &configured.target {
         Target::Http(http) => {
             rows.push(Row::pass(id("mcp_target"), http.url.to_string()));
-            let way = edges.and_then(|edges| Some((edges, edges.channel(channel)?)));
-            let Some((edges, way)) = way else {
+            let hop = hops.and_then(|hops| Some((hops, hops.channel(channel)?)));
+            let Some((hops, hop)) = hop else {
                 rows.push(Row::skip(id("mcp_server_reachable"), NO_WAY));
                 return rows;
             };
-            let reached = reach(http, way);
+            let reached = reach(http, hop);
             let failed = reached.is_err();
             rows.push(reachable(id("mcp_server_reachable"), http, reached));
-            rows.extend(server_certificate(way));
+            rows.extend(server_certificate(hop));
             if failed {
                 for name in ["oauth_metadata", "mcp_initialize", "mcp_tools"] {
                     rows.push(Row::skip(id(name), "the server was not reached"));
                 }
                 return rows;
             }
-            rows.push(oauth_metadata(id("oauth_metadata"), config, configured, edges));
+            rows.push(oauth_metadata(id("oauth_metadata"), config, configured, hops));
         }
         Target::Stdio { argv } => {
             rows.push(Row::pass(id("mcp_target"), argv.join(" ")));
@@ -85,15 +83,15 @@ pub fn check(config: &Config, configured: &config::Binding, edges: Option<&Edges
             }
         }
     }
-    rows.extend(converse(config, configured, edges, &id));
+    rows.extend(converse(config, configured, hops, &id));
     rows
 }
 
 /// One GET to the server, with its TLS and socket settings. Gives the status.
-fn reach(http: &HttpTarget, way: &Way) -> Result<u16, String> {
+fn reach(http: &HttpTarget, hop: &Hop) -> Result<u16, String> {
     let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
-    let HttpWay { tls, unix_socket, proxy, ledger } = way.http();
+    let HttpWay { tls, unix_socket, proxy, ledger } = hop.http();
     let client = Client::new(
         ClientConfig {
             tls,
@@ -132,13 +130,13 @@ fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row
 
 /// The server's OAuth metadata, found as the daemon finds them. A server without any answers 404,
 /// and that is fine.
-fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, edges: &Edges) -> Row {
+fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, hops: &Hops) -> Row {
     if !configured.channel.is_main() {
         return Row::skip(id, "only the metadata of channel main are passed on");
     }
-    let search = binding(config, configured, edges, None).and_then(|binding| {
+    let search = binding(config, configured, hops, None).and_then(|binding| {
         let cancel = Cancel::new().map_err(|e| e.to_string())?;
-        let found = discovery(&[(configured.channel.clone(), binding)], edges, None)
+        let found = discovery(&[(configured.channel.clone(), binding)], hops, None)
             .ok_or_else(|| NO_WAY.to_owned())?;
         Ok(found.search(Instant::now() + STARTUP_LIMIT, &cancel))
     });
@@ -174,7 +172,7 @@ impl Session {
         let mut headers = Headers::new();
         if let Some(session) = session {
             headers.set("Mcp-Session-Id", session);
-            headers.set("MCP-Protocol-Version", LEGACY);
+            headers.set("MCP-Protocol-Version", OWN_LEGACY);
         }
         headers
     }
@@ -266,7 +264,7 @@ fn failure(error: &CallError) -> String {
 fn converse(
     config: &Config,
     configured: &config::Binding,
-    edges: Option<&Edges>,
+    hops: Option<&Hops>,
     id: &dyn Fn(&str) -> String,
 ) -> Vec<Row> {
     collect_log();
@@ -279,9 +277,9 @@ fn converse(
         Ok(cancel) => cancel,
         Err(e) => return not_started(e.to_string()),
     };
-    let Some(edges) = edges else { return not_started(NO_WAY.to_owned()) };
+    let Some(hops) = hops else { return not_started(NO_WAY.to_owned()) };
     let made =
-        launcher(config).and_then(|launcher| binding(config, configured, edges, launcher.as_ref()));
+        launcher(config).and_then(|launcher| binding(config, configured, hops, launcher.as_ref()));
     let mut session = match made {
         Ok(Binding::Http(http)) => {
             Session::Http { hop: Box::new(http.hop(cancel.clone())), session: None }
@@ -291,7 +289,17 @@ fn converse(
     };
     let (initialize, meta) = initialize(&mut session, &cancel);
     let begun = initialize.is_ok();
-    let (first, second) = match &configured.target {
+    let mut rows = vec![initialized(id("mcp_initialize"), &configured.target, initialize)];
+    rows.push(match begun {
+        true => listed(tools, session.call(jsonrpc::request(2, "tools/list", &meta), &cancel)),
+        false => Row::skip(tools, "there is no session"),
+    });
+    session.end(&cancel);
+    rows
+}
+
+fn initialized(id: String, target: &Target, initialize: Result<String, String>) -> Row {
+    let (first, second) = match target {
         Target::Http(_) => (
             "Check the path of the URL, often `/mcp`.",
             "Try the server by itself, without the tunnel.",
@@ -301,57 +309,40 @@ fn converse(
             "A variable that it needs has to be named in `mcp.pass_env`.",
         ),
     };
-    let mut rows = vec![match initialize {
-        Ok(server) => Row::pass(id("mcp_initialize"), server),
-        Err(wrong) if wrong.contains("401") => Row::warn(id("mcp_initialize"), wrong)
+    match initialize {
+        Ok(server) => Row::pass(id, server),
+        Err(wrong) if wrong.contains("401") => Row::warn(id, wrong)
             .why("A protected server answers only clients with a token; the tunnel has none.")
             .next("Nothing to do if the server is protected: clients bring their token."),
-        Err(wrong) => evident(Row::fail(id("mcp_initialize"), wrong))
+        Err(wrong) => evident(Row::fail(id, wrong))
             .why("Every call of a client begins with this.")
             .next(first)
             .next(second),
-    }];
-    rows.push(if begun {
-        let text =
-            format!("{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\",\"params\":{meta}}}");
-        match session.call(text, &cancel) {
-            Ok(result) => Row::pass(tools, tools_of(&result)),
-            Err(wrong) => evident(Row::warn(tools, wrong))
-                .why("A client shows the tools that this lists.")
-                .next("A server without tools is useful only for prompts and resources."),
-        }
-    } else {
-        Row::skip(tools, "there is no session")
-    });
-    session.end(&cancel);
-    rows
+    }
+}
+
+fn listed(id: String, tools: Result<Value, String>) -> Row {
+    match tools {
+        Ok(result) => Row::pass(id, tools_of(&result)),
+        Err(wrong) => evident(Row::warn(id, wrong))
+            .why("A client shows the tools that this lists.")
+            .next("A server without tools is useful only for prompts and resources."),
+    }
 }
 
 /// Begins a session; a server that has none is asked to describe itself. Gives what the server
 /// calls itself, and the `params` that further requests need.
 fn initialize(session: &mut Session, cancel: &Cancel) -> (Result<String, String>, String) {
-    let client = format!("{{\"name\":\"{CLIENT_NAME}\",\"version\":\"{CLIENT_VERSION}\"}}");
-    let initialize = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{\
-         \"protocolVersion\":\"{LEGACY}\",\"capabilities\":{{}},\"clientInfo\":{client}}}}}"
-    );
-    match session.call(initialize, cancel) {
+    match session.call(jsonrpc::initialize(1), cancel) {
         Ok(result) => {
-            session.notify(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, cancel);
+            session.notify(jsonrpc::INITIALIZED, cancel);
             let version = result["protocolVersion"].as_str().unwrap_or("no version").to_owned();
             (Ok(format!("{} speaks MCP {version}", name_of(&result))), "{}".to_owned())
         }
         Err(legacy) => {
-            let meta = format!(
-                "{{\"_meta\":{{\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\
-                 \"io.modelcontextprotocol/clientInfo\":{client},\
-                 \"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}"
-            );
-            let discover = format!(
-                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\",\"params\":{meta}}}"
-            );
-            match session.call(discover, cancel) {
-                Ok(result) => (Ok(format!("{} speaks MCP {MODERN}", name_of(&result))), meta),
+            let meta = jsonrpc::modern_params();
+            match session.call(jsonrpc::discover(1), cancel) {
+                Ok(result) => (Ok(format!("{} speaks MCP {FIRST_MODERN}", name_of(&result))), meta),
                 Err(_) => (Err(legacy), meta),
             }
         }

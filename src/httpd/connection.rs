@@ -1,8 +1,9 @@
 //! One connection: its socket with deadlines, its read buffer, and its state that the server may
 //! look at from outside.
 
+use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::exchange::WriteError;
 use super::head::{self, Head, Refusal};
 use super::{Limits, MAX_HEAD, MIN_RATE};
 
@@ -86,9 +86,46 @@ impl AsFd for Socket {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A client of the Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// Whether the client is on this host.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+/// Why an answer did not get out.
+#[derive(Debug)]
+pub struct WriteError {
+    /// How many bytes of this answer, or of this piece of a stream, the operating system had
+    /// accepted. Only with 0 is it certain that the client has seen nothing of it.
+    pub accepted: usize,
+    /// What the operating system said.
+    pub cause: io::Error,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer broke off after {} bytes: {}", self.accepted, self.cause)
+    }
+}
+
+impl std::error::Error for WriteError {}
+
 /// The part of a connection that other threads may touch.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Handle {
     pub socket: Socket,
     state: AtomicU8,
 }
@@ -100,7 +137,7 @@ const BUSY: u8 = 1;
 /// Closed by the server while it was waiting.
 const EVICTED: u8 = 2;
 
-impl Shared {
+impl Handle {
     pub fn new(socket: Socket) -> Self {
         Self { socket, state: AtomicU8::new(WAITING) }
     }
@@ -110,7 +147,7 @@ impl Shared {
     }
 
     /// Closes the connection unless a request is being served on it. The step and
-    /// [`Link::next_request`]'s exclude each other, so no accepted request is ever cut off.
+    /// [`Connection::next_request`]'s exclude each other, so no accepted request is ever cut off.
     pub fn evict(&self) -> bool {
         let evicted = self.step(WAITING, EVICTED);
         if evicted {
@@ -128,8 +165,8 @@ pub enum Next {
 }
 
 /// The side of a connection that its own thread holds.
-pub struct Link {
-    pub shared: Arc<Shared>,
+pub struct Connection {
+    pub handle: Arc<Handle>,
     pub limits: Arc<Limits>,
     /// Bytes read and not yet used are `buffer[at..]`.
     buffer: Vec<u8>,
@@ -143,11 +180,11 @@ pub struct Link {
     pub body_left: bool,
 }
 
-impl Link {
-    pub fn new(shared: Arc<Shared>, limits: Arc<Limits>) -> io::Result<Self> {
-        shared.socket.set_write_timeout(limits.transfer_grace)?;
+impl Connection {
+    pub fn new(handle: Arc<Handle>, limits: Arc<Limits>) -> io::Result<Self> {
+        handle.socket.set_write_timeout(limits.transfer_grace)?;
         Ok(Self {
-            shared,
+            handle,
             limits,
             buffer: Vec::new(),
             at: 0,
@@ -178,7 +215,7 @@ impl Link {
                 match head::parse(&self.buffer[self.at..]) {
                     Ok(Some((head, length))) => {
                         self.at += length;
-                        if !self.shared.step(WAITING, BUSY) {
+                        if !self.handle.step(WAITING, BUSY) {
                             return Next::Closed;
                         }
                         (self.answered, self.close) = (false, !head.keep_alive);
@@ -215,7 +252,7 @@ impl Link {
 
     /// Back to waiting; false if the connection was closed meanwhile.
     pub fn rest(&self) -> bool {
-        self.shared.step(BUSY, WAITING)
+        self.handle.step(BUSY, WAITING)
     }
 
     /// Takes up to `limit` bytes that were read with the head.
@@ -261,10 +298,10 @@ impl Link {
             // Setting the option costs a system call, so one that is nearly right stays, as
             // between the idle waits of one connection.
             if left.abs_diff(self.read_timeout) > left / 16 {
-                self.shared.socket.set_read_timeout(left)?;
+                self.handle.socket.set_read_timeout(left)?;
                 self.read_timeout = left;
             }
-            match self.shared.socket.read(into) {
+            match self.handle.socket.read(into) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
@@ -281,7 +318,7 @@ impl Link {
         let mut accepted = 0;
         let mut begun = None;
         while accepted < total {
-            match self.shared.socket.write_vectored(rest) {
+            match self.handle.socket.write_vectored(rest) {
                 Ok(0) => {
                     return Err(WriteError { accepted, cause: io::ErrorKind::WriteZero.into() });
                 }
@@ -308,7 +345,7 @@ impl Link {
     /// Says that nothing more will be sent, and reads on for a moment, so that the client sees
     /// the answer before the connection is gone.
     pub fn linger(&mut self) {
-        self.shared.socket.shutdown(Shutdown::Write);
+        self.handle.socket.shutdown(Shutdown::Write);
         let deadline = Instant::now() + LINGER_TIME;
         let mut scrap = vec![0; 64 * 1024];
         let mut seen = 0;

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::MIN_RATE;
 use super::chunked::Decoder;
-use super::connection::{Link, Shared};
+use super::connection::{Connection, Handle, Peer, WriteError};
 use super::head::{self, Framing, Head};
-use super::server::Peer;
 
 /// How much room a body gets at once; it grows with what has really arrived, never with what was
 /// announced.
@@ -17,7 +16,7 @@ const BODY_STEP: usize = 256 * 1024;
 
 /// One request. Answering consumes it; one that is dropped unanswered is answered with 500.
 pub struct Exchange<'c> {
-    link: &'c mut Link,
+    connection: &'c mut Connection,
     head: Head,
     peer: &'c Peer,
 }
@@ -59,27 +58,9 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// Why an answer did not get out.
-#[derive(Debug)]
-pub struct WriteError {
-    /// How many bytes of this answer, or of this piece of a stream, the operating system had
-    /// accepted. Only with 0 is it certain that the client has seen nothing of it.
-    pub accepted: usize,
-    /// What the operating system said.
-    pub cause: io::Error,
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the answer broke off after {} bytes: {}", self.accepted, self.cause)
-    }
-}
-
-impl std::error::Error for WriteError {}
-
 /// Tells from any thread whether the client of an exchange is still there.
 #[derive(Debug, Clone)]
-pub struct Probe(Arc<Shared>);
+pub struct Probe(Arc<Handle>);
 
 impl Probe {
     /// Whether the client has closed or reset its side. Never waits.
@@ -89,8 +70,8 @@ impl Probe {
 }
 
 impl<'c> Exchange<'c> {
-    pub(super) fn new(link: &'c mut Link, head: Head, peer: &'c Peer) -> Self {
-        Self { link, head, peer }
+    pub(super) fn new(connection: &'c mut Connection, head: Head, peer: &'c Peer) -> Self {
+        Self { connection, head, peer }
     }
 
     /// The request line and header fields.
@@ -110,12 +91,12 @@ impl<'c> Exchange<'c> {
 
     /// A handle to ask whether the client is still there.
     pub fn probe(&self) -> Probe {
-        Probe(self.link.shared.clone())
+        Probe(self.connection.handle.clone())
     }
 
     /// Whether the client has closed or reset its side. Never waits.
     pub fn client_gone(&self) -> bool {
-        self.link.shared.socket.peer_gone()
+        self.connection.handle.socket.peer_gone()
     }
 
     /// Reads the whole body of at most `limit` bytes; sends `100 Continue` first if the client
@@ -124,13 +105,13 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// See [`BodyError`]. The connection ends after the answer then.
     pub fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
-        if !self.link.body_left {
+        if !self.connection.body_left {
             return Ok(Vec::new());
         }
         let result = self.read_body_now(limit);
         match &result {
-            Ok(_) => self.link.body_left = false,
-            Err(_) => self.link.close = true,
+            Ok(_) => self.connection.body_left = false,
+            Err(_) => self.connection.close = true,
         }
         result
     }
@@ -141,24 +122,24 @@ impl<'c> Exchange<'c> {
         {
             return Err(BodyError::TooLarge);
         }
-        if self.head.expects_continue && self.link.buffered().is_empty() {
-            self.link
+        if self.head.expects_continue && self.connection.buffered().is_empty() {
+            self.connection
                 .write(&[b"HTTP/1.1 100 Continue\r\n\r\n"])
                 .map_err(|e| BodyError::Broken(e.cause))?;
         }
         let begun = Instant::now();
-        let grace = self.link.limits.transfer_grace;
+        let grace = self.connection.limits.transfer_grace;
         let due = |got: usize| begun + grace + Duration::from_secs(got as u64 / MIN_RATE);
         let mut body = Vec::new();
         match self.head.framing {
             Framing::Length(length) => {
                 let length = usize::try_from(length).map_err(|_| BodyError::TooLarge)?;
-                self.link.take_buffered(&mut body, length);
+                self.connection.take_buffered(&mut body, length);
                 while body.len() < length {
                     let got = body.len();
                     let step = (length - got).min(BODY_STEP.max(got));
                     body.resize(got + step, 0);
-                    let read = self.link.read(&mut body[got..], due(got));
+                    let read = self.connection.read(&mut body[got..], due(got));
                     body.truncate(got + read.as_ref().copied().unwrap_or(0));
                     check(read)?;
                 }
@@ -166,19 +147,19 @@ impl<'c> Exchange<'c> {
             Framing::Chunked => {
                 let mut decoder = Decoder::default();
                 loop {
-                    let used = decoder.push(self.link.buffered(), &mut body, limit).map_err(
+                    let used = decoder.push(self.connection.buffered(), &mut body, limit).map_err(
                         |refusal| match refusal.status {
                             413 => BodyError::TooLarge,
                             _ => BodyError::Malformed,
                         },
                     )?;
-                    self.link.use_buffered(used);
+                    self.connection.use_buffered(used);
                     if decoder.is_done() {
                         break;
                     }
-                    self.link.compact();
+                    self.connection.compact();
                     let deadline = due(body.len());
-                    check(self.link.fill(BODY_STEP, deadline))?;
+                    check(self.connection.fill(BODY_STEP, deadline))?;
                 }
             }
         }
@@ -221,8 +202,8 @@ impl<'c> Exchange<'c> {
         if has_body && self.head.method != "HEAD" {
             parts.extend_from_slice(body);
         }
-        let result = self.link.write(&parts);
-        self.link.close |= result.is_err();
+        let result = self.connection.write(&parts);
+        self.connection.close |= result.is_err();
         result
     }
 
@@ -240,25 +221,25 @@ impl<'c> Exchange<'c> {
         if chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         } else {
-            self.link.close = true;
+            self.connection.close = true;
         }
         head.push_str("\r\n");
         // Until `finish` says otherwise the answer is incomplete, and only a close shows that.
-        let close = std::mem::replace(&mut self.link.close, true);
-        self.link.write(&[head.as_bytes()])?;
+        let close = std::mem::replace(&mut self.connection.close, true);
+        self.connection.write(&[head.as_bytes()])?;
         let silent = self.head.method == "HEAD";
-        Ok(Stream { link: self.link, chunked, silent, close })
+        Ok(Stream { connection: self.connection, chunked, silent, close })
     }
 
     fn start(&mut self, status: u16, headers: &[(&str, &str)]) -> String {
-        self.link.answered = true;
+        self.connection.answered = true;
         // A body that nobody read does not cost the connection if it is here already.
         if let Framing::Length(length) = self.head.framing
-            && self.link.body_left
-            && length <= self.link.buffered().len() as u64
+            && self.connection.body_left
+            && length <= self.connection.buffered().len() as u64
         {
-            self.link.use_buffered(length as usize);
-            self.link.body_left = false;
+            self.connection.use_buffered(length as usize);
+            self.connection.body_left = false;
         }
         let reason = ureq::http::StatusCode::from_u16(status)
             .ok()
@@ -270,7 +251,7 @@ impl<'c> Exchange<'c> {
         for (name, value) in headers.iter().filter(|(name, value)| is_field(name, value)) {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        if self.link.close || self.link.body_left {
+        if self.connection.close || self.connection.body_left {
             head.push_str("Connection: close\r\n");
         }
         head
@@ -302,7 +283,7 @@ fn check(read: io::Result<usize>) -> Result<(), BodyError> {
 /// An answer of unknown length. Dropped before [`Stream::finish`], it ends with the connection,
 /// which tells the client that it is incomplete.
 pub struct Stream<'c> {
-    link: &'c mut Link,
+    connection: &'c mut Connection,
     chunked: bool,
     silent: bool,
     close: bool,
@@ -323,13 +304,13 @@ impl Stream<'_> {
     /// If the client did not take it.
     pub fn finish(mut self, piece: &[u8]) -> Result<(), WriteError> {
         self.put(piece, b"0\r\n\r\n")?;
-        self.link.close = self.close;
+        self.connection.close = self.close;
         Ok(())
     }
 
     /// Whether the client has closed or reset its side. Never waits.
     pub fn client_gone(&self) -> bool {
-        self.link.shared.socket.peer_gone()
+        self.connection.handle.socket.peer_gone()
     }
 
     fn put(&mut self, piece: &[u8], end: &[u8]) -> Result<(), WriteError> {
@@ -337,12 +318,12 @@ impl Stream<'_> {
             return Ok(());
         }
         match (self.chunked, piece.is_empty()) {
-            (true, true) => self.link.write(&[end]),
+            (true, true) => self.connection.write(&[end]),
             (true, false) => {
                 let size = format!("{:x}\r\n", piece.len());
-                self.link.write(&[size.as_bytes(), piece, b"\r\n", end])
+                self.connection.write(&[size.as_bytes(), piece, b"\r\n", end])
             }
-            (false, _) => self.link.write(&[piece]),
+            (false, _) => self.connection.write(&[piece]),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The head of a request: a pure function from bytes to what they ask for, or to the status that
 //! refuses them.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use crate::wire::Headers;
+use crate::wire::percent::has_whole_escapes;
 
 use super::{MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE};
 
@@ -83,6 +87,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         Err(httparse::Error::Version) => return refuse(505, "only HTTP/1.0 and 1.1 are spoken"),
         Err(_) => return refuse(400, "the request head is malformed"),
     };
+    check(&request).map(|head| Some((head, length)))
+}
+
+/// What a request that is HTTP asks for, if it is a request that is served here.
+fn check(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
     else {
         return refuse(400, "the request line is incomplete");
@@ -90,7 +99,6 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     if method.len() + target.len() > MAX_REQUEST_LINE {
         return refuse(414, "the request line is too long");
     }
-
     let mut headers = Headers::new();
     for field in request.headers.iter() {
         headers.append(field.name, text(field.value));
@@ -103,7 +111,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         _ => return refuse(400, "a request has exactly one `Host`"),
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let segments = path[1..].split('/').map(|segment| percent_decode(segment, false));
+    let segments = path[1..].split('/').map(percent_decoded);
     let Some(segments) = segments.collect::<Option<Vec<String>>>() else {
         return refuse(400, "the path is not percent-encoded UTF-8");
     };
@@ -113,25 +121,22 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         Some(what) if what.eq_ignore_ascii_case("100-continue") => minor == 1,
         Some(_) => return refuse(417, "only `Expect: 100-continue` is understood"),
     };
-    Ok(Some((
-        Head {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            segments,
-            query: query.to_owned(),
-            host,
-            framing: framing(&headers, minor)?,
-            keep_alive: minor == 1 && !connection.iter().any(|word| word == "close"),
-            speaks_chunked: minor == 1,
-            expects_continue,
-            headers,
-        },
-        length,
-    )))
+    Ok(Head {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        segments,
+        query: query.to_owned(),
+        host,
+        framing: framing(&headers, minor)?,
+        keep_alive: minor == 1 && !connection.iter().any(|word| word == "close"),
+        speaks_chunked: minor == 1,
+        expects_continue,
+        headers,
+    })
 }
 
-/// Where the body ends. Whatever two readers could understand in two ways is refused, for a
-/// proxy in front may be the other reader.
+/// How the body is delimited. A proxy in front may be a second reader, so anything that two readers
+/// could understand differently is refused.
 fn framing(headers: &Headers, minor: u8) -> Result<Framing, Refusal> {
     let codings = headers.values("Transfer-Encoding");
     let lengths = headers.values("Content-Length");
@@ -178,7 +183,10 @@ fn text(value: &[u8]) -> String {
 
 /// The parameters of a query, in order. A broken escape stays as it is.
 pub fn parse_query(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| percent_decode(text, true).unwrap_or_else(|| text.to_owned());
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decoded(&spaced).unwrap_or_else(|| text.to_owned())
+    };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -187,20 +195,12 @@ pub fn parse_query(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(bytes.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            b'+' if plus_is_space => b' ',
-            other => other,
-        });
+/// The text behind percent-escapes, if all of them are whole and the text is UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    if !has_whole_escapes(text) {
+        return None;
     }
-    String::from_utf8(out).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -20,9 +20,10 @@ mod tests;
 
 use std::time::Duration;
 
-pub use exchange::{BodyError, Exchange, Probe, Stream, WriteError};
+pub use connection::{Peer, WriteError};
+pub use exchange::{BodyError, Exchange, Probe, Stream};
 pub use head::{Framing, Head};
-pub use server::{Bind, Peer, Running, Server};
+pub use server::{Bind, Running, Server};
 
 /// What one server grants to its clients.
 #[derive(Debug, Clone)]

@@ -1,4 +1,7 @@
-//! The listener, its accept thread, and the book of connections.
+//! The listener, its accept thread, and the registry of open connections.
+//!
+//! It decides who gets a thread and when a connection is closed to make room; what is read from a
+//! connection is the business of [`super::connection`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +11,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,8 +21,9 @@ use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 
 use super::Limits;
-use super::connection::{Link, Next, Shared, Socket};
+use super::connection::{Connection, Handle, Next, Peer, Socket};
 use super::exchange::Exchange;
+use super::head::Refusal;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,25 +39,6 @@ impl fmt::Display for Bind {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP client.
-    Tcp(SocketAddr),
-    /// A client of the Unix socket.
-    Unix,
-}
-
-impl Peer {
-    /// Whether the client is on this host.
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Self::Unix => true,
         }
     }
 }
@@ -135,24 +119,22 @@ impl Server {
     where
         H: Fn(Exchange<'_>) + Send + Sync + 'static,
     {
-        let hall = Arc::new(Hall {
+        let shared = Arc::new(Shared {
             limits: Arc::new(self.limits),
             handler: Box::new(handler),
             stop: Cancel::new()?,
-            stopping: AtomicBool::new(false),
-            book: Mutex::default(),
-            left: Condvar::new(),
+            registry: Mutex::default(),
+            closed: Condvar::new(),
             thread_name: format!("{name}-conn"),
         });
         let acceptor = {
-            let hall = hall.clone();
-            let listener = self.listener;
+            let (shared, listener) = (shared.clone(), self.listener);
             thread::Builder::new()
                 .name(format!("{name}-accept"))
                 .stack_size(128 * 1024)
-                .spawn(move || hall.accept_all(&listener))?
+                .spawn(move || shared.accept_all(&listener))?
         };
-        Ok(Running { hall, acceptor: Some(acceptor), bound: self.bound })
+        Ok(Running { shared, acceptor: Some(acceptor), bound: self.bound })
     }
 }
 
@@ -175,22 +157,21 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
 
 type Handler = Box<dyn Fn(Exchange<'_>) + Send + Sync>;
 
-/// What all threads of one server share.
-struct Hall {
+/// State that all threads of one server share.
+struct Shared {
     limits: Arc<Limits>,
     handler: Handler,
     stop: Cancel,
-    stopping: AtomicBool,
-    book: Mutex<Book>,
-    /// Notified whenever a connection has left the book.
-    left: Condvar,
+    registry: Mutex<Registry>,
+    /// Notified whenever a connection has left the registry.
+    closed: Condvar,
     thread_name: String,
 }
 
 /// The connections by age.
 #[derive(Default)]
-struct Book {
-    open: BTreeMap<u64, Arc<Shared>>,
+struct Registry {
+    open: BTreeMap<u64, Arc<Handle>>,
     next: u64,
 }
 
@@ -199,9 +180,9 @@ const ROOM_WAIT: Duration = Duration::from_millis(250);
 /// How long it pauses when the process has run out of descriptors or threads.
 const EXHAUSTED_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-impl Hall {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unpoisoned()
+impl Shared {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unpoisoned()
     }
 
     fn accept_all(self: Arc<Self>, listener: &Listener) {
@@ -224,7 +205,7 @@ impl Hall {
             };
             if let Err(e) = result {
                 log::warn!("a connection could not be accepted: {e}");
-                evict_oldest(&self.book());
+                evict_oldest(&self.registry());
                 let mut set = [PollFd::from_borrowed_fd(self.stop.fd(), PollFlags::IN)];
                 let _ = poll(&mut set, Some(&EXHAUSTED_PAUSE));
             }
@@ -233,71 +214,61 @@ impl Hall {
 
     /// Gives a connection its thread, if there is room or can be made.
     fn admit(self: &Arc<Self>, socket: Socket, peer: Peer) -> io::Result<()> {
-        let shared = Arc::new(Shared::new(socket));
+        let handle = Arc::new(Handle::new(socket));
         let number = {
-            let mut book = self.book();
-            if book.open.len() >= self.limits.connections {
-                if evict_oldest(&book) {
-                    let full = |book: &mut Book| book.open.len() >= self.limits.connections;
-                    let waited = self.left.wait_timeout_while(book, ROOM_WAIT, full);
-                    book = waited.unpoisoned().0;
+            let mut registry = self.registry();
+            if registry.open.len() >= self.limits.connections {
+                if evict_oldest(&registry) {
+                    let full =
+                        |registry: &mut Registry| registry.open.len() >= self.limits.connections;
+                    let waited = self.closed.wait_timeout_while(registry, ROOM_WAIT, full);
+                    registry = waited.unpoisoned().0;
                 }
-                if book.open.len() >= self.limits.connections {
-                    drop(book);
-                    refuse_politely(&shared);
+                if registry.open.len() >= self.limits.connections {
+                    drop(registry);
+                    refuse_for_lack_of_room(&handle);
                     return Ok(());
                 }
             }
-            book.next += 1;
-            let number = book.next;
-            book.open.insert(number, shared.clone());
+            registry.next += 1;
+            let number = registry.next;
+            registry.open.insert(number, handle.clone());
             number
         };
-        let seat = Seat { hall: self.clone(), number };
+        // Moved into the thread, or dropped if there is none.
+        let slot = Slot { shared: self.clone(), number };
         thread::Builder::new()
             .name(self.thread_name.clone())
             .stack_size(self.limits.stack_bytes)
             .spawn(move || {
-                let seat = seat;
-                seat.hall.serve_one(shared, &peer);
+                let slot = slot;
+                slot.shared.serve_one(handle, &peer);
             })
             .map(|_| ())
     }
 
-    fn serve_one(&self, shared: Arc<Shared>, peer: &Peer) {
-        let Ok(mut link) = Link::new(shared, self.limits.clone()) else { return };
+    fn serve_one(&self, handle: Arc<Handle>, peer: &Peer) {
+        let Ok(mut connection) = Connection::new(handle, self.limits.clone()) else { return };
         let mut first = true;
         loop {
-            match link.next_request(first) {
+            match connection.next_request(first) {
                 Next::Request(head) => {
-                    link.close |= self.stopping.load(Ordering::SeqCst);
-                    (self.handler)(Exchange::new(&mut link, *head, peer));
+                    connection.close |= self.stop.is_cancelled();
+                    (self.handler)(Exchange::new(&mut connection, *head, peer));
                 }
-                Next::Refused(refusal) => {
-                    let body = format!("{refusal}\n");
-                    let head = format!(
-                        "HTTP/1.1 {} {refusal}\r\nContent-Type: text/plain\r\n\
-                         Content-Length: {}\r\nConnection: close\r\n\r\n",
-                        refusal.status,
-                        body.len(),
-                    );
-                    if link.write(&[head.as_bytes(), body.as_bytes()]).is_ok() {
-                        link.linger();
-                    }
-                    return;
-                }
+                Next::Refused(refusal) => return refuse(&mut connection, refusal),
                 Next::Closed => return,
             }
-            if !link.answered {
+            if !connection.answered {
                 let sorry = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\
                     Connection: close\r\n\r\n";
-                let _ = link.write(&[sorry]);
+                let _ = connection.write(&[sorry]);
                 return;
             }
-            if link.body_left {
-                return link.linger();
+            if connection.body_left {
+                return connection.linger();
             }
-            if link.close || !link.rest() || self.stopping.load(Ordering::SeqCst) {
+            if connection.close || !connection.rest() || self.stop.is_cancelled() {
                 return;
             }
             first = false;
@@ -305,39 +276,53 @@ impl Hall {
     }
 }
 
+/// Answers a request that could not be read, and ends its connection.
+fn refuse(connection: &mut Connection, refusal: Refusal) {
+    let body = format!("{refusal}\n");
+    let head = format!(
+        "HTTP/1.1 {} {refusal}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        refusal.status,
+        body.len(),
+    );
+    if connection.write(&[head.as_bytes(), body.as_bytes()]).is_ok() {
+        connection.linger();
+    }
+}
+
 /// Closes the oldest connection that serves no request; false if all do.
-fn evict_oldest(book: &Book) -> bool {
-    book.open.values().any(|shared| shared.evict())
+fn evict_oldest(registry: &Registry) -> bool {
+    registry.open.values().any(|handle| handle.evict())
 }
 
 /// Tells a client that there is no room, if that is possible without waiting for it.
-fn refuse_politely(shared: &Shared) {
+fn refuse_for_lack_of_room(handle: &Handle) {
     let full = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n\
         Connection: close\r\n\r\n";
     let _ = rustix::net::send(
-        &shared.socket,
+        &handle.socket,
         full,
         rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
     );
-    shared.socket.shutdown(Shutdown::Write);
+    handle.socket.shutdown(Shutdown::Write);
 }
 
-/// A connection's place in the book, given back when its thread ends, in whatever way.
-struct Seat {
-    hall: Arc<Hall>,
+/// A connection's entry in the registry, removed when its thread ends, even by a panic.
+struct Slot {
+    shared: Arc<Shared>,
     number: u64,
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.hall.book().open.remove(&self.number);
-        self.hall.left.notify_all();
+        self.shared.registry().open.remove(&self.number);
+        self.shared.closed.notify_all();
     }
 }
 
 /// A serving server.
 pub struct Running {
-    hall: Arc<Hall>,
+    shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
     bound: Bind,
 }
@@ -350,13 +335,13 @@ impl Running {
 
     /// Connections at this moment.
     pub fn connections(&self) -> usize {
-        self.hall.book().open.len()
+        self.shared.registry().open.len()
     }
 
     /// A view of the number of connections that outlives the borrow.
     pub fn connection_count(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let hall = self.hall.clone();
-        move || hall.book().open.len()
+        let shared = self.shared.clone();
+        move || shared.registry().open.len()
     }
 
     /// Ends the listener at once, closes connections that wait for a request, gives running
@@ -368,20 +353,19 @@ impl Running {
 
     fn stop_now(&mut self, grace: Duration) -> usize {
         let Some(acceptor) = self.acceptor.take() else { return 0 };
-        self.hall.stopping.store(true, Ordering::SeqCst);
-        self.hall.stop.cancel();
+        self.shared.stop.cancel();
         // It fails only if the thread has panicked, and then it is gone as well.
         let _ = acceptor.join();
         if let Bind::Unix(path) = &self.bound {
             // Somebody else may have removed it; then there is nothing to do.
             let _ = std::fs::remove_file(path);
         }
-        for shared in self.hall.book().open.values() {
-            shared.evict();
+        for handle in self.shared.registry().open.values() {
+            handle.evict();
         }
         if self.wait_until_empty(grace) > 0 {
-            for shared in self.hall.book().open.values() {
-                shared.socket.shutdown(Shutdown::Both);
+            for handle in self.shared.registry().open.values() {
+                handle.socket.shutdown(Shutdown::Both);
             }
         }
         /// A thread whose socket is shut needs only to be scheduled.
@@ -390,8 +374,11 @@ impl Running {
     }
 
     fn wait_until_empty(&self, time: Duration) -> usize {
-        let book = self.hall.book();
-        let waited = self.hall.left.wait_timeout_while(book, time, |book| !book.open.is_empty());
+        let registry = self.shared.registry();
+        let waited = self
+            .shared
+            .closed
+            .wait_timeout_while(registry, time, |registry| !registry.open.is_empty());
         waited.unpoisoned().0.open.len()
     }
 }

@@ -14,7 +14,6 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::Message;
-use crate::wire::json::Members;
 
 /// Longest answer that is looked into, in bytes. Lists of hundreds of tools with their schemas
 /// are shorter; what is longer would keep its client waiting for the sake of the page.
@@ -77,7 +76,7 @@ impl Catalog {
             known.server = Some(About { name, version, protocol, seen_at });
         }
         let Some(Listed { names, cut }) = result.tools else { return };
-        let earlier = known.tools.take().filter(|_| continues(request));
+        let earlier = known.tools.take().filter(|_| request.param("cursor").is_some());
         let mut tools = Tools {
             names: earlier.map_or_else(Vec::new, |tools| tools.names),
             more: cut || result.next_cursor.is_some(),
@@ -109,12 +108,6 @@ impl Catalog {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unpoisoned()
     }
-}
-
-/// Whether a `tools/list` asks for a page after the first.
-fn continues(request: &Message) -> bool {
-    let params = Members::of(request.text()).ok().and_then(|root| root.get("params"));
-    params.and_then(|params| Members::of(params).ok()).is_some_and(|params| params.has("cursor"))
 }
 
 #[derive(Deserialize)]

@@ -1,14 +1,11 @@
 //! Which headers go to a private server over HTTP (F-34, F-46, B-26, M-28 to M-32, M-40).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::net::SecretHeaders;
 use crate::net::client::header_value;
 use crate::secret::Secret;
-use crate::wire::json::{self, Members};
-use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Headers, Message};
+use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Era, Headers, Message, era};
 
 const BOTH_TYPES: &str = "application/json, text/event-stream";
 
@@ -59,14 +56,6 @@ impl RequestHeaders {
     }
 }
 
-/// The protocol revision that a message of the stateless era names (mcp.md, section 5).
-pub fn modern_version(message: &Message) -> Option<String> {
-    let members = Members::of(message.text()).ok()?;
-    let params = Members::of(members.get("params")?).ok()?;
-    let meta = Members::of(params.get("_meta")?).ok()?;
-    json::string(meta.get("io.modelcontextprotocol/protocolVersion")?).map(|v| v.into_owned())
-}
-
 /// The headers for one message: base, then `fixed` of the operator's, then those of the command.
 pub fn for_message(
     message: &Message,
@@ -79,8 +68,8 @@ pub fn for_message(
     if !accepts_both(command) {
         headers.insert("accept", HeaderValue::from_static(BOTH_TYPES));
     }
-    if let Some(version) = modern_version(message) {
-        make_modern(message, &version, &mut headers);
+    if message.era() == Era::Modern {
+        make_modern(message, &mut headers);
     }
     headers
 }
@@ -147,43 +136,19 @@ fn accepts_both(command: &Headers) -> bool {
 
 /// What the stateless era demands of every POST, where the queue did not carry it (M-29), and
 /// what it forbids (M-32).
-fn make_modern(message: &Message, version: &str, headers: &mut RequestHeaders) {
+fn make_modern(message: &Message, headers: &mut RequestHeaders) {
     headers.remove("mcp-session-id");
     headers.remove("last-event-id");
-    let mut derive = |name: &'static str, value: &str| {
+    let mut derive = |name: &'static str, text: Option<&str>| {
         if !headers.has(name)
-            && let Some(value) = header_value(&plain_or_base64(value))
+            && let Some(value) = text.and_then(|text| header_value(&era::to_header(text)))
         {
             headers.insert(name, value);
         }
     };
-    derive("mcp-protocol-version", version);
-    let Some(method) = message.method() else { return };
-    derive("mcp-method", method);
-    let member = match method {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return,
-    };
-    let name = Members::of(message.text())
-        .ok()
-        .and_then(|m| Members::of(m.get("params")?).ok())
-        .and_then(|params| json::string(params.get(member)?));
-    if let Some(name) = name {
-        derive("mcp-name", &name);
-    }
-}
-
-/// A value as a header carries it (mcp.md, section 4, Encoding).
-fn plain_or_base64(value: &str) -> String {
-    let visible = |b: u8| (0x21..=0x7e).contains(&b);
-    let bytes = value.as_bytes();
-    let plain = bytes.iter().all(|b| visible(*b) || matches!(b, b' ' | b'\t'))
-        && bytes.first().is_none_or(|b| visible(*b))
-        && bytes.last().is_none_or(|b| visible(*b))
-        && !(value.starts_with("=?base64?") && value.ends_with("?="));
-    if plain { value.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(value)) }
+    derive("mcp-protocol-version", message.version());
+    derive("mcp-method", message.method());
+    derive("mcp-name", message.name().as_deref());
 }
 
 /// Headers of an answer, as the protocol carries them. Bytes that are no UTF-8 are replaced.
@@ -280,12 +245,5 @@ mod tests {
         let headers = for_message(&call, &own, &[]);
         assert_eq!(all(&headers, "mcp-name"), ["=?base64?w6k=?="]);
         assert_eq!(all(&headers, "mcp-param-x"), ["=?base64?eA==?="]);
-    }
-
-    #[test] // mcp.md section 4
-    fn a_name_that_is_no_header_value_is_encoded() {
-        assert_eq!(plain_or_base64("a b"), "a b");
-        assert_eq!(plain_or_base64(" a"), "=?base64?IGE=?=");
-        assert_eq!(plain_or_base64("=?base64?x?="), "=?base64?PT9iYXNlNjQ/eD89?=");
     }
 }

@@ -18,16 +18,15 @@ use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers::{self, RequestHeaders};
 use super::state::ServerState;
-use super::{Answer, Bounds, CallError, Catalog, Receipt, cancelled_json};
+use super::{Answer, Bounds, CallError, Catalog, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{
     Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
 };
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
-    MessageKind, RpcId,
+    ChannelName, Era, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,
+    MessageKind, RpcId, jsonrpc,
 };
 
 /// Bytes of a failed answer's body that are looked at (F-35).
@@ -276,7 +275,7 @@ impl HttpHop {
             id,
             headers: headers::for_message(message, command, &self.fixed()),
             bounds,
-            modern: headers::modern_version(message).is_some(),
+            modern: message.era() == Era::Modern,
         };
         let call = self.begin(message, command, exchange.modern);
         let answered =
@@ -488,16 +487,7 @@ impl HttpHop {
             log::warn!(channel:% = self.state().name(); "request from a stateless MCP server ignored");
             return;
         }
-        let text = match method {
-            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
-            _ => error_json(
-                Some(id),
-                -32601,
-                "not available: no client can be asked through this tunnel",
-                None,
-            ),
-        };
-        self.courtesy(&text, exchange);
+        self.courtesy(&jsonrpc::answer_to_server(id, method), exchange);
     }
 
     /// Tells the server that nobody waits any more (B-11, M-38). A stateless server sees the
@@ -506,14 +496,7 @@ impl HttpHop {
         if exchange.modern || message.method() == Some("initialize") {
             return;
         }
-        self.courtesy(
-            &format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":\
-                 {{\"requestId\":{},\"reason\":\"{reason}\"}}}}",
-                exchange.id
-            ),
-            exchange,
-        );
+        self.courtesy(&jsonrpc::cancel(exchange.id, reason), exchange);
     }
 
     fn courtesy(&self, text: &str, exchange: &Exchange<'_>) {
@@ -613,7 +596,7 @@ fn is_json(media: &str) -> bool {
 fn withdrawn(id: &RpcId) -> Answer {
     let mut headers = Headers::new();
     headers.set("Content-Type", "application/json");
-    Answer { status: 200, headers, json: cancelled_json(id) }
+    Answer { status: 200, headers, json: jsonrpc::cancelled(id) }
 }
 
 #[cfg(test)]

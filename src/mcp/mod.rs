@@ -18,8 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
-use crate::wire::{Failure, Headers, RpcId};
+use crate::wire::{Failure, Headers};
 
 pub use catalog::Catalog;
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
@@ -80,12 +79,6 @@ pub struct Bounds {
     pub limit: Instant,
     /// Ends the call in any phase.
     pub cancel: Cancel,
-}
-
-/// The answer to a call that its client has cancelled and its server has not answered since. The
-/// client waits for none, but the control plane does (M-69).
-fn cancelled_json(id: &RpcId) -> String {
-    error_json(Some(id), INTERNAL_ERROR, "Request cancelled", None)
 }
 
 /// Why a call has no answer.

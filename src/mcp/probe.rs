@@ -13,9 +13,7 @@ use crossbeam_channel::Sender;
 use super::http::{HttpBinding, HttpHop};
 use super::{Bounds, CallError};
 use crate::net::Cancel;
-use crate::wire::{
-    CLIENT_NAME, CLIENT_VERSION, Failure, FailureKind, FailureSource, Headers, Message,
-};
+use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Message, jsonrpc};
 
 /// How long one probe may take (F-81).
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -98,11 +96,7 @@ impl Watched {
 
     /// A session of the tunnel's own, ended at once. `false` if nobody listens there.
     fn initialize(&self, stop: &Cancel) -> bool {
-        let text = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":\"{CLIENT_NAME}-probe\",\"method\":\"initialize\",\
-             \"params\":{{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{{}},\
-             \"clientInfo\":{{\"name\":\"{CLIENT_NAME}\",\"version\":\"{CLIENT_VERSION}\"}}}}}}"
-        );
+        let text = jsonrpc::initialize(format_args!("\"{CLIENT_NAME}-probe\""));
         let message = Message::parse(text).expect("the probe is a message");
         let bounds = || Bounds { limit: Instant::now() + PROBE_LIMIT, cancel: stop.clone() };
         let answered = self

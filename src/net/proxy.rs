@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use ureq::http::{HeaderName, header};
 use zeroize::Zeroizing;
 
@@ -253,31 +254,14 @@ fn bracketed(host: &str) -> String {
 
 /// `user:password` of a URL as Basic credentials; a missing password is empty (W-34).
 fn basic(userinfo: &str) -> Secret {
-    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let (user, password) = (percent_decoded(user), percent_decoded(password));
-    let plain = Zeroizing::new([user.as_slice(), b":", &password].concat());
+    // With room for all of it: a buffer that grows leaves copies behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(userinfo.len() + 1));
+    plain.extend(percent_decode_str(userinfo));
+    if !userinfo.contains(':') {
+        plain.push(b':');
+    }
     let encoded = Zeroizing::new(STANDARD.encode(&plain));
     Secret::new(["Basic ", &encoded].concat())
-}
-
-fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {
-    let bytes = text.as_bytes();
-    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = bytes.get(at + 1..at + 3).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
-        match digits.and_then(|digits| std::str::from_utf8(digits).ok()) {
-            Some(digits) if bytes[at] == b'%' => {
-                out.push(u8::from_str_radix(digits, 16).unwrap_or_default());
-                at += 3;
-            }
-            _ => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! authorization server. Only what is needed is looked at; the text itself is passed on as it is.
 
 use crate::wire::json::{self, Members};
+use crate::wire::percent::has_whole_escapes;
 
 /// Texts of a protected resource's metadata.
 const TEXTS: [&str; 6] = [
@@ -113,13 +114,7 @@ fn texts(value: &str) -> Option<Vec<String>> {
 /// Whether a text can be a URL, absolute or not: no control characters, whole percent-escapes, no
 /// empty scheme.
 fn is_reference(text: &str) -> bool {
-    let whole = |rest: &str| {
-        let digits = rest.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    !text.starts_with(':')
-        && !text.chars().any(char::is_control)
-        && text.split('%').skip(1).all(whole)
+    !text.starts_with(':') && !text.chars().any(char::is_control) && has_whole_escapes(text)
 }
 
 #[cfg(test)]

@@ -16,8 +16,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::api::{Admin, Desk};
+use super::answer::{JSON, respond, text};
+use super::api::{Admin, AdminApi};
 use super::files::UrlFile;
+use super::host::{host_of, is_loopback_name};
 use super::metrics::{Exposition, Source};
 use super::process::Process;
 use super::readiness::{Readiness, Verdict};
@@ -29,8 +31,6 @@ const CONNECTIONS: usize = 32;
 /// How long an answer in progress may still take when the listener ends.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where the listener is (settings `health.listen_addr` and `health.unix_socket`).
@@ -47,7 +47,7 @@ pub struct Listener {
     url: String,
     // Fields drop in this order: whoever finds the file finds a listener.
     _url_file: Option<UrlFile>,
-    desk: Option<Arc<Desk>>,
+    admin: Option<Arc<AdminApi>>,
     running: Option<Running>,
 }
 
@@ -70,7 +70,7 @@ pub struct Views {
 
 struct Pages {
     views: Views,
-    desk: Option<Arc<Desk>>,
+    admin: Option<Arc<AdminApi>>,
     process: Process,
     hosts: Hosts,
 }
@@ -140,10 +140,10 @@ impl Bound {
             Listen::Tcp(address) => host_of(address).unwrap_or_default().to_ascii_lowercase(),
             Listen::Unix(_) => String::new(),
         };
-        let desk = views.admin.take().map(|admin| Arc::new(Desk::new(admin, configured)));
-        let pages = Pages { views, desk: desk.clone(), process: Process::new(), hosts };
+        let admin = views.admin.take().map(|admin| Arc::new(AdminApi::new(admin, configured)));
+        let pages = Pages { views, admin: admin.clone(), process: Process::new(), hosts };
         let running = server.serve("health", move |exchange| pages.answer(exchange))?;
-        Ok(Listener { url, _url_file: url_file, desk, running: Some(running) })
+        Ok(Listener { url, _url_file: url_file, admin, running: Some(running) })
     }
 }
 
@@ -157,8 +157,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         drop(self._url_file.take());
-        if let Some(desk) = &self.desk {
-            desk.close();
+        if let Some(admin) = &self.admin {
+            admin.close();
         }
         if let Some(running) = self.running.take() {
             running.stop(STOP_GRACE);
@@ -170,23 +170,23 @@ impl Pages {
     fn answer(&self, exchange: Exchange<'_>) {
         if !self.hosts.allow(exchange.head().host.as_deref()) {
             let body = "this listener answers to loopback names only\n";
-            return respond(exchange, 403, PLAIN, body);
+            return text(exchange, 403, body);
         }
         match exchange.head().path.as_str() {
-            "/healthz" => respond(exchange, 200, PLAIN, "live"),
+            "/healthz" => text(exchange, 200, "live"),
             "/livez" => match (self.views.standstill)() {
-                None => respond(exchange, 200, PLAIN, "live"),
-                Some(why) => respond(exchange, 503, PLAIN, &why),
+                None => text(exchange, 200, "live"),
+                Some(why) => text(exchange, 503, &why),
             },
             "/startupz" => match (self.views.started)() {
-                true => respond(exchange, 200, PLAIN, "started"),
-                false => respond(exchange, 503, PLAIN, "no poll has been sent yet"),
+                true => text(exchange, 200, "started"),
+                false => text(exchange, 503, "no poll has been sent yet"),
             },
             "/readyz" => self.readyz(exchange),
-            "/metrics" => respond(exchange, 200, PROMETHEUS, &self.metrics()),
-            _ => match &self.desk {
-                Some(desk) => desk.answer(exchange, &|| self.metrics()),
-                None => respond(exchange, 404, PLAIN, "404 page not found\n"),
+            "/metrics" => respond(exchange, 200, PROMETHEUS, &[], &self.metrics()),
+            _ => match &self.admin {
+                Some(admin) => admin.answer(exchange, &|| self.metrics()),
+                None => text(exchange, 404, "404 page not found\n"),
             },
         }
     }
@@ -198,11 +198,11 @@ impl Pages {
         let is = |name: &str, value: &str| query.iter().any(|(n, v)| n == name && v == value);
         let accepts = exchange.head().headers.get("Accept").unwrap_or_default();
         if is("format", "json") || accepts.starts_with("application/json") {
-            return respond(exchange, status, JSON, &format!("{}\n", report.json()));
+            return respond(exchange, status, JSON, &[], &format!("{}\n", report.json()));
         }
         let verbose = query.iter().any(|(name, _)| name == "verbose");
         let body = if verbose { report.verbose() } else { report.line };
-        respond(exchange, status, PLAIN, &body);
+        text(exchange, status, &body);
     }
 
     fn metrics(&self) -> String {
@@ -228,12 +228,6 @@ impl Pages {
     }
 }
 
-fn respond(exchange: Exchange<'_>, status: u16, content_type: &str, body: &str) {
-    let headers = [("Content-Type", content_type), ("X-Content-Type-Options", "nosniff")];
-    // A client that has gone is nobody's concern.
-    let _ = exchange.respond(status, &headers, body.as_bytes());
-}
-
 /// The names that a request may ask for. A listener on loopback answers only to loopback names:
 /// a web page whose name was pointed to 127.0.0.1 (DNS rebinding) is turned away.
 #[derive(Debug)]
@@ -256,21 +250,8 @@ impl Hosts {
     fn allow(&self, host: Option<&str>) -> bool {
         // Only programs leave it out (HTTP/1.0); no browser does.
         let (Self::Loopback { configured }, Some(host)) = (self, host) else { return true };
-        let name = host_of(host).unwrap_or(host).to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
-        name == "localhost"
-            || name == configured
-            || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        is_loopback_name(host, configured)
     }
-}
-
-/// The host of `host:port`, without brackets; nothing if there is no port.
-pub(super) fn host_of(address: &str) -> Option<&str> {
-    if let Some(rest) = address.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']')?;
-        return (rest.is_empty() || rest.starts_with(':')).then_some(host);
-    }
-    address.rsplit_once(':').map(|(host, _)| host).filter(|host| !host.contains(':'))
 }
 
 /// Binds `host:port`, trying each address that the host has (L-1).

@@ -213,7 +213,14 @@ impl Logger {
         self.sink.lock().unpoisoned()
     }
 
-    /// Says what was left out so far, at the end of the process.
+    /// Writes the counts of repeated lines whose window has passed. Each record does it too; call
+    /// it once in a while, so that a flood that has ended is reported when nothing else is logged.
+    pub fn write_due(&self) {
+        let lines = self.floods().due(Instant::now());
+        lines.iter().for_each(|line| self.put(line));
+    }
+
+    /// Writes all counts of repeated lines, at the end of the process.
     pub fn finish(&self) {
         let lines = self.floods().all();
         lines.iter().for_each(|line| self.put(line));
@@ -320,18 +327,15 @@ impl Log for Logger {
             None => Some(line),
             Some(place) => self.floods().admit(place, line, Instant::now()),
         };
-        self.flush();
+        self.write_due();
         match line {
             Some(line) => self.put(&line),
             None => self.left_out.inc(),
         }
     }
 
-    /// Says what was left out, where a minute has passed.
-    fn flush(&self) {
-        let lines = self.floods().due(Instant::now());
-        lines.iter().for_each(|line| self.put(line));
-    }
+    /// Lines are written when they are logged.
+    fn flush(&self) {}
 }
 
 impl Patience {

@@ -3,10 +3,11 @@
 //! `cli` sets it up. It learns of the other rooms through conditions and sources that `cli` hands
 //! it; nobody waits for it, and nothing here can stop the tunnel.
 
+mod answer;
 pub mod api;
-pub mod archive;
 pub mod audit;
 pub mod files;
+mod host;
 pub mod listener;
 pub mod log;
 pub mod metrics;

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::httpd::Stream;
 use crate::wire::failure::FailureSource;
 use crate::wire::json::{self, Members};
+use crate::wire::jsonrpc::INVALID_REQUEST;
 use crate::wire::message::NotAMessage;
 use crate::wire::time::rfc3339;
-use crate::wire::{ChannelName, Headers, Message, MessageKind, RpcId, TunnelId};
+use crate::wire::{ChannelName, Era, Headers, Message, MessageKind, RpcId, TunnelId};
 
 use super::Relay;
 use super::budget::Reserved;
 use super::call::{Answer, Call, Failure, Item, Kind};
 use super::discovery::{base_url, metadata_url};
-use super::edge::{self, Accepts, Era};
+use super::edge::{self, Accepts};
 use super::ids::request_id;
 use super::keys::{Key, Role, Waiting, bearer};
-use super::reply::{BAD_CHANNEL, BAD_TUNNEL_ID, DRAINING, INVALID_REQUEST, Problem, Reply, Visit};
+use super::reply::{BAD_CHANNEL, BAD_TUNNEL_ID, DRAINING, Problem, Reply, Visit};
 use super::tunnel::{Queued, Refused, Tunnel, Withdraw};
 
 /// Largest MCP request, in bytes: a 16 MiB string argument with every byte escaped in two.
@@ -166,7 +167,7 @@ impl Door<'_> {
             MessageKind::Notification { method } => (Kind::Notification, None, method.clone()),
             MessageKind::Response { .. } => (Kind::Response, None, String::new()),
         };
-        let era = match edge::era(&message, &visit.exchange.head().headers) {
+        let era = match edge::era_of(&message, &visit.exchange.head().headers) {
             Ok(era) => era,
             Err(problem) => {
                 return self.refuse(visit, kind, &problem, problem.rpc_reply(id.as_ref()));

@@ -2,15 +2,14 @@
 //! statuses, header lists, what the client accepts, and the two eras of MCP (relay.md, 3;
 //! mcp.md, 4, 5 and 8).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::wire::challenge::with_resource_metadata;
-use crate::wire::json::{self, Members};
+use crate::wire::era::{self, Era, META_CAPABILITIES};
+use crate::wire::json;
+use crate::wire::jsonrpc::{HEADER_MISMATCH, INVALID_PARAMS};
 use crate::wire::response::forwarded_headers;
 use crate::wire::{Headers, Message, MessageKind};
 
-use super::reply::{HEADER_MISMATCH, INVALID_PARAMS, Problem};
+use super::reply::Problem;
 
 /// Longest header value that goes back to a client, in bytes.
 const MAX_VALUE: usize = 8 * 1024;
@@ -51,16 +50,11 @@ pub fn status_with_body(resp_code: i64) -> u16 {
 pub fn modern_status(resp_code: i64, message: &str) -> u16 {
     /// Errors are short; a longer message is a result, and need not be looked into.
     const LONGEST_ERROR: usize = 64 * 1024;
-    let code = || {
-        let error = Members::of(message).ok()?.get("error")?;
-        Members::of(error).ok()?.get("code")?.parse::<i64>().ok()
-    };
+    let code = || json::member(json::member(message, "error")?, "code")?.parse().ok();
     match resp_code {
-        200 if message.len() <= LONGEST_ERROR => match code() {
-            Some(-32601) => 404,
-            Some(-32022..=-32020) => 400,
-            _ => 200,
-        },
+        200 if message.len() <= LONGEST_ERROR => {
+            code().and_then(era::status_of_error).unwrap_or(200)
+        }
         other => status_with_body(other),
     }
 }
@@ -186,86 +180,47 @@ impl Accepts {
     }
 }
 
-/// Which of the two eras of MCP a message belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// With `initialize` and sessions, up to 2025-11-25.
-    Legacy,
-    /// Every request for itself, since 2026-07-28.
-    Modern,
-}
-
-/// The first revision of the modern era.
-const FIRST_MODERN: &str = "2026-07-28";
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
 /// Classifies a message, and checks what the relay must check of a modern request because it
 /// reads bodies (M-49, M-50). It never judges whether a version exists (M-51).
 ///
 /// # Errors
 /// The answer to a modern request that is incomplete or contradicts itself.
-pub fn era(message: &Message, headers: &Headers) -> Result<Era, Problem> {
-    let members = Members::of(message.text()).ok();
-    let params = members.as_ref().and_then(|m| m.get("params")).and_then(|p| Members::of(p).ok());
-    let meta = params.as_ref().and_then(|p| p.get("_meta")).and_then(|m| Members::of(m).ok());
-    let version = meta.as_ref().and_then(|m| m.get(META_VERSION)).and_then(json::string);
+pub fn era_of(message: &Message, headers: &Headers) -> Result<Era, Problem> {
+    let version = message.version();
     let announced = headers.get("Mcp-Protocol-Version");
     let MessageKind::Request { method, .. } = message.kind() else {
-        let modern = announced.is_some_and(is_modern) || version.is_some();
+        let modern = announced.is_some_and(era::is_modern) || version.is_some();
         return Ok(if modern { Era::Modern } else { Era::Legacy });
     };
     let Some(version) = version else {
         let legacy = method == "initialize" || headers.session_id().is_some();
-        if !legacy && announced.is_some_and(is_modern) {
+        if !legacy && announced.is_some_and(era::is_modern) {
             return Err(INCOMPLETE_META);
         }
         return Ok(Era::Legacy);
     };
-    if meta.as_ref().is_none_or(|m| !m.has(META_CAPABILITIES)) {
+    if message.meta(META_CAPABILITIES).is_none() {
         return Err(INCOMPLETE_META);
     }
     let one = |name: &str| match headers.values(name) {
         [value] => Some(value.clone()),
         _ => None,
     };
-    let same = one("Mcp-Protocol-Version").as_deref() == Some(&version)
+    let same = one("Mcp-Protocol-Version").as_deref() == Some(version)
         && one("Mcp-Method").as_deref() == Some(method);
     if !same {
         return Err(MISMATCH);
     }
-    let named = match method.as_str() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return Ok(Era::Modern),
-    };
-    let in_body = params.as_ref().and_then(|p| p.get(named)).and_then(json::string);
+    if era::named_member(method).is_none() {
+        return Ok(Era::Modern);
+    }
+    let in_body = message.name();
     let in_header = match headers.values("Mcp-Name") {
         [] => None,
-        [value] => Some(decode_name(value).ok_or(MISMATCH)?),
+        [value] => Some(era::from_header(value).ok_or(MISMATCH)?),
         _ => return Err(MISMATCH),
     };
     if in_body.as_deref() == in_header.as_deref() { Ok(Era::Modern) } else { Err(MISMATCH) }
-}
-
-/// Whether a version text is a date of the modern era.
-fn is_modern(version: &str) -> bool {
-    let date = version.len() == FIRST_MODERN.len()
-        && version
-            .bytes()
-            .zip(FIRST_MODERN.bytes())
-            .all(|(v, f)| v.is_ascii_digit() == f.is_ascii_digit());
-    date && version >= FIRST_MODERN
-}
-
-/// A header value of the modern era: plain, or `=?base64?...?=`.
-fn decode_name(value: &str) -> Option<String> {
-    let inner = value.strip_prefix("=?base64?").and_then(|v| v.strip_suffix("?="));
-    match inner {
-        Some(inner) => String::from_utf8(STANDARD.decode(inner).ok()?).ok(),
-        None => value.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t')).then(|| value.to_owned()),
-    }
 }
 
 const INCOMPLETE_META: Problem =
@@ -397,8 +352,8 @@ mod tests {
         assert_eq!(Accepts::of(&Headers::new()).map(|a| (a.json, a.events)), Some((true, false)));
     }
 
-    fn era_of(body: &str, fields: &[(&str, &str)]) -> Result<Era, i64> {
-        era(&Message::parse(body).unwrap(), &headers(fields)).map_err(|p| p.rpc_code)
+    fn judged(body: &str, fields: &[(&str, &str)]) -> Result<Era, i64> {
+        era_of(&Message::parse(body).unwrap(), &headers(fields)).map_err(|p| p.rpc_code)
     }
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -409,7 +364,7 @@ mod tests {
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{META}}}}}"#);
         let version = ("MCP-Protocol-Version", "2026-07-28");
         let method = ("Mcp-Method", "tools/list");
-        assert_eq!(era_of(&list, &[version, method]), Ok(Era::Modern));
+        assert_eq!(judged(&list, &[version, method]), Ok(Era::Modern));
         for fields in [
             &[version][..],
             &[method],
@@ -417,15 +372,15 @@ mod tests {
             &[("MCP-Protocol-Version", "2025-11-25"), method],
             &[version, method, method],
         ] {
-            assert_eq!(era_of(&list, fields), Err(HEADER_MISMATCH), "{fields:?}");
+            assert_eq!(judged(&list, fields), Err(HEADER_MISMATCH), "{fields:?}");
         }
         let unknown = list.replace("2026-07-28", "2199-01-01");
         let fields = [("MCP-Protocol-Version", "2199-01-01"), method];
-        assert_eq!(era_of(&unknown, &fields), Ok(Era::Modern));
+        assert_eq!(judged(&unknown, &fields), Ok(Era::Modern));
         let bare = list.replace(r#","io.modelcontextprotocol/clientCapabilities":{}"#, "");
-        assert_eq!(era_of(&bare, &[version, method]), Err(INVALID_PARAMS));
+        assert_eq!(judged(&bare, &[version, method]), Err(INVALID_PARAMS));
         let none = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-        assert_eq!(era_of(none, &[version, method]), Err(INVALID_PARAMS));
+        assert_eq!(judged(none, &[version, method]), Err(INVALID_PARAMS));
     }
 
     #[test] // M-49
@@ -435,7 +390,7 @@ mod tests {
         );
         let with = |name: &str| {
             let version = ("MCP-Protocol-Version", "2026-07-28");
-            era_of(&call, &[version, ("Mcp-Method", "tools/call"), ("Mcp-Name", name)])
+            judged(&call, &[version, ("Mcp-Method", "tools/call"), ("Mcp-Name", name)])
         };
         assert_eq!(with("=?base64?emVpw58=?="), Ok(Era::Modern));
         for bad in ["zeiß", "=?base64?emVpw58?=", "=?base64?%?=", "other", "=?BASE64?emVpw58=?="] {
@@ -447,12 +402,12 @@ mod tests {
     fn legacy_messages_are_told_by_what_they_lack() {
         let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
         let start = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
-        assert_eq!(era_of(list, &[]), Ok(Era::Legacy));
-        assert_eq!(era_of(list, &[("MCP-Protocol-Version", "2025-11-25")]), Ok(Era::Legacy));
-        assert_eq!(era_of(list, &[("MCP-Protocol-Version", "zzzz-zz-zz")]), Ok(Era::Legacy));
-        assert_eq!(era_of(start, &[("MCP-Protocol-Version", "2026-07-28")]), Ok(Era::Legacy));
+        assert_eq!(judged(list, &[]), Ok(Era::Legacy));
+        assert_eq!(judged(list, &[("MCP-Protocol-Version", "2025-11-25")]), Ok(Era::Legacy));
+        assert_eq!(judged(list, &[("MCP-Protocol-Version", "zzzz-zz-zz")]), Ok(Era::Legacy));
+        assert_eq!(judged(start, &[("MCP-Protocol-Version", "2026-07-28")]), Ok(Era::Legacy));
         let note = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
-        assert_eq!(era_of(note, &[("MCP-Protocol-Version", "2026-07-28")]), Ok(Era::Modern));
-        assert_eq!(era_of(note, &[]), Ok(Era::Legacy));
+        assert_eq!(judged(note, &[("MCP-Protocol-Version", "2026-07-28")]), Ok(Era::Modern));
+        assert_eq!(judged(note, &[]), Ok(Era::Legacy));
     }
 }

@@ -1,7 +1,8 @@
 //! Keys and roles: who may do what on which tunnel.
 //!
-//! No key is kept: only its HMAC under a key of this process. So a look-up by that digest needs
-//! no constant-time comparison; nobody outside can choose digests.
+//! The ring keeps no key, only its HMAC under a random key of this process, and looks keys up by
+//! that HMAC. The time of a look-up therefore tells nothing of a key: to make two HMACs begin alike,
+//! a client would have to know the key of this process.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Answers that the relay makes itself, and the visit of one client that gets them.
 
 use crate::httpd::{BodyError, Exchange, Framing, Stream, WriteError};
-use crate::wire::failure::{INTERNAL_ERROR, error_json};
+use crate::wire::jsonrpc::{self, INTERNAL_ERROR};
 use crate::wire::{RpcId, json};
 use std::sync::Arc;
 
@@ -32,13 +32,6 @@ pub struct Problem {
     /// The code of the JSON-RPC error that carries this to an MCP client.
     pub rpc_code: i64,
 }
-
-/// JSON-RPC "invalid request".
-pub const INVALID_REQUEST: i64 = -32600;
-/// JSON-RPC "invalid params".
-pub const INVALID_PARAMS: i64 = -32602;
-/// MCP "header mismatch".
-pub const HEADER_MISMATCH: i64 = -32020;
 
 impl Problem {
     /// A problem that came up before anything was handed out.
@@ -100,7 +93,7 @@ impl Problem {
         );
         // The codes that MCP defines have no room for data of ours.
         let data = (self.rpc_code == INTERNAL_ERROR).then_some(data);
-        error_json(id, self.rpc_code, self.message, data.as_deref())
+        jsonrpc::error_with(id, self.rpc_code, self.message, data.as_deref())
     }
 
     /// As an answer to an MCP client whose message had this id.

@@ -9,17 +9,15 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use crossbeam_channel::{Receiver, Sender};
 
-use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
+use super::server::{self, Answer, Identity, MESSAGE_MAX, Outcome};
 use super::tools::SlowCall;
 use crate::control_plane::new_instance_id;
 use crate::httpd::{Exchange, Head};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::json;
 use crate::wire::message::{Message, NotAMessage, RpcId};
+use crate::wire::{Era, era, jsonrpc};
 
 /// Most sessions at once. The oldest one makes room, and its client begins anew.
 const SESSIONS_MAX: usize = 1_000;
@@ -83,13 +81,13 @@ impl Endpoint {
             Ok(message) => message,
             Err(why) => {
                 let code = match why {
-                    NotAMessage::NotJson => code::PARSE,
-                    _ => code::INVALID_REQUEST,
+                    NotAMessage::NotJson => jsonrpc::PARSE_ERROR,
+                    _ => jsonrpc::INVALID_REQUEST,
                 };
                 return send(exchange, &server::error(None, code, &why.to_string(), None, 400));
             }
         };
-        match server::era(&message) {
+        match message.era() {
             Era::Modern => self.modern(exchange, &message),
             Era::Legacy => self.legacy(exchange, &message),
         }
@@ -97,7 +95,7 @@ impl Endpoint {
 
     fn modern(&self, exchange: Exchange<'_>, message: &Message) -> Sent {
         if let Err(why) = check_headers(exchange.head(), message) {
-            let error = server::error(message.id(), code::HEADER_MISMATCH, &why, None, 400);
+            let error = server::error(message.id(), jsonrpc::HEADER_MISMATCH, &why, None, 400);
             return send(exchange, &error);
         }
         match server::serve(&self.identity, message, false) {
@@ -201,7 +199,10 @@ fn run(exchange: Exchange<'_>, call: &SlowCall, cancelled: &Receiver<()>, era: E
             // The protocol leaves open what a cancelled caller that still waits gets (M-69).
             Ok(None) => {
                 let why = "the call was cancelled";
-                send(exchange, &server::error(Some(&call.id), code::INTERNAL, why, None, 200))
+                send(
+                    exchange,
+                    &server::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None, 200),
+                )
             }
             Err(_) => exchange.respond(500, &[], b""),
         };
@@ -266,31 +267,23 @@ fn check_types(head: &Head) -> Result<(), (u16, &'static str)> {
 
 /// The headers of a modern request must say what its body says (mcp.md, section 4).
 fn check_headers(head: &Head, message: &Message) -> Result<(), String> {
-    let version = server::meta(message.text(), server::META_VERSION).and_then(json::string);
+    let version = message.version().map(Cow::Borrowed);
     let mut expected = vec![("MCP-Protocol-Version", version)];
     if message.id().is_some() {
         expected.push(("Mcp-Method", message.method().map(Cow::Borrowed)));
     }
     if message.method() == Some("tools/call") {
-        expected.push(("Mcp-Name", server::param(message.text(), "name").and_then(json::string)));
+        expected.push(("Mcp-Name", message.name()));
     }
     for (name, in_body) in expected {
         let Some(in_body) = in_body else { continue };
         let header =
             head.headers.get(name).ok_or_else(|| format!("the header {name} is missing"))?;
-        if decode(header).as_deref() != Some(in_body.as_ref()) {
+        if era::from_header(header).as_deref() != Some(in_body.as_ref()) {
             return Err(format!("the header {name} differs from the body"));
         }
     }
     Ok(())
-}
-
-/// A header value, which may be wrapped as `=?base64?...?=`.
-fn decode(value: &str) -> Option<String> {
-    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
-        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
-        None => Some(value.to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! is modern and is judged alone; all others belong to a session that began with `initialize`.
 
 use super::tools::{self, Called, SlowCall};
-use crate::wire::json::{self, Members};
+use crate::wire::era::{Era, META_CAPABILITIES, META_SERVER, META_VERSION};
 use crate::wire::message::{Message, MessageKind, RpcId};
+use crate::wire::{json, jsonrpc};
 
 /// Revisions with a handshake that the stub knows, newest first.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
@@ -20,35 +21,11 @@ const CACHE_MS: u64 = 3_600_000;
 /// Longest message that the stub reads, in bytes: what is longer no client of a test server sends.
 pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
-/// Where a modern request names its protocol version, in `params._meta`.
-pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
-/// JSON-RPC and MCP error codes that the stub uses.
-pub mod code {
-    pub const PARSE: i64 = -32700;
-    pub const INVALID_REQUEST: i64 = -32600;
-    pub const METHOD_NOT_FOUND: i64 = -32601;
-    pub const INVALID_PARAMS: i64 = -32602;
-    pub const INTERNAL: i64 = -32603;
-    pub const HEADER_MISMATCH: i64 = -32020;
-    pub const UNSUPPORTED_VERSION: i64 = -32022;
-}
-
 /// What the server calls itself.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub name: String,
     pub version: String,
-}
-
-/// Whether a message needs a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// Bound to a session that `initialize` began.
-    Legacy,
-    /// Complete in itself.
-    Modern,
 }
 
 /// One response, and the HTTP status that goes with it.
@@ -71,52 +48,25 @@ pub enum Outcome {
     Slow(SlowCall),
 }
 
-/// The era of a message, told by its own text.
-pub fn era(message: &Message) -> Era {
-    match meta(message.text(), META_VERSION) {
-        Some(_) => Era::Modern,
-        None => Era::Legacy,
-    }
-}
-
-/// One member of `params._meta`, as JSON text.
-pub fn meta<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let meta = param(text, "_meta")?;
-    Members::of(meta).ok()?.get(name)
-}
-
-/// One member of `params`, as JSON text.
-pub fn param<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let params = Members::of(text).ok()?.get("params")?;
-    Members::of(params).ok()?.get(name)
-}
-
 /// Serves one message. `in_session` says whether `initialize` came before.
 pub fn serve(identity: &Identity, message: &Message, in_session: bool) -> Outcome {
-    let text = message.text();
     let (id, method) = match message.kind() {
         MessageKind::Request { id, method } => (id, method.as_str()),
-        MessageKind::Notification { method } if method == "notifications/cancelled" => {
-            return match param(text, "requestId").and_then(RpcId::from_json) {
-                Some(id) => Outcome::Cancel(id),
-                None => Outcome::Accepted,
-            };
-        }
         MessageKind::Notification { .. } | MessageKind::Response { .. } => {
-            return Outcome::Accepted;
+            return message.cancelled_id().map_or(Outcome::Accepted, Outcome::Cancel);
         }
     };
-    let era = era(message);
+    let era = message.era();
     if era == Era::Modern {
-        if let Some(refusal) = refuse_modern(text, id) {
+        if let Some(refusal) = refuse_modern(message, id) {
             return Outcome::Answer(refusal);
         }
     } else if !in_session && !matches!(method, "initialize" | "ping") {
         let why = "this session has not begun: send `initialize` first";
-        return Outcome::Answer(error(Some(id), code::INVALID_REQUEST, why, None, 400));
+        return Outcome::Answer(error(Some(id), jsonrpc::INVALID_REQUEST, why, None, 400));
     }
     match (method, era) {
-        ("initialize", Era::Legacy) => Outcome::Answer(initialize(identity, text, id)),
+        ("initialize", Era::Legacy) => Outcome::Answer(initialize(identity, message, id)),
         ("ping", Era::Legacy) => Outcome::Answer(result(id, era, &[])),
         ("server/discover", Era::Modern) => Outcome::Answer(discover(identity, id)),
         ("tools/list", _) => {
@@ -125,17 +75,17 @@ pub fn serve(identity: &Identity, message: &Message, in_session: bool) -> Outcom
             members.extend(cache.into_iter().filter(|_| era == Era::Modern));
             Outcome::Answer(result(id, era, &members))
         }
-        ("tools/call", _) => match tools::call(identity, text, id, era) {
+        ("tools/call", _) => match tools::call(identity, message, id) {
             Called::Done(members) => Outcome::Answer(result(id, era, &members)),
             Called::Slow(call) => Outcome::Slow(call),
             Called::Refused(why) => {
-                Outcome::Answer(error(Some(id), code::INVALID_PARAMS, &why, None, 200))
+                Outcome::Answer(error(Some(id), jsonrpc::INVALID_PARAMS, &why, None, 200))
             }
         },
         _ => {
             let status = if era == Era::Modern { 404 } else { 200 };
             let why = format!("the stub has no method `{method}`");
-            Outcome::Answer(error(Some(id), code::METHOD_NOT_FOUND, &why, None, status))
+            Outcome::Answer(error(Some(id), jsonrpc::METHOD_NOT_FOUND, &why, None, status))
         }
     }
 }
@@ -148,42 +98,37 @@ pub fn result(id: &RpcId, era: Era, members: &[(&str, String)]) -> Answer {
         .chain(members)
         .map(|(name, value)| format!("{}:{value}", json::quote(name)))
         .collect();
-    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{}}}}}"#, members.join(","));
+    let text = jsonrpc::result(id, &format!("{{{}}}", members.join(",")));
     Answer { text, status: 200 }
 }
 
 /// The error response of a request, or of something whose id could not be read.
 pub fn error(id: Option<&RpcId>, code: i64, why: &str, data: Option<&str>, status: u16) -> Answer {
-    let id = id.map(|id| format!(r#""id":{id},"#)).unwrap_or_default();
-    let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
-    let why = json::quote(why);
-    let text =
-        format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{why}{data}}}}}"#);
+    let text = jsonrpc::error_with(id, code, why, data);
     Answer { text, status }
 }
 
-fn refuse_modern(text: &str, id: &RpcId) -> Option<Answer> {
-    let version = meta(text, META_VERSION).and_then(json::string);
-    let Some(version) = version else {
+fn refuse_modern(message: &Message, id: &RpcId) -> Option<Answer> {
+    let Some(version) = message.version() else {
         let why = format!("`_meta` has no text `{META_VERSION}`");
-        return Some(error(Some(id), code::INVALID_PARAMS, &why, None, 400));
+        return Some(error(Some(id), jsonrpc::INVALID_PARAMS, &why, None, 400));
     };
-    if !MODERN_VERSIONS.contains(&version.as_ref()) {
+    if !MODERN_VERSIONS.contains(&version) {
         let supported = list(&MODERN_VERSIONS);
-        let requested = json::quote(&version);
+        let requested = json::quote(version);
         let data = format!(r#"{{"supported":{supported},"requested":{requested}}}"#);
         let why = "the stub does not speak this protocol version";
-        return Some(error(Some(id), code::UNSUPPORTED_VERSION, why, Some(&data), 400));
+        return Some(error(Some(id), jsonrpc::UNSUPPORTED_VERSION, why, Some(&data), 400));
     }
-    if meta(text, META_CAPABILITIES).is_none() {
+    if message.meta(META_CAPABILITIES).is_none() {
         let why = format!("`_meta` has no `{META_CAPABILITIES}`");
-        return Some(error(Some(id), code::INVALID_PARAMS, &why, None, 400));
+        return Some(error(Some(id), jsonrpc::INVALID_PARAMS, &why, None, 400));
     }
     None
 }
 
-fn initialize(identity: &Identity, text: &str, id: &RpcId) -> Answer {
-    let wanted = param(text, "protocolVersion").and_then(json::string);
+fn initialize(identity: &Identity, message: &Message, id: &RpcId) -> Answer {
+    let wanted = message.param("protocolVersion").and_then(json::string);
     let version = wanted
         .as_deref()
         .filter(|wanted| LEGACY_VERSIONS.contains(wanted))
@@ -201,7 +146,7 @@ fn initialize(identity: &Identity, text: &str, id: &RpcId) -> Answer {
 }
 
 fn discover(identity: &Identity, id: &RpcId) -> Answer {
-    let meta = format!(r#"{{"io.modelcontextprotocol/serverInfo":{}}}"#, server_info(identity));
+    let meta = format!(r#"{{"{META_SERVER}":{}}}"#, server_info(identity));
     result(
         id,
         Era::Modern,

@@ -6,9 +6,10 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 
-use super::server::{self, Answer, Era, Identity, MESSAGE_MAX, Outcome, code};
+use super::server::{self, Answer, Identity, MESSAGE_MAX, Outcome};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
+use crate::wire::{Era, jsonrpc};
 
 /// Most calls of `slow` at once, each on a thread of its own. All else is answered at once.
 const SLOW_MAX: usize = 256;
@@ -41,8 +42,8 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
             Ok(message) => message,
             Err(why) => {
                 let code = match why {
-                    NotAMessage::NotJson => code::PARSE,
-                    _ => code::INVALID_REQUEST,
+                    NotAMessage::NotJson => jsonrpc::PARSE_ERROR,
+                    _ => jsonrpc::INVALID_REQUEST,
                 };
                 send(&server::error(None, code, &why.to_string(), None, 400).text)?;
                 continue;
@@ -53,7 +54,7 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
             Outcome::Cancel(id) => lock(&running).retain(|(running, _)| !running.same_as(&id)),
             Outcome::Answer(Answer { text, .. }) => {
                 in_session |=
-                    message.method() == Some("initialize") && server::era(&message) == Era::Legacy;
+                    message.method() == Some("initialize") && message.era() == Era::Legacy;
                 send(&text)?;
             }
             Outcome::Slow(call) => {

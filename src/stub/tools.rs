@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::{Number, Value, json};
 
-use super::server::{self, Answer, Era, Identity};
+use super::server::{self, Answer, Identity};
 use crate::wire::json::{self as text, Members};
-use crate::wire::message::RpcId;
+use crate::wire::{Era, Message, RpcId};
 
 /// Largest text that `big` makes, in bytes: beyond what any client takes.
 const BIG_MAX: u64 = 64 * 1024 * 1024;
@@ -66,13 +66,13 @@ pub struct SlowCall {
     delay: Duration,
 }
 
-/// Calls a tool. `request` is the whole message.
-pub fn call(identity: &Identity, request: &str, id: &RpcId, era: Era) -> Called {
-    let name = server::param(request, "name").and_then(text::string);
+/// Calls a tool.
+pub fn call(identity: &Identity, request: &Message, id: &RpcId) -> Called {
+    let name = request.name();
     let Some(name) = name else {
         return Called::Refused("`params.name` is missing: which tool?".to_owned());
     };
-    let arguments = server::param(request, "arguments").unwrap_or("{}");
+    let arguments = request.param("arguments").unwrap_or("{}");
     let Ok(arguments) = Members::of(arguments) else {
         return Called::Refused("`params.arguments` is not an object".to_owned());
     };
@@ -88,8 +88,14 @@ pub fn call(identity: &Identity, request: &str, id: &RpcId, era: Era) -> Called 
             .map(|bytes| texts(&"x".repeat(usize::try_from(bytes).unwrap_or(0)), None)),
         "slow" => match slow(&arguments) {
             Ok((steps, delay)) => {
-                let token = server::meta(request, "progressToken").map(str::to_owned);
-                return Called::Slow(SlowCall { id: id.clone(), era, token, steps, delay });
+                let token = request.meta("progressToken").map(str::to_owned);
+                return Called::Slow(SlowCall {
+                    id: id.clone(),
+                    era: request.era(),
+                    token,
+                    steps,
+                    delay,
+                });
             }
             Err(why) => Err(why),
         },
@@ -209,7 +215,7 @@ mod tests {
         );
         let identity = Identity { name: "stub".to_owned(), version: "1".to_owned() };
         let id = RpcId::from_json("1").unwrap();
-        match call(&identity, &request, &id, Era::Legacy) {
+        match call(&identity, &Message::parse(request).unwrap(), &id) {
             Called::Done(members) => server::result(&id, Era::Legacy, &members).text,
             Called::Slow(_) => "slow".to_owned(),
             Called::Refused(why) => format!("refused: {why}"),

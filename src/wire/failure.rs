@@ -1,7 +1,7 @@
 //! Failures of the private hop, told apart: `error.data.tunnel_failure` (W-62, F-57 to F-63).
 
-use super::json;
-use super::message::RpcId;
+use super::RpcId;
+use super::jsonrpc::{INTERNAL_ERROR, error_with};
 
 /// Which part of the way failed (F-58).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,19 +164,8 @@ impl Failure {
             self.kind.as_str(),
             self.upstream_response_received(),
         );
-        error_json(id, INTERNAL_ERROR, reason_phrase(self.resp_code()), Some(&data))
+        error_with(id, INTERNAL_ERROR, reason_phrase(self.resp_code()), Some(&data))
     }
-}
-
-/// JSON-RPC "internal error", the code of all errors that the tunnel makes itself.
-pub const INTERNAL_ERROR: i64 = -32603;
-
-/// A JSON-RPC error message as text. `data` must be JSON.
-pub fn error_json(id: Option<&RpcId>, code: i64, message: &str, data: Option<&str>) -> String {
-    let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
-    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
-    let message = json::quote(message);
-    format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}")
 }
 
 /// The standard reason phrase of a status, or a general text (F-57).

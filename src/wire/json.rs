@@ -58,6 +58,12 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The value of a member of the object that `text` is, as [`Members::get`] gives it; nothing if
+/// it is no object.
+pub fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    Members::of(text).ok()?.get(name)
+}
+
 /// Where `part`, a slice of `text`, stands in it.
 ///
 /// # Panics

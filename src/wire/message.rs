@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
+use super::era::{self, Era, META_VERSION};
 use super::json::{self, Members};
 
 /// Largest message that an MCP server may send through the tunnel, in bytes: four times the 16 MiB
@@ -15,6 +17,10 @@ pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 pub struct Message {
     text: String,
     kind: MessageKind,
+    /// Where `params` stands in the text.
+    params: Option<Range<usize>>,
+    era: Era,
+    version: Option<String>,
 }
 
 /// What a message is, told by its members alone (mcp.md, section 1).
@@ -81,7 +87,15 @@ impl Message {
             }
         })?;
         let kind = kind(&members)?;
-        Ok(Self { text, kind })
+        let params = members.get("params");
+        let version = params.and_then(|p| json::member(json::member(p, "_meta")?, META_VERSION));
+        Ok(Self {
+            era: if version.is_some() { Era::Modern } else { Era::Legacy },
+            version: version.and_then(json::string).map(Cow::into_owned),
+            params: params.map(|params| json::span(&text, params)),
+            kind,
+            text,
+        })
     }
 
     /// The text as it came.
@@ -118,14 +132,44 @@ impl Message {
         }
     }
 
+    /// The era that it belongs to: modern if `params._meta` has [`META_VERSION`].
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// The protocol revision that a modern message names; `None` if that is no text.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// `params`, as JSON text.
+    pub fn params(&self) -> Option<&str> {
+        self.params.clone().map(|range| &self.text[range])
+    }
+
+    /// One member of `params`, as JSON text.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        json::member(self.params()?, name)
+    }
+
+    /// One member of `params._meta`, as JSON text.
+    pub fn meta(&self, name: &str) -> Option<&str> {
+        json::member(self.param("_meta")?, name)
+    }
+
+    /// What a request is about, as the header `Mcp-Name` repeats it: a tool, for instance.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        json::string(self.param(era::named_member(self.method()?)?)?)
+    }
+
     /// The id of the request that a `notifications/cancelled` gives up.
     pub fn cancelled_id(&self) -> Option<RpcId> {
         match &self.kind {
-            MessageKind::Notification { method } if method == "notifications/cancelled" => {}
-            _ => return None,
+            MessageKind::Notification { method } if method == "notifications/cancelled" => {
+                RpcId::from_json(self.param("requestId")?)
+            }
+            _ => None,
         }
-        let params = Members::of(&self.text).ok()?.get("params")?;
-        RpcId::from_json(Members::of(params).ok()?.get("requestId")?)
     }
 
     /// The text with every top-level `id` replaced by `id`; nothing else changes.
@@ -276,6 +320,26 @@ mod tests {
         assert!(same(r#""a""#, r#""\u0061""#));
         assert!(!same("1", r#""1""#));
         assert!(!same("9007199254740993", "9007199254740992"));
+    }
+
+    #[test] // M-29
+    fn the_era_and_the_name_are_told_by_the_params() {
+        let call = |params: &str| {
+            let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":PARAMS}"#;
+            Message::parse(text.replace("PARAMS", params)).unwrap()
+        };
+        let modern = call(
+            r#"{"name":"\u00e9","_meta":{"io.modelcontextprotocol\/protocolVersion":"2026-07-28"}}"#,
+        );
+        assert_eq!((modern.era(), modern.version()), (Era::Modern, Some("2026-07-28")));
+        assert_eq!(modern.name().as_deref(), Some("é"));
+        let odd = call(r#"{"name":7,"_meta":{"io.modelcontextprotocol/protocolVersion":7}}"#);
+        assert_eq!((odd.era(), odd.version(), odd.name()), (Era::Modern, None, None));
+        for legacy in ["{}", r#"{"_meta":{"progressToken":1}}"#, r#"{"_meta":[]}"#, "[1]", "7"] {
+            assert_eq!(call(legacy).era(), Era::Legacy, "{legacy}");
+        }
+        let last = call(r#"{"name":"a"},"params":{"name":"b"}"#);
+        assert_eq!(last.name().as_deref(), Some("b"));
     }
 
     #[test]

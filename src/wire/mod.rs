@@ -5,16 +5,20 @@
 
 pub mod challenge;
 pub mod command;
+pub mod era;
 pub mod failure;
 pub mod headers;
 pub mod ids;
 pub mod json;
+pub mod jsonrpc;
 pub mod message;
+pub mod percent;
 pub mod response;
 pub mod server_info;
 pub mod time;
 
 pub use command::{Command, CommandKind, Envelope, Rejected};
+pub use era::Era;
 pub use failure::{Failure, FailureKind, FailureSource};
 pub use headers::Headers;
 pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};

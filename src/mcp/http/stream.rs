@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Method;
 
 use super::{Exchange, HttpHop, media_type, restored};
-use crate::mcp::backlog::{BEHIND, Backlog};
+use crate::mcp::backlog::{Backlog, progress_token};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
 use crate::mcp::sse::{Event, Parser, TooLarge};
@@ -45,20 +45,13 @@ struct Source {
     reply: Reply,
     parser: Parser,
     backlog: Backlog,
-    /// When all that had arrived was posted last.
-    caught_up: Instant,
     /// Something new has come since the stream was opened or taken up again.
     progressed: bool,
 }
 
 impl Source {
     fn new(reply: Reply, parser: Parser) -> Self {
-        let backlog = Backlog::default();
-        Self { reply, parser, backlog, caught_up: Instant::now(), progressed: false }
-    }
-
-    fn next_note(&mut self) -> Option<String> {
-        self.backlog.pop(self.caught_up.elapsed() > BEHIND)
+        Self { reply, parser, backlog: Backlog::new(), progressed: false }
     }
 }
 
@@ -79,7 +72,7 @@ impl HttpHop {
         loop {
             let end = loop {
                 let end = self.take_in(exchange, &mut source);
-                while let Some(json) = source.next_note() {
+                while let Some(json) = source.backlog.pop() {
                     if on_notification(answer(json)).is_break() {
                         return Err(CallError::Unwanted);
                     }
@@ -113,7 +106,7 @@ impl HttpHop {
     fn take_in(&self, exchange: &Exchange<'_>, source: &mut Source) -> Option<End> {
         let mut buf = [0; READ_SIZE];
         for _ in 0..READS_AT_ONCE {
-            while source.backlog.has_room() {
+            while !source.backlog.is_full() {
                 match source.parser.next_event() {
                     Ok(Some(event)) => {
                         if let Some(end) = self.event(exchange, source, event) {
@@ -124,13 +117,13 @@ impl HttpHop {
                     Err(TooLarge) => return Some(too_large()),
                 }
             }
-            if !source.backlog.has_room() {
+            if source.backlog.is_full() {
                 return None;
             }
             let read = match source.reply.read_arrived(&mut buf) {
                 Ok(None) if source.backlog.is_empty() => {
                     let read = source.reply.read(&mut buf).map(Some);
-                    source.caught_up = Instant::now();
+                    source.backlog.caught_up();
                     read
                 }
                 read => read,
@@ -171,9 +164,9 @@ impl HttpHop {
             return Some(End::Failed(protocol(Kind::InvalidProtocolResponse).into()));
         };
         match message.kind() {
-            MessageKind::Notification { method } => {
-                let method = method.clone();
-                source.backlog.push(&method, message.into_text());
+            MessageKind::Notification { .. } => {
+                let token = progress_token(&message);
+                source.backlog.push(message.into_text(), token);
                 None
             }
             MessageKind::Request { id, method } => {

@@ -22,6 +22,7 @@ use super::stdin::{Stdin, WriterEnd};
 use super::throttle::{Heads, Throttle, printable};
 use crate::launcher::{Launcher, Started};
 use crate::net::Cancel;
+use crate::record_kind::RecordKind;
 
 /// How much is read from a pipe at once, in bytes: what a pipe holds.
 const READ_CHUNK: usize = 64 * 1024;
@@ -244,9 +245,14 @@ fn log_stderr(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
         None => shared.stats.stderr_held_back.inc(),
         Some(held_back) => {
             if held_back > 0 {
-                info!(channel:%, lines = held_back; "lines of the child's stderr were left out");
+                info!(
+                    target: RecordKind::ChildEvent.target(),
+                    channel:%, lines = held_back;
+                    "lines of the child's stderr were left out"
+                );
             }
-            info!(channel:%; "child: {}", printable(line, STDERR_LINE));
+            let shown = printable(line, STDERR_LINE);
+            info!(target: RecordKind::ChildOutput.target(), channel:%; "child: {shown}");
         }
     };
     read_pipe(&pipe, gone, |bytes| heads.push(bytes, &mut each));

@@ -13,8 +13,10 @@ use super::server::Shared;
 use super::state::Initialize;
 use super::stdin::Frame;
 use super::throttle::{Throttle, printable};
-use crate::wire::failure::error_json;
-use crate::wire::{Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json};
+use crate::record_kind::RecordKind;
+use crate::wire::{
+    Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
+};
 
 /// Stray lines that reach the log in one minute.
 const STRAY_PER_MINUTE: u32 = 10;
@@ -24,9 +26,6 @@ const STRAY_SHOWN: usize = 80;
 
 /// How much of a method name that the child chose reaches the log, in bytes.
 const METHOD_SHOWN: usize = 64;
-
-/// JSON-RPC "method not found".
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// An answer over the limit (B-19).
 const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::ResponseBodyTooLarge);
@@ -97,6 +96,7 @@ impl<'a> Inbox<'a> {
             _ => format!("`{}`", printable(line, STRAY_SHOWN)),
         };
         warn!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = self.shared.config.channel,
             not_logged = held_back;
             "skipped a line on the child's standard output that is no MCP message ({why}): {shown}"
@@ -108,6 +108,7 @@ impl<'a> Inbox<'a> {
         shared.stats.oversized_lines.inc();
         if let Some(held_back) = self.strays.admit(Instant::now()) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel,
                 limit = shared.config.limits.line,
                 not_logged = held_back;
@@ -161,6 +162,7 @@ impl<'a> Inbox<'a> {
         }
         if initialize == Some(Initialize::ReplayRefused) {
             warn!(
+                target: RecordKind::ChildEvent.target(),
                 channel:% = shared.config.channel;
                 "the restarted child refused the `initialize` that its clients rely on; they have \
                  to begin again"
@@ -189,7 +191,7 @@ impl<'a> Inbox<'a> {
             Ok(call) => {
                 let token = call.token.as_deref().unwrap_or("null");
                 let restored = rewrite::restore_notification(text, &names, &call.id, token);
-                let progress = matches!(names, Names::Token(_));
+                let progress = call.token.filter(|_| matches!(names, Names::Token(_)));
                 let dropped = call.mailbox.note(restored, progress);
                 shared.stats.dropped_overflow.add(dropped);
                 if matches!(names, Names::End(_)) {
@@ -209,14 +211,8 @@ impl<'a> Inbox<'a> {
         shared.stats.server_requests.inc();
         let method = printable(method.as_bytes(), METHOD_SHOWN);
         let channel = &shared.config.channel;
-        let answer = match method.as_str() {
-            "ping" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
-            _ => {
-                debug!(channel:%, method:%; "refused a request of the child");
-                let text = "Method not found: the client of this session takes no requests";
-                error_json(Some(id), METHOD_NOT_FOUND, text, None)
-            }
-        };
+        debug!(channel:%, method:%; "answered a request of the child");
+        let answer = jsonrpc::answer_to_server(id, &method);
         let mut state = shared.lock();
         let number = state.number();
         let Some(live) = &state.live else { return };

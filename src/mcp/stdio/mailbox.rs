@@ -1,23 +1,15 @@
 //! Where one worker waits for what the child says to its call. The child's reader fills it and
 //! never blocks on it; it is bounded, and the answer always fits.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::mcp::backlog::BEHIND;
+use crate::mcp::backlog::Backlog;
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::Failure;
-
-/// Most notifications that wait for one worker. A worker that posts each of them is slower than
-/// a child that writes them; beyond this, progress gives way.
-const NOTES_MAX: usize = 256;
-
-/// Most bytes of such notifications. A single larger one passes when nothing else waits.
-const NOTES_BYTES: usize = 1024 * 1024;
 
 /// How what the worker waits for came out.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,68 +54,22 @@ pub(super) struct Mailbox {
 
 #[derive(Debug)]
 struct Slot {
-    /// When the worker last had posted all that was there.
-    caught_up: Instant,
-    notes: VecDeque<Note>,
-    bytes: usize,
+    notes: Backlog,
     outcome: Option<Outcome>,
     withdrawn_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Note {
-    text: String,
-    progress: bool,
-}
-
-impl Slot {
-    /// The next notification; progress that was overtaken by later progress while the worker was
-    /// behind is passed over (B-27).
-    fn next_note(&mut self) -> Option<String> {
-        let behind = self.caught_up.elapsed() > BEHIND;
-        loop {
-            let note = self.notes.pop_front()?;
-            self.bytes -= note.text.len();
-            if !(behind && note.progress && self.notes.iter().any(|later| later.progress)) {
-                return Some(note.text);
-            }
-        }
-    }
 }
 
 impl Mailbox {
     pub fn new() -> Self {
         let (ring, bell) = bounded(1);
-        let slot = Slot {
-            caught_up: Instant::now(),
-            notes: VecDeque::new(),
-            bytes: 0,
-            outcome: None,
-            withdrawn_at: None,
-        };
+        let slot = Slot { notes: Backlog::new(), outcome: None, withdrawn_at: None };
         Self { slot: Mutex::new(slot), ring, bell }
     }
 
-    /// Adds a notification. When there is no room, the oldest progress goes: a later one says
-    /// more, and all progress of a mailbox is of one token (B-27). Returns how many were dropped.
-    pub fn note(&self, text: String, progress: bool) -> u64 {
-        let mut slot = self.lock();
-        let mut dropped = 0;
-        while !slot.notes.is_empty()
-            && (slot.notes.len() >= NOTES_MAX || slot.bytes + text.len() > NOTES_BYTES)
-        {
-            dropped += 1;
-            match slot.notes.iter().position(|note| note.progress) {
-                Some(oldest) => {
-                    let note = slot.notes.remove(oldest).expect("the position was just found");
-                    slot.bytes -= note.text.len();
-                }
-                None => return dropped,
-            }
-        }
-        slot.bytes += text.len();
-        slot.notes.push_back(Note { text, progress });
-        drop(slot);
+    /// Adds a notification; `token` is its progress token, if it is progress. Returns how many
+    /// notifications were dropped to make room.
+    pub fn note(&self, text: String, token: Option<String>) -> u64 {
+        let dropped = self.lock().notes.push(text, token);
         self.wake();
         dropped
     }
@@ -147,10 +93,9 @@ impl Mailbox {
             let until = {
                 let mut slot = self.lock();
                 if Instant::now() >= limit {
-                    slot.notes.clear();
-                    slot.bytes = 0;
+                    slot.notes = Backlog::new();
                 }
-                if let Some(note) = slot.next_note() {
+                if let Some(note) = slot.notes.pop() {
                     return Next::Note(note);
                 }
                 if let Some(outcome) = slot.outcome.take() {
@@ -173,7 +118,7 @@ impl Mailbox {
                 recv(cancel.channel()) -> _ => {}
                 recv(crossbeam_channel::at(until)) -> _ => {}
             }
-            self.lock().caught_up = Instant::now();
+            self.lock().notes.caught_up();
         }
     }
 
@@ -207,43 +152,9 @@ mod tests {
     #[test] // M-5
     fn notifications_come_before_the_answer() {
         let mailbox = Mailbox::new();
-        mailbox.note("a".to_owned(), true);
-        mailbox.note("b".to_owned(), false);
+        mailbox.note("a".to_owned(), Some("1".to_owned()));
+        mailbox.note("b".to_owned(), None);
         assert_eq!(drain(&mailbox), ["a", "b"]);
-    }
-
-    #[test] // B-27
-    fn a_worker_that_is_behind_skips_progress_that_later_progress_overtook() {
-        let mailbox = Mailbox::new();
-        for (text, progress) in [("1", true), ("log", false), ("2", true), ("3", true)] {
-            mailbox.note(text.to_owned(), progress);
-        }
-        mailbox.lock().caught_up -= BEHIND * 2;
-        assert_eq!(drain(&mailbox), ["log", "3"]);
-    }
-
-    #[test] // B-27
-    fn a_full_mailbox_keeps_the_latest_progress_and_all_else_that_came_first() {
-        let mailbox = Mailbox::new();
-        mailbox.note("log".to_owned(), false);
-        let mut dropped = 0;
-        for n in 0..NOTES_MAX + 10 {
-            dropped += mailbox.note(n.to_string(), true);
-        }
-        let notes = drain(&mailbox);
-        assert_eq!(dropped, 11);
-        assert_eq!(notes.len(), NOTES_MAX);
-        assert_eq!(notes[0], "log");
-        assert_eq!(notes[1], "11");
-        assert_eq!(notes[NOTES_MAX - 1], (NOTES_MAX + 9).to_string());
-    }
-
-    #[test]
-    fn a_mailbox_is_bounded_in_bytes_and_one_large_notification_passes() {
-        let mailbox = Mailbox::new();
-        assert_eq!(mailbox.note("x".repeat(2 * NOTES_BYTES), false), 0);
-        assert_eq!(mailbox.note("y".to_owned(), false), 1);
-        assert_eq!(drain(&mailbox).len(), 1);
     }
 
     #[test]
@@ -251,7 +162,7 @@ mod tests {
         let mailbox = Mailbox::new();
         let cancel = Cancel::new().unwrap();
         let past = Instant::now();
-        mailbox.note("late".to_owned(), false);
+        mailbox.note("late".to_owned(), None);
         assert_eq!(mailbox.next(past, &cancel), Next::TimedOut);
         mailbox.finish(Outcome::Unsent);
         mailbox.finish(Outcome::Written);

@@ -45,9 +45,8 @@ use super::{Answer, Bounds, CallError, Catalog, Receipt};
 use crate::launcher::Launcher;
 use crate::stats::{Counter, Gauge};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::failure::error_json;
 use crate::wire::{
-    ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message,
+    ChannelName, Failure, FailureKind, FailureSource, Headers, MESSAGE_MAX, Message, jsonrpc,
 };
 
 /// The child ended, or closed its output, before it answered.
@@ -106,9 +105,6 @@ pub const WITHDRAWN_WAIT: Duration = Duration::from_secs(2);
 /// Further time for the threads to end after the grace period of a stop. Only a child that even
 /// `SIGKILL` does not end (it hangs in the kernel) uses it up.
 const STOP_SLACK: Duration = Duration::from_secs(1);
-
-/// JSON-RPC "invalid request".
-const INVALID_REQUEST: i64 = -32600;
 
 /// The limits of a channel. Tests shorten them.
 #[derive(Debug, Clone)]
@@ -314,7 +310,7 @@ impl StdioChannel {
         let Some(outgoing) = Outgoing::of(message) else {
             self.stats.refused.inc();
             let text = "Invalid Request: a member name is ambiguous or no Unicode text";
-            return Ok(answer(200, error_json(message.id(), INVALID_REQUEST, text, None)));
+            return Ok(answer(200, jsonrpc::error(message.id(), jsonrpc::INVALID_REQUEST, text)));
         };
         let second = match outgoing.modern {
             true => None,

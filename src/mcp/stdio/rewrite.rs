@@ -7,14 +7,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::wire::era::{self, Era, META_SUBSCRIPTION};
 use crate::wire::json::{self, Members};
 use crate::wire::{Message, RpcId};
-
-/// The revision that a request with per-request metadata names; its presence makes it "modern".
-const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-
-/// The id of a `subscriptions/listen` request, as a value in what belongs to it (M-23).
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A message of a remote client, looked at once, before it is written to the child.
 #[derive(Debug)]
@@ -43,7 +38,7 @@ impl<'a> Outgoing<'a> {
             tokens: Vec::new(),
             capabilities: Vec::new(),
             token: None,
-            modern: false,
+            modern: message.era() == Era::Modern,
             task: false,
         };
         let root = clear_root(text)?;
@@ -56,7 +51,6 @@ impl<'a> Outgoing<'a> {
             for meta in values(&params, "_meta").filter(|meta| meta.starts_with('{')) {
                 let meta = Members::of(meta).ok()?;
                 names_clearly(&meta, &["progressToken"])?;
-                found.modern |= meta.has(PROTOCOL_VERSION);
                 for token in values(&meta, "progressToken") {
                     if RpcId::from_json(token).is_some() {
                         found.token = Some(token);
@@ -170,7 +164,7 @@ pub fn names(method: &str, text: &str) -> Names {
     match method {
         "notifications/progress" => known(last(&["params", "progressToken"]), Names::Token),
         "notifications/cancelled" => known(last(&["params", "requestId"]), Names::End),
-        _ => match last(&["params", "_meta", SUBSCRIPTION_ID]) {
+        _ => match last(&["params", "_meta", META_SUBSCRIPTION]) {
             Some(id) => known(Some(id), Names::Subscription),
             None => Names::Nobody,
         },
@@ -182,7 +176,7 @@ pub fn restore_notification(text: &str, names: &Names, id: &RpcId, token: &str) 
     match names {
         Names::Token(_) => replace(text, &["params", "progressToken"], token),
         Names::Subscription(_) => {
-            replace(text, &["params", "_meta", SUBSCRIPTION_ID], id.as_json())
+            replace(text, &["params", "_meta", META_SUBSCRIPTION], id.as_json())
         }
         Names::End(_) => replace(text, &["params", "requestId"], id.as_json()),
         Names::Stranger | Names::Nobody => text.to_owned(),
@@ -201,7 +195,7 @@ pub fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<String> 
     if listen {
         for result in objects(&root, "result") {
             for meta in objects(&result, "_meta") {
-                edits.extend(values(&meta, SUBSCRIPTION_ID).map(|v| json::span(text, v)));
+                edits.extend(values(&meta, META_SUBSCRIPTION).map(|v| json::span(text, v)));
             }
         }
     }
@@ -229,24 +223,14 @@ pub fn number(json: &str) -> Option<u64> {
 /// protocol. Any other error, and any other result, is that of an older server.
 pub fn discover_answer_is_modern(text: &str, error_code: Option<i64>) -> bool {
     match error_code {
-        Some(code) => is_modern_error(code),
+        Some(code) => era::is_modern_error(code),
         None => !at(text, &["result", "supportedVersions"]).is_empty(),
     }
 }
 
-/// The error codes that only a modern server sends: HeaderMismatch,
-/// MissingRequiredClientCapability, UnsupportedProtocolVersion.
-fn is_modern_error(code: i64) -> bool {
-    matches!(code, -32022..=-32020)
-}
-
 /// The HTTP status of an answer that came over stdio (M-53, mcp.md section 5).
 pub fn status(modern: bool, error_code: Option<i64>) -> u16 {
-    match error_code {
-        Some(-32601) if modern => 404,
-        Some(code) if modern && is_modern_error(code) => 400,
-        _ => 200,
-    }
+    error_code.filter(|_| modern).and_then(era::status_of_error).unwrap_or(200)
 }
 
 /// Every value at a path of member names, duplicates included.

@@ -15,9 +15,11 @@ use super::rewrite::{self, Outgoing};
 use super::state::{Gate, Handshake, Live, State, Wish};
 use super::stdin::{Frame, Stdin};
 use super::{PIPE_CLOSED, StdioConfig, StdioState, StdioStats, supervisor};
-use crate::mcp::{Answer, Bounds, CallError, cancelled_json};
+use crate::mcp::{Answer, Bounds, CallError};
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId};
+use crate::wire::{
+    Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId, jsonrpc,
+};
 
 /// One child that is kept running, with its threads.
 pub(super) struct Server {
@@ -255,7 +257,7 @@ impl Server {
                 Next::Outcome(Outcome::Written) => continue,
                 Next::Withdrawn => {
                     self.shared.give_up(ticket, false);
-                    return Ok(Some((cancelled_json(id), None)));
+                    return Ok(Some((jsonrpc::cancelled(id), None)));
                 }
                 Next::TimedOut => {
                     if let Some(live) = &mut self.shared.lock().live {
@@ -358,12 +360,8 @@ impl Shared {
             return;
         }
         if tell && matches!(call.kind, CallKind::Plain | CallKind::Listen) {
-            let bytes = format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\
-                 \"requestId\":{},\"reason\":\"the caller waits no longer\"}}}}\n",
-                ticket.number
-            );
-            let frame = Frame { number: own, bytes: bytes.into_bytes(), written: None };
+            let text = jsonrpc::cancel(ticket.number, "the caller waits no longer");
+            let frame = Frame { number: own, bytes: rewrite::line(&text), written: None };
             if !live.stdin.push_urgent(frame) {
                 self.stats.dropped_urgent.inc();
             }

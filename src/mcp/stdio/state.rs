@@ -12,7 +12,7 @@ use super::calls::Calls;
 use super::mailbox::Outcome;
 use super::stdin::{Frame, Stdin};
 use super::{CHILD_GONE, CallError, Limits, PIPE_CLOSED, StdioState, rewrite};
-use crate::wire::{Message, RpcId};
+use crate::wire::{Message, RpcId, jsonrpc};
 
 /// The channel.
 pub(super) struct State {
@@ -290,8 +290,8 @@ impl State {
             self.remembered = Some(Remembered { request, answer: text.to_owned() });
             // At once, and whatever the client does next: other sessions share the child, and it
             // serves nobody before this (M-17). What clients send themselves is swallowed.
-            let bytes = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
-            live.stdin.push(Frame { number, bytes: bytes.to_vec(), written: None });
+            let bytes = rewrite::line(jsonrpc::INITIALIZED);
+            live.stdin.push(Frame { number, bytes, written: None });
         } else if replay {
             // The child lives and refuses: let it tell the clients itself from now on.
             self.remembered = None;

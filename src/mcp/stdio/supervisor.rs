@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 use log::{info, warn};
 
-use super::Limits;
 use super::child::{Running, StartError, exit_words};
 use super::server::Shared;
 use super::state::{Handshake, State, Step};
+use super::{Limits, rewrite};
+use crate::record_kind::RecordKind;
+use crate::wire::jsonrpc;
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
 const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -42,6 +44,7 @@ pub(super) fn run(
     let mut running = first;
     loop {
         info!(
+            target: RecordKind::ChildEvent.target(),
             channel:% = shared.config.channel,
             pid = running.pid;
             "MCP child started"
@@ -117,6 +120,7 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) ->
         return false;
     }
     warn!(
+        target: RecordKind::ChildEvent.target(),
         channel:% = shared.config.channel,
         restart_in_ms = delay.as_millis() as u64;
         "{reason}"
@@ -178,14 +182,7 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
         return None;
     }
     if live.era.probe.is_none() {
-        let bytes = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"server/discover\",\"params\":{{\"_meta\":{{\
-             \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
-             \"io.modelcontextprotocol/clientCapabilities\":{{}},\
-             \"io.modelcontextprotocol/clientInfo\":{{\"name\":\"mcp-tunnel\",\"version\":\"{}\"}}}}}}}}\n",
-            env!("CARGO_PKG_VERSION")
-        );
-        live.ask(number, bytes.into_bytes());
+        live.ask(number, rewrite::line(&jsonrpc::discover(number)));
         live.era.probe = Some(number);
         // A child that has not answered anything may still be starting.
         let limits = &shared.config.limits;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use log::Record;
 
 use super::line::Line;
+use crate::record_kind::RecordKind;
 
 /// Lines of one place that are written within [`WINDOW`]: enough to see what they have in common.
 pub const BURST: u32 = 20;
@@ -16,18 +17,12 @@ pub const BURST: u32 = 20;
 /// How long lines are counted before one that was left out is written, with the count.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Modules that never say too much: the lines of a child have a bound for each child
-/// (`mcp::stdio`), and those of the daemon's main thread come once, or by an operator's signal.
-const BOUNDED: [&str; 2] = ["mcp_tunnel::mcp::stdio::", "mcp_tunnel::daemon"];
-
 /// A statement in the program that logs: its file and line.
 pub type Place = (&'static str, u32);
 
-/// Where a record comes from, if that place can say too much.
+/// Where an ordinary record was logged. Records of a kind are bounded where they are logged.
 pub fn place(record: &Record<'_>) -> Option<Place> {
-    let [by_child, main_thread] = BOUNDED;
-    let target = record.target();
-    if target.starts_with(by_child) || target == main_thread {
+    if RecordKind::of(record.target()).is_some() {
         return None;
     }
     Some((record.file_static()?, record.line()?))
@@ -134,9 +129,8 @@ mod tests {
             let mut record = Record::builder();
             place(&record.target(target).file_static(Some("f")).line(Some(1)).build())
         };
-        assert_eq!(place_of("mcp_tunnel::mcp::stdio::child"), None);
-        assert_eq!(place_of("mcp_tunnel::daemon"), None);
-        assert_eq!(place_of("mcp_tunnel::daemon::watch"), Some(("f", 1)));
+        assert_eq!(place_of(RecordKind::ChildOutput.target()), None);
+        assert_eq!(place_of(RecordKind::Daemon.target()), None);
         assert_eq!(place_of("mcp_tunnel::dispatch::worker"), Some(("f", 1)));
     }
 }

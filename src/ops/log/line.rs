@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
-use time::OffsetDateTime;
 
 use crate::net::raw::DUMP_MAX;
+use crate::record_kind::RecordKind;
 use crate::wire::json;
+use crate::wire::time::{rfc3339_millis, rfc3339_nanos};
 
 /// Longest message, in bytes. A line then fits into one write to a pipe, more or less, and a
 /// child that prints megabytes into its log can not fill the disk with one line.
@@ -23,8 +24,10 @@ const DUMP: &str = "dump";
 
 /// The parts of a line.
 pub struct Line {
-    time: OffsetDateTime,
+    time: SystemTime,
     pub level: Level,
+    /// What the record is about; `None` for an ordinary one.
+    pub kind: Option<RecordKind>,
     pub component: &'static str,
     message: String,
     fields: Vec<Field>,
@@ -44,8 +47,9 @@ impl Line {
         // A source that fails has given what it has; the line is worth more than the error.
         let _ = record.key_values().visit(&mut fields);
         Self {
-            time: time.into(),
+            time,
             level: record.level(),
+            kind: RecordKind::of(record.target()),
             component: component(record.target()),
             message: cut(record.args().to_string(), MESSAGE_MAX),
             fields: fields.0,
@@ -54,8 +58,8 @@ impl Line {
 
     /// A warning of the log itself.
     pub fn notice(message: String) -> Self {
-        let (time, level) = (OffsetDateTime::now_utc(), Level::Warn);
-        Self { time, level, component: "log", message, fields: Vec::new() }
+        let (time, level) = (SystemTime::now(), Level::Warn);
+        Self { time, level, kind: None, component: "log", message, fields: Vec::new() }
     }
 
     /// Whether it holds a payload, as only whole HTTP messages do.
@@ -86,7 +90,7 @@ impl Line {
         let mut out = format!(
             "{{\"seq\":{seq},\"time\":\"{}\",\"level\":\"{}\",\"message\":{},\
              \"attrs\":{{\"component\":\"{}\"",
-            self.date(9),
+            rfc3339_nanos(self.time),
             self.level,
             json::quote(&self.message),
             self.component
@@ -101,7 +105,7 @@ impl Line {
 
     /// The line that `simple_logger` writes, with its line end.
     pub fn plain(&self) -> String {
-        let (date, level, component) = (self.date(3), self.level, self.component);
+        let (date, level, component) = (rfc3339_millis(self.time), self.level, self.component);
         format!("{date} {level:<5} [{component}] {}\n", self.message_and_fields())
     }
 
@@ -116,8 +120,12 @@ impl Line {
 
     /// The `struct-text` form, with its line end.
     pub fn struct_text(&self, always: &[(&'static str, String)]) -> String {
-        let mut out =
-            format!("time={} level={} msg={}", self.date(3), self.level, quoted(&self.message));
+        let mut out = format!(
+            "time={} level={} msg={}",
+            rfc3339_millis(self.time),
+            self.level,
+            quoted(&self.message)
+        );
         for (name, value) in always {
             let _ = write!(out, " {name}={}", quoted(value));
         }
@@ -133,7 +141,7 @@ impl Line {
     pub fn json(&self, always: &[(&'static str, String)]) -> String {
         let mut out = format!(
             "{{\"time\":\"{}\",\"level\":\"{}\",\"msg\":{}",
-            self.date(9),
+            rfc3339_nanos(self.time),
             self.level,
             json::quote(&self.message)
         );
@@ -147,22 +155,6 @@ impl Line {
         }
         out.push_str("}\n");
         out
-    }
-
-    /// RFC 3339 in UTC with so many digits of the second (G-4).
-    fn date(&self, digits: usize) -> String {
-        let t = self.time;
-        let nanos = format!("{:09}", t.nanosecond());
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{}Z",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            &nanos[..digits]
-        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use super::line::Line;
+use crate::record_kind::RecordKind;
 use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 
@@ -18,6 +19,8 @@ pub struct LogEvent {
     pub seq: u64,
     /// When it was logged.
     pub at: SystemTime,
+    /// What it is about; `None` for an ordinary record.
+    pub kind: Option<RecordKind>,
     /// The object.
     pub json: String,
 }
@@ -61,7 +64,8 @@ impl LogRing {
         }
         let mut inner = self.lock();
         inner.last_seq += 1;
-        let event = LogEvent { seq: inner.last_seq, at, json: line.event(inner.last_seq) };
+        let seq = inner.last_seq;
+        let event = LogEvent { seq, at, kind: line.kind, json: line.event(seq) };
         inner.bytes += event.json.len();
         inner.events.push_back(event);
         while inner.events.len() > self.capacity || inner.bytes > BYTES_MAX {

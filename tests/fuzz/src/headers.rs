@@ -2,7 +2,7 @@
 
 use mcp_tunnel::mcp::headers;
 use mcp_tunnel::wire::response::{FORWARDED_RESPONSE_HEADERS, ResponseBody, forwarded_headers};
-use mcp_tunnel::wire::{Headers, Message, Response, ResponseType};
+use mcp_tunnel::wire::{Era, Headers, Message, Response, ResponseType};
 
 /// Set by the tunnel itself, whatever the command says of them.
 const OWN: [&str; 3] = ["accept", "content-type", "user-agent"];
@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
     let message = Message::parse(message)
         .unwrap_or_else(|_| Message::parse(fallback).expect("it is a message"));
     let sent = headers::for_message(&message, &given, &[]);
-    let modern = headers::modern_version(&message).is_some();
+    let modern = message.era() == Era::Modern;
     for name in sent.open.keys().map(|name| name.as_str()) {
         assert!(!HOP.contains(&name), "{name}");
         let own = OWN.contains(&name) || (modern && name.starts_with("mcp-"));

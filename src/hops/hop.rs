@@ -1,17 +1,13 @@
-//! The ways out of a configuration: for each hop whom it believes, who it is, and through which
-//! proxy it goes. `run` and `doctor` build theirs here.
+//! One hop: whom it believes, who it is there, and through which proxy it goes.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
 
 use ureq::http::Uri;
 
 use crate::control_plane;
 use crate::mcp::{self, HttpWay};
-use crate::net::certificate::{Facts, date};
 use crate::net::ledger::Route;
 use crate::net::tls::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
@@ -20,12 +16,9 @@ use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Targ
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
 
-/// How long before its end a certificate is warned of.
-const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-
 /// How one hop is reached.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct Hop {
     /// `control-plane`, or the channel.
     pub name: String,
     /// Where it leads.
@@ -43,7 +36,7 @@ pub struct Way {
     unused_identity: Option<IdentityFiles>,
 }
 
-impl Way {
+impl Hop {
     /// The proxy alone.
     pub fn proxy(&self) -> Option<Proxy> {
         self.proxy.as_ref().map(|(proxy, _)| proxy.clone())
@@ -62,17 +55,17 @@ impl Way {
 
 /// All ways of one configuration.
 #[derive(Debug)]
-pub struct Edges {
+pub struct Hops {
     trust: Option<Trust>,
-    control_plane: Way,
-    channels: Vec<(ChannelName, Way)>,
-    beyond_main: Option<Beyond>,
+    control_plane: Hop,
+    channels: Vec<(ChannelName, Hop)>,
+    oauth: Option<OAuthHop>,
 }
 
 /// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
-pub struct Beyond {
+pub struct OAuthHop {
     /// Or why there is none: a host without certificates may have no need of them.
     tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
@@ -81,7 +74,7 @@ pub struct Beyond {
     ledger: Ledger,
 }
 
-impl Beyond {
+impl OAuthHop {
     /// The TCP ports that are connected to on these ways, beside the server's own: those of web
     /// servers, for nobody has told yet who the authorization server is, and those of the proxies
     /// that the environment names for them.
@@ -106,7 +99,7 @@ impl Beyond {
     ///
     /// # Errors
     /// If the proxy for it can not be used, or the port is closed.
-    pub fn way(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
+    pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
         let tls = match uri.scheme_str() {
             Some("http") => self.tls.clone().ok(),
             _ => Some(self.tls.clone()?),
@@ -129,16 +122,27 @@ impl Beyond {
     }
 }
 
-/// A way that can not be built.
+/// What a hop cannot be built without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HopPart {
+    /// The trusted certificates.
+    Trust,
+    /// A client certificate and its key.
+    Identity,
+    /// A proxy.
+    Proxy,
+}
+
+/// A hop that cannot be built.
 #[derive(Debug)]
-pub struct EdgeError {
-    /// The check of `doctor` that it belongs to.
-    pub check: &'static str,
+pub struct HopError {
+    /// What is wrong with it.
+    pub part: HopPart,
     /// What is wrong, without a secret.
     pub line: String,
 }
 
-impl fmt::Display for EdgeError {
+impl fmt::Display for HopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
     }
@@ -155,13 +159,13 @@ struct Wanted<'a> {
     raw: bool,
 }
 
-impl Edges {
+impl Hops {
     /// Reads what is needed: trusted certificates only if a hop speaks TLS, client certificates and
     /// their keys always.
     ///
     /// # Errors
     /// If a file or a proxy can not be used.
-    pub fn of(config: &Config) -> Result<Self, EdgeError> {
+    pub fn of(config: &Config) -> Result<Self, HopError> {
         let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
         let ambient = &config.ambient_proxy;
         let control_plane = &config.control_plane;
@@ -174,9 +178,9 @@ impl Edges {
             route: control_plane::route,
             raw: config.log.http_raw_unsafe,
         };
-        let control_plane = way(&wanted, ambient, &mut trust)?;
+        let control_plane = hop(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
-        let mut beyond_main = None;
+        let mut oauth = None;
         for binding in &config.mcp.bindings {
             if let Target::Http(http) = &binding.target {
                 let wanted = Wanted {
@@ -188,20 +192,20 @@ impl Edges {
                     route: mcp::route,
                     raw: config.log.http_raw_unsafe,
                 };
-                let way = way(&wanted, ambient, &mut trust)?;
+                let hop = hop(&wanted, ambient, &mut trust)?;
                 if binding.channel.is_main() {
-                    beyond_main = Some(Beyond {
+                    oauth = Some(OAuthHop {
                         tls: trust.hop(None).map_err(|error| error.line),
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
-                        ledger: way.ledger.clone(),
+                        ledger: hop.ledger.clone(),
                     });
                 }
-                channels.push((binding.channel.clone(), way));
+                channels.push((binding.channel.clone(), hop));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels, beyond_main })
+        Ok(Self { trust: trust.trust, control_plane, channels, oauth })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
@@ -210,23 +214,23 @@ impl Edges {
     }
 
     /// The way to the control plane.
-    pub fn control_plane(&self) -> &Way {
+    pub fn control_plane(&self) -> &Hop {
         &self.control_plane
     }
 
     /// The way to the HTTP server of a channel.
-    pub fn channel(&self, channel: &ChannelName) -> Option<&Way> {
-        self.channels.iter().find(|(name, _)| name == channel).map(|(_, way)| way)
+    pub fn channel(&self, channel: &ChannelName) -> Option<&Hop> {
+        self.channels.iter().find(|(name, _)| name == channel).map(|(_, hop)| hop)
     }
 
     /// The ways on from the server of `main`, if it is an HTTP server.
-    pub fn beyond_main(&self) -> Option<&Beyond> {
-        self.beyond_main.as_ref()
+    pub fn oauth(&self) -> Option<&OAuthHop> {
+        self.oauth.as_ref()
     }
 
     /// All ways, the control plane's first.
-    pub fn ways(&self) -> impl Iterator<Item = &Way> {
-        std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, way)| way))
+    pub fn all(&self) -> impl Iterator<Item = &Hop> {
+        std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, hop)| hop))
     }
 
     /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
@@ -234,11 +238,11 @@ impl Edges {
     pub fn reload(&self) -> Vec<String> {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
-        let proxies = self.ways().filter_map(|way| way.proxy.as_ref()?.0.tls());
-        let beyond = self.beyond_main.iter().filter_map(|beyond| beyond.tls.as_ref().ok());
-        let hops = self.ways().filter_map(|way| way.tls.as_ref()).chain(proxies).chain(beyond);
+        let proxies = self.all().filter_map(|hop| hop.proxy.as_ref()?.0.tls());
+        let oauth = self.oauth.iter().filter_map(|oauth| oauth.tls.as_ref().ok());
+        let hops = self.all().filter_map(|hop| hop.tls.as_ref()).chain(proxies).chain(oauth);
         let hops = hops.map(Tls::reload);
-        let unused = self.ways().filter_map(|way| way.unused_identity.as_ref());
+        let unused = self.all().filter_map(|hop| hop.unused_identity.as_ref());
         let results = trust.into_iter().chain(hops).chain(unused.map(IdentityFiles::check));
         let mut wrong: Vec<String> = results.filter_map(|r| Some(r.err()?.to_string())).collect();
         wrong.dedup();
@@ -253,11 +257,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn hop(&mut self, identity: Option<&Identity>) -> Result<Tls, EdgeError> {
+    fn hop(&mut self, identity: Option<&Identity>) -> Result<Tls, HopError> {
         let trust = match &self.trust {
             Some(trust) => trust.clone(),
             None => Trust::load(self.bundle.as_deref())
-                .map_err(|e| EdgeError { check: "ca_bundle", line: e.to_string() })?,
+                .map_err(|e| HopError { part: HopPart::Trust, line: e.to_string() })?,
         };
         self.trust = Some(trust.clone());
         trust.hop(identity.map(files)).map_err(identity_error)
@@ -268,11 +272,11 @@ fn files(identity: &Identity) -> IdentityFiles {
     IdentityFiles { cert: identity.cert.clone(), key: identity.key.clone() }
 }
 
-fn identity_error(error: TlsError) -> EdgeError {
-    EdgeError { check: "client_certificates", line: error.to_string() }
+fn identity_error(error: TlsError) -> HopError {
+    HopError { part: HopPart::Identity, line: error.to_string() }
 }
 
-fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Way, EdgeError> {
+fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Hop, HopError> {
     let tls = match wanted.target.https {
         true => Some(trust.hop(wanted.identity)?),
         false => None,
@@ -282,7 +286,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         unused.check().map_err(identity_error)?;
     }
     let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
-        .map_err(|line| EdgeError { check: "proxy", line });
+        .map_err(|line| HopError { part: HopPart::Proxy, line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
         chosen => chosen?,
@@ -291,7 +295,7 @@ fn way(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
         None => None,
         Some((url, source)) => Some((built(&url, || trust.hop(None))?, source)),
     };
-    Ok(Way {
+    Ok(Hop {
         name: wanted.name.to_owned(),
         target: wanted.target.clone(),
         tls,
@@ -328,43 +332,4 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     let url = &url.0;
     let tls = url.https.then(tls).transpose()?;
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
-}
-
-/// The certificates of a hop: ours, and the first of the server's chain that expires.
-pub fn certificates(way: &Way) -> Vec<(&'static str, Facts)> {
-    let Some(tls) = &way.tls else { return Vec::new() };
-    let own = tls.own().map(|facts| ("client", facts));
-    let peer = tls.peer().chain.into_iter().min_by_key(|facts| facts.not_after);
-    own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
-}
-
-/// A line if a certificate expires soon or has expired.
-pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
-    let left = facts.seconds_left(SystemTime::now());
-    let subject = &facts.subject;
-    let day = date(facts.not_after);
-    match left {
-        ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
-        _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {
-            Some(format!("the {whose} certificate `{subject}` expires on {day}"))
-        }
-        _ => None,
-    }
-}
-
-/// The certificate or key, and the channel, that the control plane is shown as well: whoever
-/// verifies one hop could then pass for this host on the other. A copy is the same.
-pub fn shared_identity(config: &Config) -> Option<(&Path, &ChannelName)> {
-    let ours = config.control_plane.identity.as_ref()?;
-    let same = |one: &Path, other: &Path| {
-        one == other || fs::read(one).is_ok_and(|bytes| fs::read(other).is_ok_and(|b| b == bytes))
-    };
-    config.mcp.bindings.iter().find_map(|binding| {
-        let Target::Http(http) = &binding.target else { return None };
-        let theirs = http.identity.as_ref()?;
-        [(&theirs.key, &ours.key), (&theirs.cert, &ours.cert)]
-            .into_iter()
-            .find(|(theirs, ours)| same(theirs, ours))
-            .map(|(theirs, _)| (theirs.as_path(), &binding.channel))
-    })
 }

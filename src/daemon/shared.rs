@@ -1,0 +1,79 @@
+//! What the threads of the running daemon share: the cells that each room fills, for those who
+//! report on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reload::ReloadState;
+use super::timers::ProxyHealth;
+use crate::confine::Confinement;
+use crate::control_plane::respond::RespondStats;
+use crate::control_plane::{Access, PollState};
+use crate::dispatch::{DispatchStats, Queue};
+use crate::hops::Hops;
+use crate::launcher::Launcher;
+use crate::mcp::{Binding, StdioChannel};
+use crate::oauth::{Discovery, Startup};
+use crate::ops::api::Token;
+use crate::ops::audit::Audit;
+use crate::ops::log::Logger;
+use crate::ops::service_manager::Progress;
+use crate::wire::ChannelName;
+
+/// Made once, before the threads that use it.
+pub(super) struct Shared {
+    pub(super) logger: &'static Logger,
+    pub(super) audit: Option<Arc<Audit>>,
+    pub(super) confinement: Confinement,
+    pub(super) launcher: Option<Arc<Launcher>>,
+    pub(super) hops: Arc<Hops>,
+    pub(super) access: Arc<Access>,
+    pub(super) bindings: Vec<(ChannelName, Binding)>,
+    pub(super) discovery: Option<Arc<Discovery>>,
+    pub(super) oauth: Arc<Startup>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) poll: Arc<PollState>,
+    pub(super) respond: Arc<RespondStats>,
+    pub(super) dispatch: Arc<DispatchStats>,
+    pub(super) proxy_health: Arc<ProxyHealth>,
+    pub(super) reload: Arc<ReloadState>,
+    /// What a request that changes something must carry.
+    pub(super) token: Token,
+    /// Commands that may wait for a worker.
+    pub(super) queue_capacity: usize,
+    pub(super) workers: usize,
+    /// How long a call may take.
+    pub(super) call_limit: Duration,
+}
+
+impl Shared {
+    /// Whether the start is complete. It is when polls are made, answered or not: a control plane
+    /// that is down must not make the service manager start us again and again.
+    pub(super) fn has_polled(&self) -> bool {
+        self.poll.cycles.get() > 0
+    }
+
+    /// What stands still although it should move; only a restart mends that.
+    pub(super) fn standstill(&self, draining: bool) -> Option<String> {
+        if self.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
+            return Some("the process that starts MCP commands is gone".to_owned());
+        }
+        let waiting = self.queue.waiting();
+        let progress = Progress {
+            since_poll_step: self.poll.since_step(waiting > 0),
+            poll_limit: self.access.attempt_limit,
+            polls_due: waiting < self.queue_capacity && !draining,
+            oldest_in_hand: self.dispatch.in_hand().1,
+            call_limit: self.call_limit,
+        };
+        progress.standstill()
+    }
+
+    /// The channels that are child processes.
+    pub(super) fn children(&self) -> impl Iterator<Item = (&ChannelName, &Arc<StdioChannel>)> {
+        self.bindings.iter().filter_map(|(name, binding)| match binding {
+            Binding::Stdio(channel) => Some((name, channel)),
+            Binding::Http(_) => None,
+        })
+    }
+}
