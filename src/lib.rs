@@ -25,7 +25,8 @@
 //! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
 //! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
 //! `confine`). Of these `mcp` calls `launcher`, the process that starts children. `ops` reads the
-//! counters and state cells that the others own; nobody waits for `ops`. `confine` is what the
+//! counters and state cells that the others own; nobody waits for `ops`. `mcp` notes in `observed`
+//! what it sees of the servers; `daemon` and `oauth` read it, and no command depends on it. `confine` is what the
 //! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
 //! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
 //! service manager; nothing else. All take their locks by `unpoisoned`,
@@ -43,6 +44,7 @@ pub mod launcher;
 pub mod mcp;
 pub mod net;
 pub mod oauth;
+pub mod observed;
 pub mod ops;
 mod record_kind;
 pub mod relay;

@@ -19,6 +19,7 @@ mod confinement;
 mod metrics;
 mod page;
 mod prepared;
+mod probe;
 mod reload;
 mod running;
 mod shared;

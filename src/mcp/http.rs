@@ -2,7 +2,6 @@
 //!
 //! Each message is one POST with its own answer: JSON, or a stream of events that ends with it.
 
-mod sessions;
 mod stream;
 
 use std::cell::RefCell;
@@ -14,15 +13,14 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{Method, Uri};
 
-use self::sessions::Sessions;
 use super::classify::{of_net, protocol};
 use super::headers::{self, RequestHeaders};
-use super::state::ServerState;
-use super::{Answer, Bounds, CallError, Catalog, Receipt};
+use super::{Answer, Bounds, CallError, Receipt};
 use crate::net::client::{self, BodyError, ClientConfig};
 use crate::net::{
     Cancel, Client, Ledger, NetError, NetErrorKind, Outgoing, Proxy, Reply, SecretHeaders, Tls,
 };
+use crate::observed::{Catalog, ServerState, Sessions};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{
     ChannelName, Era, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message,

@@ -5,24 +5,20 @@
 //! another.
 
 mod backlog;
-pub mod catalog;
 pub mod classify;
 pub mod headers;
 pub mod http;
-pub mod probe;
 pub mod sse;
-pub mod state;
 pub mod stdio;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
+use crate::observed::Catalog;
 use crate::wire::{Failure, Headers};
 
-pub use catalog::Catalog;
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
-pub use state::ServerState;
 pub use stdio::StdioChannel;
 
 /// Who serves a channel.

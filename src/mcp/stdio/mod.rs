@@ -41,8 +41,9 @@ pub use self::child::StartError;
 
 use self::rewrite::Outgoing;
 use self::server::{Server, answer};
-use super::{Answer, Bounds, CallError, Catalog, Receipt};
+use super::{Answer, Bounds, CallError, Receipt};
 use crate::launcher::Launcher;
+use crate::observed::Catalog;
 use crate::stats::{Counter, Gauge};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{

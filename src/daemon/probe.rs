@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::http::{HttpBinding, HttpHop};
-use super::{Bounds, CallError};
+use crate::mcp::{Bounds, CallError, HttpBinding, HttpHop};
 use crate::net::Cancel;
 use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Message, jsonrpc};
 
