@@ -209,7 +209,7 @@ fn connect(
 }
 
 fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
-    Trust::load(bundle).and_then(|trust| trust.hop(None)).map_err(|e| e.to_string())
+    Trust::load(bundle).and_then(|trust| Tls::new(&trust, None)).map_err(|e| e.to_string())
 }
 
 /// Only the standard variables are asked (W-82).

@@ -17,7 +17,7 @@ use crate::oauth::{Discovery, Startup};
 use crate::ops::api::Token;
 use crate::ops::audit::Audit;
 use crate::ops::log::Logger;
-use crate::ops::service_manager::Progress;
+use crate::ops::progress::Progress;
 use crate::wire::ChannelName;
 
 /// Made once, before the threads that use it.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::shared::Shared;
 use super::views::{found, route};
+use crate::hops::health::Check;
 use crate::hops::{Hop, certificates};
 use crate::net::certificate::Facts;
-use crate::net::proxy::Check;
 use crate::settings::Config;
 use crate::wire::time::rfc3339;
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::reload::Reloader;
+use crate::hops::health::{Check, RouteHealth};
 use crate::hops::{Hop, Hops, certificates};
 use crate::net::Cancel;
-use crate::net::health::RouteHealth;
 use crate::unpoisoned::Unpoisoned;
 
 /// How often the files of secrets and certificates are looked at; it costs a `stat` of each.
@@ -96,7 +96,7 @@ impl Timers {
 fn check(hop: &Hop, route: &RouteHealth, stop: &Cancel) {
     let Some((proxy, _)) = &hop.proxy else { return };
     let failed_before = route.health().last().map(|(_, check)| check.failure.is_some());
-    let check = proxy.check(&hop.target.host, hop.target.port, stop);
+    let check = Check::of(proxy, &hop.target.host, hop.target.port, stop);
     if stop.is_cancelled() {
         return;
     }

@@ -15,7 +15,7 @@ use crate::hops::bindings::access;
 use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
 use crate::hops::{Hop, Hops, environment};
-use crate::net::tls::Peer;
+use crate::net::trust::Peer;
 use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};

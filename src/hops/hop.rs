@@ -9,7 +9,7 @@ use ureq::http::Uri;
 use crate::control_plane;
 use crate::mcp::{self, HttpWay};
 use crate::net::ledger::Route;
-use crate::net::tls::TlsError;
+use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
@@ -264,7 +264,7 @@ impl Reader {
                 .map_err(|e| HopError { part: HopPart::Trust, line: e.to_string() })?,
         };
         self.trust = Some(trust.clone());
-        trust.hop(identity.map(files)).map_err(identity_error)
+        Tls::new(&trust, identity.map(files)).map_err(identity_error)
     }
 }
 

@@ -1,12 +1,15 @@
-//! What a person wants to know of a certificate: whose, from whom, and until when.
+//! The facts of a certificate that people want to see: whose it is, who signed it, and until when.
 //!
-//! Reads just that much of its DER (RFC 5280, section 4.1) and decides nothing: whether a
-//! certificate is believed is webpki's business. [`super::tls`] calls it.
+//! It reads just that much of the DER (RFC 5280, section 4.1). Nothing is decided by it: whether a
+//! certificate is believed, its dates included, is the verdict of webpki. [`super::trust`] and
+//! [`super::tls`] call it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use time::{Date, Month, PrimitiveDateTime, Time};
+
+use crate::wire::time::day;
 
 /// Most characters of a name that are shown.
 const NAME_MAX: usize = 80;
@@ -82,14 +85,9 @@ impl Facts {
 
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let until = date(self.not_after);
+        let until = day(self.not_after);
         write!(f, "`{}`, issued by `{}`, valid until {until}", self.subject, self.issuer)
     }
-}
-
-/// The day of a moment, in UTC.
-pub fn date(at: SystemTime) -> String {
-    OffsetDateTime::from(at).date().to_string()
 }
 
 /// The next value, whose tag must be this one, and what comes after it.
@@ -170,9 +168,9 @@ mod tests {
         let der = CertificateDer::from_pem_slice(PEM).unwrap();
         let facts = Facts::of(&der).unwrap();
         assert_eq!((facts.subject.as_str(), facts.issuer.as_str()), ("A name", "A name"));
-        assert_eq!(date(facts.not_before), "2026-01-02");
+        assert_eq!(day(facts.not_before), "2026-01-02");
         // A GeneralizedTime, as it is after 2049.
-        assert_eq!(date(facts.not_after), "2051-03-04");
+        assert_eq!(day(facts.not_after), "2051-03-04");
         assert!(facts.is_self_issued());
         assert_eq!(facts.seconds_left(facts.not_after + Duration::from_secs(2)), -2);
     }

@@ -1,4 +1,7 @@
 //! HTTP/1.1 exchanges for one thread: its own connections, its own limits.
+//!
+//! A [`Client`] sends a request, follows redirects on the same origin, and gives back a [`Reply`]
+//! whose body is still to be read. `control_plane`, `mcp`, `oauth` and `doctor` call it.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -11,8 +14,8 @@ use ureq::http::{
 };
 
 use super::cancel::Cancel;
-use super::error::{NetError, NetErrorKind};
-use super::head::SecretHeaders;
+use super::error::{Fault, NetError, NetErrorKind};
+use super::head::{SecretHeaders, SecretSlot};
 use super::ledger::Ledger;
 use super::origin::Origin;
 use super::proxy::Proxy;
@@ -20,8 +23,8 @@ use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
-/// Headers that say where a request ends and whom it is for: they are made here and nowhere else.
-/// Written by an operator they would stand there twice.
+/// Headers that say where a request ends and whom it is for. ureq writes them; if an operator set
+/// them too, they would stand in the request twice.
 const FRAMING: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// Redirects followed for one request (wire.md, section 1).
@@ -31,17 +34,17 @@ const REDIRECTS_MAX: usize = 10;
 /// one costs the connection instead.
 const DRAIN_MAX: u64 = 64 * 1024;
 
-/// How long the rest of an unwanted body is waited for. It follows the head at once or not at
-/// all: a peer that is slow here must not hold up the next message.
+/// How long to wait for the rest of an unwanted body. It follows the head at once or not at all: a
+/// peer that is slow here must not hold up the next message.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What connections of a client are like.
+/// How a client connects, and what it does with its connections.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Whom to believe and who we are; `None` if the hop never speaks TLS.
+    /// TLS of the hop; `None` if it never speaks TLS.
     pub tls: Option<Tls>,
     /// A unix socket that every connection goes to, whatever the URL says.
     pub unix_socket: Option<PathBuf>,
@@ -49,8 +52,8 @@ pub struct ClientConfig {
     pub proxy: Option<Proxy>,
     /// How long a connection may lie idle before it is no longer trusted to be alive.
     pub idle: Duration,
-    /// How long an exchange that is given up listens on for an answer that is on its way: the
-    /// peer is told by the end of our side that it may hand out nothing more.
+    /// How long an exchange that is cancelled still listens for an answer that is on its way. The
+    /// end of our side tells the peer that it may hand out nothing more.
     pub linger: Option<Duration>,
     /// Whether secret headers are left out where a redirect leads to another path, although it is
     /// on the same origin.
@@ -59,11 +62,12 @@ pub struct ClientConfig {
     pub ledger: Ledger,
 }
 
-/// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
-/// ends the exchange that the owner is in.
+/// A client with connections of its own, for one thread. Another thread ends its exchange through
+/// the [`Cancel`] that the client was made with.
 pub struct Client {
     agent: ureq::Agent,
     trace: Arc<Trace>,
+    secrets: SecretSlot,
     /// The proxy that is asked for whole `http` URLs.
     forward: Option<Proxy>,
     secrets_keep_path: bool,
@@ -77,9 +81,9 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// All headers but those that are secrets; what is of [`FRAMING`] is left out.
+    /// The headers that are no secrets. Those of [`FRAMING`] are left out.
     pub headers: HeaderMap,
-    /// The others, with the same exception; `headers` has none of their names.
+    /// The headers that are secrets, with the same exception; `headers` has none of their names.
     pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
@@ -134,6 +138,7 @@ fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
         linger: config.linger,
         cancel,
         trace: Arc::default(),
+        secrets: SecretSlot::default(),
     }
 }
 
@@ -144,7 +149,7 @@ impl Client {
         let ledger = config.ledger.clone();
         let forward = config.proxy.clone().filter(|_| config.unix_socket.is_none());
         let dialer = dialer(config, cancel);
-        let trace = Arc::clone(&dialer.trace);
+        let (trace, secrets) = (Arc::clone(&dialer.trace), dialer.secrets.clone());
         let ureq_config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -159,7 +164,7 @@ impl Client {
             .max_idle_age(idle)
             .build();
         let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
-        Self { agent, trace, forward, secrets_keep_path, ledger }
+        Self { agent, trace, secrets, forward, secrets_keep_path, ledger }
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
@@ -181,13 +186,8 @@ impl Client {
                 }
             }
         }
-        Err(NetError {
-            kind: NetErrorKind::NotHttp,
-            wrote: true,
-            reused: false,
-            cause: None,
-            detail: format!("more than {REDIRECTS_MAX} redirects"),
-        })
+        let why = format!("more than {REDIRECTS_MAX} redirects");
+        Err(NetError::of_io(Fault::new(NetErrorKind::NotHttp, why).into(), true, false))
     }
 
     /// Whether a byte of the last request was handed to a connection.
@@ -217,39 +217,31 @@ impl Client {
     ) -> Result<Reply, NetError> {
         self.trace.wrote.store(false, Ordering::SeqCst);
         self.trace.dialled.store(false, Ordering::SeqCst);
-        let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
+        let mut headers = request.headers.clone();
+        FRAMING.iter().for_each(|name| drop(headers.remove(name)));
+        let wanted = |(name, _): &&(HeaderName, _)| !without_secrets && !FRAMING.contains(name);
+        let secrets: SecretHeaders = request.secrets.iter().filter(wanted).cloned().collect();
+        let tap = self
+            .ledger
+            .logs_raw()
+            .then(|| raw::request((&request.method, target, &headers), &secrets, request.body));
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
-        let mut tap = None;
-        if let Some(headers) = builder.headers_mut() {
-            headers.clone_from(&request.headers);
-            for name in &FRAMING {
-                headers.remove(name);
-            }
-            if self.ledger.logs_raw() {
-                let secrets = if without_secrets { &Vec::new() } else { &request.secrets };
-                let head = (&request.method, target, &*headers);
-                tap = Some(raw::request(head, secrets, request.body));
-            }
+        if let Some(all) = builder.headers_mut() {
+            *all = headers;
         }
-        if !without_secrets {
-            let sent = request.secrets.iter().filter(|(name, _)| !FRAMING.contains(name));
-            *self.trace.secrets() = sent.cloned().collect();
-        }
+        let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
+        let offer = self.secrets.offer(secrets);
         let answered = match request.body {
             Some(body) => self.run(builder.body(body), left),
             None => self.run(builder.body(()), left),
         };
-        self.trace.secrets().clear();
+        drop(offer);
         let wrote = self.wrote();
         let reused = !self.trace.dialled.load(Ordering::SeqCst);
         let response = answered
             .map_err(|error| NetError { reused, ..NetError::of_ureq(error, wrote, false) })?;
         let received_at = Instant::now();
-        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            && target.scheme_str() == Some("http")
-            && let Some(proxy) = &self.forward
-        {
-            let refusal = proxy.refusal(407, target.host().unwrap_or_default());
+        if let Some(refusal) = self.refusal_of_proxy(response.status(), target) {
             return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
         }
         let (head, body) = response.into_parts();
@@ -264,6 +256,14 @@ impl Client {
             trace: Arc::clone(&self.trace),
             tap,
         })
+    }
+
+    /// What a proxy means that is asked for whole URLs and answers itself.
+    fn refusal_of_proxy(&self, status: StatusCode, target: &Uri) -> Option<Fault> {
+        let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && target.scheme_str() == Some("http");
+        let proxy = self.forward.as_ref().filter(|_| is_its_own)?;
+        Some(proxy.refusal(status.as_u16(), target.host().unwrap_or_default()))
     }
 
     fn run<B: ureq::AsSendBody>(
@@ -324,10 +324,8 @@ impl Reply {
     /// # Errors
     /// If the connection failed.
     pub fn read_arrived(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetError> {
-        *self.trace.hurry_until() = Some(Instant::now());
-        let read = self.read(buf);
-        *self.trace.hurry_until() = None;
-        match read {
+        let trace = Arc::clone(&self.trace);
+        match trace.hurried(Instant::now(), || self.read(buf)) {
             Ok(read) => Ok(Some(read)),
             Err(error) if error.kind == NetErrorKind::TimedOut => Ok(None),
             Err(error) => Err(error),
@@ -340,9 +338,8 @@ impl Reply {
     }
 
     fn drain_until(&mut self, until: Instant) {
-        *self.trace.hurry_until() = Some(until);
-        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
-        *self.trace.hurry_until() = None;
+        let mut rest = (&mut self.body).take(DRAIN_MAX);
+        let _ = self.trace.hurried(until, || io::copy(&mut rest, &mut io::sink()));
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use super::cancel::Cancel;
 use super::error::Fault;
 use super::lookup::lookup;
-use super::stream::{Socket, Stream, timespec_until, wait_for};
+use super::stream::{Socket, Stream, earlier, timespec_until, wait_for};
 
 /// How long one connection may take to come about (wire.md, section 1).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,19 +65,13 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
                 }
                 timespec_until(limit)?;
             }
-            Err(error) => return Err(Fault::Dial(error.into()).into()),
+            Err(error) => return Err(Fault::of_dial(error.into()).into()),
         }
     }
 }
 
 /// How long to leave a unix listener alone whose backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
-
-/// The earlier of `limit` and `most` from now.
-pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant> {
-    let own = Instant::now() + most;
-    Some(limit.map_or(own, |limit| limit.min(own)))
-}
 
 fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -93,7 +87,7 @@ fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io
     let mut next_at = Instant::now();
     loop {
         if cancel.is_cancelled() {
-            return Err(Fault::Cancelled.into());
+            return Err(Fault::cancelled().into());
         }
         if under_way.is_empty() || next_at <= Instant::now() {
             if let Some(address) = waiting.next() {
@@ -107,7 +101,7 @@ fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io
                 }
                 continue;
             } else if under_way.is_empty() {
-                return Err(Fault::Dial(last_error).into());
+                return Err(Fault::of_dial(last_error).into());
             }
         }
         let until = match waiting.len() {
@@ -166,6 +160,7 @@ fn wait_any(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::NetErrorKind;
     use std::net::TcpListener;
 
     #[test]
@@ -176,8 +171,7 @@ mod tests {
         let limit = Some(Instant::now() + Duration::from_secs(10));
         race(&[closed, open.local_addr().unwrap()], limit, &cancel).unwrap();
         let error = race(&[closed], limit, &cancel).unwrap_err();
-        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Dial(e))
-            if e.kind() == io::ErrorKind::ConnectionRefused));
+        assert_eq!(Fault::of(error).kind, NetErrorKind::Refused);
     }
 
     #[test]
@@ -185,6 +179,6 @@ mod tests {
         let cancel = Cancel::new().unwrap();
         cancel.cancel();
         let error = tcp("127.0.0.1", 9, None, &cancel).unwrap_err();
-        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Cancelled)));
+        assert_eq!(Fault::of(error).kind, NetErrorKind::Cancelled);
     }
 }

@@ -1,14 +1,16 @@
-//! Whole HTTP messages in the log, at level debug and if the operator wants them there (setting
-//! `log.http_raw_unsafe`). Payloads are shown; credentials are not, neither in headers nor in
-//! JSON: the values of members and headers with a name that speaks of one, and whatever this
-//! request carried as a secret. What can not be looked into is told by its size.
+//! Whole HTTP messages in the log, at level debug and only if the operator wants them there (setting
+//! `log.http_raw_unsafe`).
 //!
-//! It looks at copies: nothing here is on the way of the data.
+//! Payloads are shown, credentials are not: a [`Masker`] hides the values of headers and JSON members
+//! whose names speak of one, and every secret of the request. What it cannot look into is told by
+//! its size. All of this works on copies; nothing here is on the way of the data. [`super::client`]
+//! calls it.
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::head::SecretHeaders;
+use crate::secret::Secret;
 
 /// Longest text in one record, in bytes.
 pub const DUMP_MAX: usize = 16 * 1024;
@@ -17,11 +19,11 @@ const LOOK_MAX: usize = 1024 * 1024;
 /// How deep JSON in texts of JSON is looked into; each level may be as deep as the parser allows,
 /// and all of it is on the stack of a thread.
 const NESTED_MAX: usize = 2;
-/// Shortest secret that is looked for in texts, in bytes: what is shorter stands everywhere.
+/// Shortest secret that is looked for in texts, in bytes: a shorter one stands everywhere.
 const SECRET_MIN: usize = 4;
-/// Stands for what is not shown.
+/// Stands for a value that is not shown.
 const HIDDEN: &str = "[redacted]";
-/// What a name that speaks of a credential contains, in lower case and without separators.
+/// A name that speaks of a credential contains one of these, in lower case and without separators.
 const TELLING: [&str; 10] = [
     "authorization",
     "cookie",
@@ -34,22 +36,27 @@ const TELLING: [&str; 10] = [
     "sessionid",
     "token",
 ];
-/// Names of parameters in a URL that speak of one there.
+/// Names of parameters that speak of a credential in a URL only.
 const QUERY: [&str; 4] = ["key", "code", "sig", "signature"];
-/// A name of MCP that only sounds like one.
+/// A name of MCP that only sounds like a credential.
 const HARMLESS: &str = "progresstoken";
 
-/// The response side of one exchange.
+/// Hides the credentials of one exchange.
+#[derive(Debug)]
+struct Masker {
+    /// Values that are hidden wherever they stand: the secrets of the request, and the values of
+    /// its headers that speak of credentials.
+    values: Vec<Secret>,
+}
+
+/// Logs the response of one exchange.
 #[derive(Debug)]
 pub(super) struct Tap {
-    /// What the request carried as secrets: ours,
-    secrets: SecretHeaders,
-    /// and those of the client whose message it is, by the names of their headers.
-    others: Vec<String>,
+    masker: Masker,
     /// The line that has not ended yet.
     line: Vec<u8>,
-    /// How much of that line was passed over.
-    passed_over: usize,
+    /// How many bytes of that line were left out.
+    left_out: usize,
 }
 
 /// Logs a request that is about to be sent.
@@ -58,30 +65,29 @@ pub(super) fn request(
     secrets: &SecretHeaders,
     body: Option<&[u8]>,
 ) -> Tap {
-    let (secrets, others) = (secrets.clone(), told(headers));
-    let tap = Tap { secrets, others, line: Vec::new(), passed_over: 0 };
-    let mut text = format!("{method} {}\n{}", tap.target(uri), tap.headers(headers));
-    for (name, _) in &tap.secrets {
+    let masker = Masker::of(headers, secrets);
+    let mut text = format!("{method} {}\n{}", masker.target(uri), masker.headers(headers));
+    for (name, _) in secrets {
         text.push_str(&format!("{name}: {HIDDEN}\n"));
     }
     if let Some(body) = body {
         text.push('\n');
-        text.push_str(&tap.shown(body));
+        text.push_str(&masker.message(body));
     }
     record("raw http request", &text);
-    tap
+    Tap { masker, line: Vec::new(), left_out: 0 }
 }
 
 impl Tap {
     /// Logs the head of the response.
     pub(super) fn head(&self, status: StatusCode, headers: &HeaderMap) {
-        record("raw http response", &format!("{status}\n{}", self.headers(headers)));
+        record("raw http response", &format!("{status}\n{}", self.masker.headers(headers)));
     }
 
     /// Logs a body that was read whole.
     pub(super) fn body(&self, body: &[u8]) {
         if !body.is_empty() {
-            record("raw http response", &self.shown(body));
+            record("raw http response", &self.masker.message(body));
         }
     }
 
@@ -90,22 +96,30 @@ impl Tap {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = LOOK_MAX.saturating_sub(self.line.len()).min(part.len());
             self.line.extend_from_slice(&part[..room]);
-            self.passed_over += part.len() - room;
+            self.left_out += part.len() - room;
             if part.ends_with(b"\n") {
                 self.end();
             }
         }
     }
 
-    /// The stream is over.
+    /// Logs the last line of a stream that is over.
     pub(super) fn end(&mut self) {
         let line = std::mem::take(&mut self.line);
         let line = line.trim_ascii_end();
-        match std::mem::take(&mut self.passed_over) {
+        match std::mem::take(&mut self.left_out) {
             0 if line.is_empty() => {}
-            0 => record("raw http response", &self.shown(line)),
+            0 => record("raw http response", &self.masker.message(line)),
             more => record("raw http response", &format!("({} bytes)", line.len() + more)),
         }
+    }
+}
+
+impl Masker {
+    fn of(headers: &HeaderMap, secrets: &SecretHeaders) -> Self {
+        let told = headers.iter().filter(|(name, _)| tells(name.as_str()));
+        let told = told.filter_map(|(_, value)| Some(Secret::new(value.to_str().ok()?.to_owned())));
+        Self { values: secrets.iter().map(|(_, secret)| secret.clone()).chain(told).collect() }
     }
 
     fn target(&self, uri: &Uri) -> String {
@@ -133,7 +147,7 @@ impl Tap {
     }
 
     /// A body, or a line of an event stream.
-    fn shown(&self, bytes: &[u8]) -> String {
+    fn message(&self, bytes: &[u8]) -> String {
         let size = format!("({} bytes)", bytes.len());
         let Ok(text) = std::str::from_utf8(bytes) else { return size };
         if bytes.len() > LOOK_MAX {
@@ -148,8 +162,8 @@ impl Tap {
                 hide(&mut value, NESTED_MAX);
                 format!("{field}{value}")
             }
-            // What is nearly JSON may hold anything, and its names can not be read. A line may be
-            // a part of JSON that is written on many.
+            // What is nearly JSON may hold anything, and its names cannot be read. A line may be
+            // part of JSON that is written on many lines.
             Err(_) if json.trim_start().starts_with(['{', '[']) || tells(json) => return size,
             Err(_) => text.to_owned(),
         };
@@ -157,12 +171,13 @@ impl Tap {
     }
 
     fn masked(&self, text: &str) -> String {
-        let ours = self.secrets.iter().map(|(_, secret)| secret.expose());
-        let all = ours.chain(self.others.iter().map(String::as_str));
-        all.flat_map(|secret| [Some(secret), secret.split_once(' ').map(|(_, token)| token)])
+        let values = self.values.iter().map(Secret::expose);
+        // With and without the scheme, as in `Bearer k`.
+        values
+            .flat_map(|value| [Some(value), value.split_once(' ').map(|(_, token)| token)])
             .flatten()
-            .filter(|secret| secret.len() >= SECRET_MIN)
-            .fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+            .filter(|value| value.len() >= SECRET_MIN)
+            .fold(text.to_owned(), |text, value| text.replace(value, HIDDEN))
     }
 }
 
@@ -170,19 +185,14 @@ fn record(message: &'static str, dump: &str) {
     log::debug!(dump = dump; "{message}");
 }
 
-/// The values of headers whose names speak of credentials.
-fn told(headers: &HeaderMap) -> Vec<String> {
-    let told = headers.iter().filter(|(name, _)| tells(name.as_str()));
-    told.filter_map(|(_, value)| Some(value.to_str().ok()?.to_owned())).collect()
-}
-
+/// Whether a name speaks of a credential.
 fn tells(name: &str) -> bool {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let name = name.to_ascii_lowercase();
     name != HARMLESS && TELLING.iter().any(|word| name.contains(word))
 }
 
-/// `nested`: how many texts within texts are looked into.
+/// Hides the values of members that speak of credentials, in texts within texts down to `nested`.
 fn hide(value: &mut Value, nested: usize) {
     match value {
         Value::Object(members) => {
@@ -215,12 +225,12 @@ mod tests {
     use ureq::http::HeaderName;
 
     use super::*;
-    use crate::secret::Secret;
 
     fn tap() -> Tap {
         let secret = Secret::new("Bearer sesame".to_owned());
         let secrets = vec![(HeaderName::from_static("authorization"), secret)];
-        Tap { secrets, others: Vec::new(), line: Vec::new(), passed_over: 0 }
+        let masker = Masker::of(&HeaderMap::new(), &secrets);
+        Tap { masker, line: Vec::new(), left_out: 0 }
     }
 
     #[test] // ops W-14
@@ -246,20 +256,21 @@ mod tests {
 
     #[test] // ops W-14, B-5
     fn credentials_are_hidden_wherever_json_or_the_request_shows_them() {
-        let tap = tap();
+        let tap = tap().masker;
         let body = r#"{"a":[{"shard_token":"x1","headers":{"Authorization":["Bearer x2"]}}],
             "code":-32601,"text":"{\"password\":\"x3\"}","echo":"open sesame"}"#;
-        for shown in [tap.shown(body.as_bytes()), tap.shown(format!("data: {body}").as_bytes())] {
+        for shown in [tap.message(body.as_bytes()), tap.message(format!("data: {body}").as_bytes())]
+        {
             assert!(shown.contains("-32601") && shown.contains(HIDDEN), "{shown}");
             for secret in ["x1", "x2", "x3", "sesame"] {
                 assert!(!shown.contains(secret), "{secret}: {shown}");
             }
         }
-        assert_eq!(tap.shown(b"{\"password\":\"x"), "(14 bytes)");
-        assert_eq!(tap.shown(b"<html>sesame"), "<html>[redacted]");
+        assert_eq!(tap.message(b"{\"password\":\"x"), "(14 bytes)");
+        assert_eq!(tap.message(b"<html>sesame"), "<html>[redacted]");
         for part in ["data:   \"accessToken\": \"x\",", "  \"password\": \"x\"", "client_secret=x"]
         {
-            assert_eq!(tap.shown(part.as_bytes()), format!("({} bytes)", part.len()));
+            assert_eq!(tap.message(part.as_bytes()), format!("({} bytes)", part.len()));
         }
         let uri: Uri = "http://h/p?limit=1&api_key=x4&key=x5".parse().unwrap();
         assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]&key=[redacted]");
@@ -273,7 +284,7 @@ mod tests {
                 let inner = format!("{}{text}{}", "[".repeat(100), "]".repeat(100));
                 text = serde_json::json!({ "text": inner.replacen('[', " [", 1) }).to_string();
             }
-            tap().shown(text.as_bytes())
+            tap().masker.message(text.as_bytes())
         };
         assert!(deep(NESTED_MAX).contains("x2") && !deep(NESTED_MAX).contains("x1"));
         for levels in NESTED_MAX + 1..14 {
@@ -290,8 +301,8 @@ mod tests {
         tap.piece(b"en\":\"x\"}\n\nrest");
         assert_eq!(tap.line, b"rest");
         tap.piece(&vec![b'y'; 2 * LOOK_MAX]);
-        assert_eq!((tap.line.len(), tap.passed_over), (LOOK_MAX, LOOK_MAX + 4));
+        assert_eq!((tap.line.len(), tap.left_out), (LOOK_MAX, LOOK_MAX + 4));
         tap.end();
-        assert_eq!((tap.line.len(), tap.passed_over), (0, 0));
+        assert_eq!((tap.line.len(), tap.left_out), (0, 0));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cancel::Cancel;
-use super::error::Fault;
+use super::error::{Fault, NetErrorKind};
 
 /// The socket, non-blocking.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Stream {
         match poll(&mut set, timespec_until(until)?.as_ref()) {
             // A signal: the caller tries again and comes back here.
             Ok(1..) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Ok(_) => Err(Fault::Cancelled.into()),
+            Ok(_) => Err(Fault::cancelled().into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -86,7 +86,8 @@ impl AsFd for Socket {
 }
 
 fn is_cancelled(error: &io::Error) -> bool {
-    matches!(error.get_ref().and_then(|e| e.downcast_ref()), Some(Fault::Cancelled))
+    let fault: Option<&Fault> = error.get_ref().and_then(|inner| inner.downcast_ref());
+    fault.is_some_and(|fault| fault.kind == NetErrorKind::Cancelled)
 }
 
 /// Waits until `fd` is ready, the limit passes (`TimedOut`) or somebody gives up.
@@ -105,11 +106,17 @@ pub(super) fn wait_for(
         match poll(&mut set, timeout.as_ref()) {
             // What has arrived counts, even if somebody has given up meanwhile.
             Ok(_) if !set[0].revents().is_empty() => return Ok(()),
-            Ok(_) if !set[1].revents().is_empty() => return Err(Fault::Cancelled.into()),
+            Ok(_) if !set[1].revents().is_empty() => return Err(Fault::cancelled().into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The earlier of `limit` and `most` from now.
+pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant> {
+    let own = Instant::now() + most;
+    Some(limit.map_or(own, |limit| limit.min(own)))
 }
 
 /// The time left as `poll` takes it; an error once nothing is left.
@@ -192,7 +199,7 @@ mod tests {
         let reader = thread::spawn(move || stream.read(&mut [0]).unwrap_err());
         cancel.cancel();
         let error = reader.join().unwrap();
-        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Cancelled)));
+        assert_eq!(Fault::of(error).kind, NetErrorKind::Cancelled);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Discovery {
     /// server is not asked: nothing that it says would travel.
     ///
     /// # Errors
-    /// If there is none, or it can not be read.
+    /// If there is none, or it cannot be read.
     pub fn document(&self, limit: Instant, cancel: &Cancel) -> Result<Document, Failure> {
         self.search(limit, cancel).result
     }

@@ -111,7 +111,7 @@ impl Serving {
     /// Starts it for `run --embedded-mcp-stub`.
     ///
     /// # Errors
-    /// If the address can not be bound.
+    /// If the address cannot be bound.
     pub fn embedded(name: String, version: String, listen: &str) -> io::Result<Self> {
         Self::start(Identity { name, version }, listen)
     }

@@ -23,7 +23,7 @@ type Running = Arc<Mutex<Vec<(RpcId, Sender<()>)>>>;
 /// Serves until stdin ends. Calls that still run then are given up.
 ///
 /// # Errors
-/// If stdin can not be read or stdout not be written.
+/// If stdin cannot be read or stdout not be written.
 pub fn serve(identity: &Identity) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let running = Running::default();

@@ -50,7 +50,7 @@ pub enum Called {
     Done(Vec<(&'static str, String)>),
     /// It takes its time.
     Slow(SlowCall),
-    /// It can not be understood: no such tool.
+    /// It cannot be understood: no such tool.
     Refused(String),
 }
 

@@ -1,4 +1,4 @@
-//! Dates on the wire and in the log: RFC 3339 text in UTC.
+//! Dates on the wire, in the log and in messages, in UTC.
 
 use std::num::NonZero;
 use std::time::SystemTime;
@@ -33,6 +33,11 @@ pub fn rfc3339_nanos(at: SystemTime) -> String {
 /// The moment that an RFC 3339 text names, or nothing if it is malformed.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// The day of a moment, for instance `2026-02-03`.
+pub fn day(at: SystemTime) -> String {
+    OffsetDateTime::from(at).date().to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! A tar archive inside gzip, made of a few small texts.
+//! Writes a `.tar.gz` of a few small texts.
 //!
-//! The gzip stream is "stored": an archive of some hundred KiB needs no compressor in the daemon.
+//! The gzip stream holds stored blocks: a few hundred KiB need no compressor in the daemon.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ const BLOCK: usize = 65_535;
 /// The unit of a tar archive, in bytes.
 const RECORD: usize = 512;
 
-/// The archive with these files, in order, each with mode 0600.
+/// An archive of these files, in this order, each with mode 0600.
 pub fn tar_gz(files: &[(&str, String)], at: SystemTime) -> Vec<u8> {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     let mut tar = Vec::new();
@@ -22,7 +22,7 @@ pub fn tar_gz(files: &[(&str, String)], at: SystemTime) -> Vec<u8> {
     gzip(&tar)
 }
 
-/// One header in the `ustar` form (POSIX 1003.1). Names are ours and short.
+/// One header in the `ustar` format (POSIX 1003.1). Names are ours and short.
 fn header(name: &str, size: usize, seconds: u64) -> [u8; RECORD] {
     let mut header = [0_u8; RECORD];
     let mut put = |at: usize, text: &str| {
@@ -42,7 +42,7 @@ fn header(name: &str, size: usize, seconds: u64) -> [u8; RECORD] {
     header
 }
 
-/// RFC 1952, without compression.
+/// A gzip stream without compression (RFC 1952).
 fn gzip(data: &[u8]) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let blocks = data.len().div_ceil(BLOCK).max(1);

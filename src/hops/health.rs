@@ -1,35 +1,97 @@
-//! What the checks of one way through a proxy have found (W-36, W-37).
+//! The health check of a proxy, and what the last checks have found (W-36, W-37).
 //!
-//! `cli` has the checks made and records them here; whoever shows a proxy's health reads it here.
+//! The timer thread of `daemon` makes the checks and records them; its page, its metrics and its
+//! readiness read them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::proxy::Check;
+use crate::net::{Cancel, NetError, NetErrorKind, Proxy};
 use crate::stats::TimeHistogram;
 use crate::unpoisoned::Unpoisoned;
 
-/// Checks that are kept (operations.md, section 2.2).
+/// How long each half of a check may take (W-37).
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Number of checks that are kept (operations.md, section 2.2).
 pub const HISTORY: usize = 10;
 
 /// A phase that is over sooner is not counted (operations.md, section 4).
 const PHASE_MIN: Duration = Duration::from_millis(1);
 
+/// How a check ended (W-37).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Check {
+    /// How long the dial took, if it succeeded.
+    pub tcp: Option<Duration>,
+    /// How long the rest took, if the proxy answered.
+    pub connect: Option<Duration>,
+    /// The phase and the reason of a failure.
+    pub failure: Option<(&'static str, &'static str)>,
+    /// The status of the answer to CONNECT.
+    pub status: Option<u16>,
+}
+
+impl Check {
+    /// Asks a proxy for a tunnel to a target, and closes it again.
+    pub fn of(proxy: &Proxy, host: &str, port: u16, cancel: &Cancel) -> Self {
+        let began = Instant::now();
+        let dialled = match proxy.dial(began + CHECK_LIMIT, cancel) {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                return Self {
+                    failure: Some(("tcp", reason(&error, "dial_error"))),
+                    ..Self::default()
+                };
+            }
+        };
+        let (tcp, began) = (Some(began.elapsed()), Instant::now());
+        match dialled.ask(host, port, began + CHECK_LIMIT) {
+            Ok(status) => {
+                let is_open = (200..=299).contains(&status);
+                let failure = (!is_open).then_some(("connect", "bad_status"));
+                Self { tcp, connect: Some(began.elapsed()), failure, status: Some(status) }
+            }
+            Err(error) => {
+                let failure = Some(("connect", reason(&error, "connect_error")));
+                Self { tcp, connect: None, failure, status: None }
+            }
+        }
+    }
+
+    /// What is wrong with the proxy, in words; `None` if it opened a tunnel.
+    pub fn complaint(&self) -> Option<String> {
+        let (phase, reason) = self.failure?;
+        Some(match (phase, reason, self.status) {
+            ("tcp", "timeout", _) => "it takes no connection in time".to_owned(),
+            ("tcp", ..) => "no connection to it is possible".to_owned(),
+            (_, _, Some(407)) => "it wants other credentials (status 407)".to_owned(),
+            (_, _, Some(status)) => format!("it refuses to open a way (status {status})"),
+            (_, "timeout", _) => "it does not answer".to_owned(),
+            _ => "it does not answer as a proxy does".to_owned(),
+        })
+    }
+}
+
+fn reason(error: &NetError, other: &'static str) -> &'static str {
+    if error.kind == NetErrorKind::TimedOut { "timeout" } else { other }
+}
+
 /// The checks of one way.
 #[derive(Debug, Default)]
 pub struct RouteHealth {
     health: Mutex<Health>,
-    /// How long dials took that came about.
+    /// How long successful dials took.
     pub tcp: TimeHistogram,
     /// How long the rest took.
     pub connect: TimeHistogram,
 }
 
-/// What is known of a way at one moment.
+/// The state of a way at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// The last checks with their ends, the latest one last; at most [`HISTORY`].
+    /// The last checks and when they ended, the latest one last; at most [`HISTORY`].
     pub history: VecDeque<(SystemTime, Check)>,
     /// When a check succeeded last.
     pub last_success: Option<SystemTime>,
@@ -50,12 +112,12 @@ impl Health {
 }
 
 impl RouteHealth {
-    /// What is known now.
+    /// The present state.
     pub fn health(&self) -> Health {
         self.cell().clone()
     }
 
-    /// Takes down a check that has ended now.
+    /// Records a check that has ended now.
     pub fn record(&self, check: Check) {
         for (histogram, took) in [(&self.tcp, check.tcp), (&self.connect, check.connect)] {
             if let Some(took) = took.filter(|took| *took >= PHASE_MIN) {
