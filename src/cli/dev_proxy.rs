@@ -17,7 +17,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::Invocation;
 use super::health::{conditions, is_ok};
 use super::{fail, say};
-use crate::control_plane::new_instance_id;
 use crate::ops::parent;
 use crate::ops::signals::{Event, Signals};
 use crate::settings::reference::text_of;
@@ -134,7 +133,7 @@ fn options(invocation: &Invocation) -> Result<Options, String> {
 fn proxy(invocation: &Invocation, options: &Options) -> Result<(), String> {
     // Before the children, so that no signal leaves them behind.
     let signals = watch_signals()?;
-    let key = new_instance_id().map_err(|e| e.to_string())?;
+    let key = crate::random::instance_id().map_err(|e| e.to_string())?;
     let scratch = Scratch::new()?;
     let limit = Instant::now() + options.readiness;
     let mut parts = Vec::new();
@@ -365,7 +364,7 @@ impl Drop for Part {
 
 impl Scratch {
     fn new() -> Result<Self, String> {
-        let id = new_instance_id().map_err(|e| e.to_string())?;
+        let id = crate::random::instance_id().map_err(|e| e.to_string())?;
         let path = std::env::temp_dir().join(format!("mcp-tunnel-dev-{id}"));
         DirBuilder::new()
             .mode(0o700)

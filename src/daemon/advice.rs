@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(names, ["proxy", "mcp/files", "control_plane", "certificates"]);
         assert!(advice[2]["text"].as_str().unwrap().contains("runtime key"), "{advice}");
         let otherwise = control_plane("null");
-        for class in crate::control_plane::FailureClass::ALL.map(|class| class.as_str()) {
+        for class in crate::daemon::poll_state::FailureClass::ALL.map(|class| class.as_str()) {
             assert_ne!(control_plane(&format!("\"{class}\"")), otherwise, "{class}");
         }
     }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::poll_state::PollState;
 use super::shared::Shared;
 use super::timers::ProxyHealth;
 use crate::confine::Part;
-use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;
 use crate::dispatch::DispatchStats;
 use crate::dispatch::stats::Dropped;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::confine;
-use crate::control_plane::{Access, new_instance_id};
+use crate::control_plane::Access;
 use crate::hops::certificates::shared_identity;
 use crate::hops::{Hops, bindings, commands};
 use crate::launcher;
@@ -18,6 +18,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::Signals;
+use crate::random;
 use crate::record_kind::RecordKind;
 use crate::settings::Config;
 use crate::settings::config::{HealthListener, LogFormat};
@@ -58,7 +59,7 @@ impl<'a> Prepared<'a> {
         parent::end_with_it()?;
         // Before any thread, so that no signal finds its default action.
         let signals = Signals::install().map_err(|e| format!("signals cannot be handled: {e}"))?;
-        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let instance_id = random::instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
         for warning in &config.warnings {
             log::warn!(target: RecordKind::Daemon.target(), "{warning}");

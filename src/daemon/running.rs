@@ -9,6 +9,7 @@ use log::LevelFilter;
 
 use super::confined::{Confined, Parts, Switches};
 use super::page::{self, Shown};
+use super::poll_state::PollState;
 use super::prepared::Opened;
 use super::reload::{LoadAgain, ReloadState, Reloader};
 use super::shared::Shared;
@@ -17,7 +18,6 @@ use super::threads::{self, Threads, spawn};
 use super::timers::ProxyHealth;
 use super::{conditions, views};
 use crate::confine::Confinement;
-use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;
 use crate::dispatch::{DispatchStats, Pool, Producer, Queue};
 use crate::hops::{bindings, commands};

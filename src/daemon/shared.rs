@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::poll_state::PollState;
 use super::reload::ReloadState;
 use super::timers::ProxyHealth;
 use crate::confine::Confinement;
+use crate::control_plane::Access;
 use crate::control_plane::respond::RespondStats;
-use crate::control_plane::{Access, PollState};
 use crate::dispatch::{DispatchStats, Queue};
 use crate::hops::Hops;
 use crate::launcher::Launcher;

@@ -8,12 +8,14 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::confined::Switches;
 use super::page::Shown;
+use super::poll_state::PollState;
 use super::reload::Reloader;
 use super::shared::Shared;
 use super::timers::Timers;
 use super::{probe, views, watch};
-use crate::control_plane::{Access, PollState, Poller, metadata};
+use crate::control_plane::{Access, Poller};
 use crate::dispatch::{Observer, Pool, PoolConfig, Producer};
+use crate::hops::metadata;
 use crate::mcp::Binding;
 use crate::net::Cancel;
 use crate::oauth::startup;
@@ -143,7 +145,7 @@ fn poll(
             Arc::clone(&shared.access),
             channels.clone(),
             producer,
-            Arc::clone(&shared.poll),
+            shared.poll.observer(shared.access.origin(), shared.access.has_proc_affinity()),
             stop.clone(),
         );
         let settled = settled.clone();

@@ -10,5 +10,6 @@ pub(crate) mod commands;
 pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hop;
+pub(crate) mod metadata;
 
 pub(crate) use self::hop::{Hop, Hops};

@@ -1,8 +1,6 @@
 //! The one thread that owns the child: asks it whether it is there, ends it, notices its end, starts
 //! the next one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +11,7 @@ use super::child::{Running, StartError, exit_words};
 use super::server::Shared;
 use super::state::{Handshake, State, Step};
 use super::{Limits, rewrite};
+use crate::random;
 use crate::record_kind::RecordKind;
 use crate::wire::jsonrpc;
 
@@ -205,8 +204,7 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
 fn backoff(limits: &Limits, failures: u32) -> Duration {
     let (min, max) = limits.backoff;
     let whole = min.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(max);
-    let random = RandomState::new().build_hasher().finish() as u32;
-    whole.mul_f64(0.75 + 0.25 * f64::from(random) / f64::from(u32::MAX))
+    whole.mul_f64(0.75 + 0.25 * random::fraction())
 }
 
 #[cfg(test)]
