@@ -268,7 +268,7 @@ fn secrets(
 }
 
 /// A key as `Authorization` has it, if it can be there.
-pub(super) fn bearer(key: &Secret) -> Option<Secret> {
+pub(crate) fn bearer(key: &Secret) -> Option<Secret> {
     can_be_header(key.expose()).then(|| Secret::new(["Bearer ", key.expose()].concat()))
 }
 

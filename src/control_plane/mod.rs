@@ -5,7 +5,6 @@
 //! did. Who wants one is told by [`poll::PollObserver`].
 
 pub mod access;
-pub mod admin;
 pub mod error_body;
 pub mod poll;
 pub mod respond;

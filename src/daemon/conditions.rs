@@ -87,10 +87,10 @@ fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     let binding = binding.clone();
     Condition::new(format!("mcp/{name}"), check).with_facts(move || match &binding {
         Binding::Http(http) => {
-            let age = http.state().seen_at().map(|at| at.elapsed());
+            let age = http.server().state.seen_at().map(|at| at.elapsed());
             vec![
                 ("transport", quote("http-streamable")),
-                ("probe", quote(http.state().found().as_str())),
+                ("probe", quote(http.server().state.found().as_str())),
                 ("last_answer_age_seconds", seconds(age)),
             ]
         }

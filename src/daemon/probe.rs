@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::mcp::{Bounds, CallError, HttpBinding, HttpHop};
-use crate::net::Cancel;
+use crate::net::{Cancel, NetErrorKind};
 use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Message, jsonrpc};
 
 /// How long one probe may take (F-81).
@@ -70,7 +70,7 @@ pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
 
 impl Watched {
     fn look(&mut self, stop: &Cancel) {
-        let state = self.binding.state();
+        let state = &self.binding.server().state;
         let answering = state.check().is_ok() && !state.is_doubted();
         let quiet_at = state.seen_at().map_or_else(Instant::now, |seen| seen + QUIET);
         if answering && quiet_at > Instant::now() {
@@ -79,11 +79,15 @@ impl Watched {
             return;
         }
         if answering {
-            self.binding.connect(Instant::now() + PROBE_LIMIT, stop);
+            match self.binding.connect(Instant::now() + PROBE_LIMIT, stop) {
+                Ok(()) => state.reached(),
+                Err(error) if error.kind == NetErrorKind::Cancelled => {}
+                Err(error) => state.unreachable(&error),
+            }
         } else {
             self.settled |= self.initialize(stop);
         }
-        if self.binding.state().check().is_ok() {
+        if state.check().is_ok() {
             self.pause = PAUSE_FIRST;
             self.next_at = Instant::now() + LOOK;
         } else {
@@ -113,9 +117,10 @@ impl Watched {
                 true
             }
             Err(CallError::TimedOut) => {
-                self.binding.state().timed_out(&format!(
+                let state = &self.binding.server().state;
+                state.timed_out(&format!(
                     "{} has not answered `initialize` within {} s",
-                    self.binding.origin(),
+                    state.origin(),
                     PROBE_LIMIT.as_secs()
                 ));
                 true
@@ -136,18 +141,20 @@ impl Watched {
     /// Tells a web server without MCP at that path, and one that lets nobody in, from a server
     /// that only wants to know who calls.
     fn judge(&self, failure: &Failure) {
+        let state = &self.binding.server().state;
         let with = match failure.upstream_status {
+            Some(401) => return state.asked_for_authorization(),
             // Busy, and there.
-            Some(429) => return self.binding.state().reached(),
+            Some(429) => return state.reached(),
+            Some(status @ 500..) => return state.failed(status),
             Some(status @ (404 | 405 | 410)) => {
                 format!("status {status}: there is no MCP server at the path of its URL")
             }
-            Some(status @ (300..=400 | 402..=499)) => format!("status {status}"),
+            Some(status @ 300..) => format!("status {status}"),
             _ if failure.source == FailureSource::Protocol => "what is not MCP".to_owned(),
             // The exchange has said what is wrong.
             _ => return,
         };
-        let origin = self.binding.origin();
-        self.binding.state().strange(&format!("{origin} answers `initialize` with {with}"));
+        state.strange(&format!("{} answers `initialize` with {with}", state.origin()));
     }
 }

@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use super::advice;
 use super::shared::Shared;
 use super::since::Since;
-use crate::cli::config::source_json;
 use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
@@ -177,7 +176,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
     let word = match binding {
-        Binding::Http(http) => http.state().found().as_str(),
+        Binding::Http(http) => http.server().state.found().as_str(),
         Binding::Stdio(stdio) => match stdio.status().state {
             StdioState::Up { .. } => "ok",
             StdioState::Starting { .. } => "pending",
@@ -249,7 +248,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
         json!({
             "key": Setting::of(e.id).key,
             "value": value,
-            "source": source_json(&e.source),
+            "source": e.source.json(),
         })
     };
     let settings: Vec<Value> = effective.iter().map(shown).collect();

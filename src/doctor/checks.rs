@@ -6,7 +6,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::init::PAGES;
 use crate::confine;
 use crate::daemon::refuse_unsupported;
 use crate::hops::bindings::access;
@@ -19,6 +18,7 @@ use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::random;
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
+use crate::settings::samples::PAGES;
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.

@@ -11,8 +11,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::command::Invocation;
-use crate::cli::{NEGATIVE, help, load, say};
+use crate::cli::{Invocation, NEGATIVE, help, load, say};
 use crate::settings::{Id, Loaded, Source};
 
 /// How a check ended.

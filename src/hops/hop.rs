@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use ureq::http::Uri;
 
+use super::raw;
 use crate::mcp::{self, HttpWay};
-use crate::net::ledger::Route;
+use crate::net::ledger::{RawLog, Route};
 use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
@@ -155,7 +156,7 @@ struct Wanted<'a> {
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
     route: Route,
-    raw: bool,
+    raw: Option<RawLog>,
 }
 
 impl Hops {
@@ -165,6 +166,7 @@ impl Hops {
     /// # Errors
     /// If a file or a proxy can not be used.
     pub fn of(config: &Config) -> Result<Self, HopError> {
+        let raw_log: Option<RawLog> = config.log.http_raw_unsafe.then_some(raw::request);
         let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
         let ambient = &config.ambient_proxy;
         let control_plane = &config.control_plane;
@@ -175,7 +177,7 @@ impl Hops {
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
             route: control_plane_route,
-            raw: config.log.http_raw_unsafe,
+            raw: raw_log,
         };
         let control_plane = hop(&wanted, ambient, &mut trust)?;
         let mut channels = Vec::new();
@@ -189,7 +191,7 @@ impl Hops {
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
                     route: mcp::route,
-                    raw: config.log.http_raw_unsafe,
+                    raw: raw_log,
                 };
                 let hop = hop(&wanted, ambient, &mut trust)?;
                 if binding.channel.is_main() {

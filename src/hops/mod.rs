@@ -11,5 +11,6 @@ pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hop;
 pub(crate) mod metadata;
+mod raw;
 
 pub(crate) use self::hop::{Hop, Hops};

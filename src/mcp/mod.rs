@@ -34,7 +34,7 @@ impl Binding {
     /// One line for the operator if the server does not answer.
     pub fn complaint(&self) -> Option<String> {
         match self {
-            Self::Http(http) => http.state().check().err(),
+            Self::Http(http) => http.server().state.check().err(),
             Self::Stdio(stdio) => stdio.status().state.complaint(),
         }
     }
@@ -42,7 +42,7 @@ impl Binding {
     /// What the server has said of itself.
     pub fn catalog(&self) -> &Catalog {
         match self {
-            Self::Http(http) => http.catalog(),
+            Self::Http(http) => &http.server().catalog,
             Self::Stdio(stdio) => stdio.catalog(),
         }
     }

@@ -16,10 +16,9 @@ use ureq::http::{
 use super::cancel::Cancel;
 use super::error::{Fault, NetError, NetErrorKind};
 use super::head::{SecretHeaders, SecretSlot};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Tap};
 use super::origin::Origin;
 use super::proxy::Proxy;
-use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
@@ -102,7 +101,7 @@ pub struct Reply {
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
     /// Writes it to the log, if that is wanted.
-    tap: Option<Tap>,
+    tap: Option<Box<dyn Tap>>,
 }
 
 /// Why a body was not read whole.
@@ -221,10 +220,8 @@ impl Client {
         FRAMING.iter().for_each(|name| drop(headers.remove(name)));
         let wanted = |(name, _): &&(HeaderName, _)| !without_secrets && !FRAMING.contains(name);
         let secrets: SecretHeaders = request.secrets.iter().filter(wanted).cloned().collect();
-        let tap = self
-            .ledger
-            .logs_raw()
-            .then(|| raw::request((&request.method, target, &headers), &secrets, request.body));
+        let head = (&request.method, target, &headers);
+        let mut tap = self.ledger.raw.and_then(|log| log(head, &secrets, request.body));
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
         if let Some(all) = builder.headers_mut() {
             *all = headers;
@@ -245,7 +242,7 @@ impl Client {
             return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
         }
         let (head, body) = response.into_parts();
-        if let Some(tap) = &tap {
+        if let Some(tap) = &mut tap {
             tap.head(head.status, &head.headers);
         }
         Ok(Reply {
@@ -296,7 +293,7 @@ impl Reply {
         match (&mut self.body).take(max as u64 + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() > max => Err(BodyError::TooLarge),
             Ok(_) => {
-                if let Some(tap) = &self.tap {
+                if let Some(tap) = &mut self.tap {
                     tap.body(&bytes);
                 }
                 Ok(bytes)

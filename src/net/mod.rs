@@ -14,7 +14,6 @@ pub mod ledger;
 mod lookup;
 pub mod origin;
 pub mod proxy;
-pub mod raw;
 mod refusal;
 mod stream;
 mod tls;

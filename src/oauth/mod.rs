@@ -62,7 +62,7 @@ impl Discovery {
 
     /// Whether the server answered last.
     fn server_answers(&self) -> bool {
-        self.binding.state().check().is_ok()
+        self.binding.server().state.check().is_ok()
     }
 }
 

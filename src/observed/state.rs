@@ -1,16 +1,18 @@
 //! Whether an MCP server answers, as far as is known: from probes and from real traffic alike.
 //! Nothing latches (B-28).
 
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
-/// The cell that a channel writes and `ops` reads.
+/// Whether the server of one channel answers.
 #[derive(Debug)]
 pub struct ServerState {
     name: ChannelName,
+    origin: String,
     inner: Mutex<Inner>,
 }
 
@@ -58,15 +60,15 @@ struct Inner {
 }
 
 impl ServerState {
-    /// A channel whose server has not answered yet.
-    pub fn new(name: ChannelName) -> Self {
+    /// A channel whose server, at `origin`, has not answered yet.
+    pub fn new(name: ChannelName, origin: String) -> Self {
         let inner = Inner {
             found: Found::Pending,
             reason: "has not answered yet".to_owned(),
             seen_at: None,
             doubted: false,
         };
-        Self { name, inner: Mutex::new(inner) }
+        Self { name, origin, inner: Mutex::new(inner) }
     }
 
     /// The channel.
@@ -74,14 +76,31 @@ impl ServerState {
         &self.name
     }
 
-    /// The server answered, and spoke MCP.
-    pub fn answered(&self) {
-        self.up(Found::Ok);
+    /// Scheme, host and port of the server, for log lines.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
-    /// The server answered that it asks for authorization: that of the client, not ours.
+    /// The server answered, and spoke MCP.
+    pub fn answered(&self) {
+        self.rise(&mut self.lock(), Found::Ok);
+    }
+
+    /// A call got an answer with this status and without a message of MCP.
+    pub fn answered_with(&self, status: u16) {
+        match status {
+            500.. => self.failed(status),
+            // It wants the authorization of the client, not ours.
+            401 => self.asked_for_authorization(),
+            // Also said of a session that has ended: the probe finds out.
+            404 | 405 => self.doubted(),
+            _ => self.reached(),
+        }
+    }
+
+    /// The server answered that it asks for authorization.
     pub fn asked_for_authorization(&self) {
-        self.up(Found::AuthRequired);
+        self.rise(&mut self.lock(), Found::AuthRequired);
     }
 
     /// Something is there. Whether it is an MCP server, this does not tell.
@@ -112,18 +131,19 @@ impl ServerState {
         (inner.seen_at, inner.doubted) = (Some(Instant::now()), false);
     }
 
-    /// The server does not answer, and why: one line, without secrets.
-    pub fn failed(&self, reason: &str) {
-        self.down(Found::Failed, reason);
+    /// The server answers with a status that says that it cannot.
+    pub fn failed(&self, status: u16) {
+        self.down(Found::Failed, &format!("{} answers with status {status}", self.origin));
     }
 
-    /// The server lets the time pass; the reason as for [`ServerState::failed`].
+    /// No exchange with the server comes about, and why: one line, without secrets.
+    pub fn unreachable(&self, why: &dyn Display) {
+        self.down(Found::Failed, &format!("{}: {why}", self.origin));
+    }
+
+    /// The server lets the time pass; the reason is one line, without secrets.
     pub fn timed_out(&self, reason: &str) {
         self.down(Found::Timeout, reason);
-    }
-
-    fn up(&self, found: Found) {
-        self.rise(&mut self.lock(), found);
     }
 
     fn rise(&self, inner: &mut Inner, found: Found) {
@@ -136,7 +156,7 @@ impl ServerState {
     fn down(&self, found: Found, reason: &str) {
         let mut inner = self.lock();
         if inner.found.is_answer() || inner.reason != reason {
-            let what = if found == Found::Strange { "can not be used" } else { "does not answer" };
+            let what = if found == Found::Strange { "cannot be used" } else { "does not answer" };
             log::warn!(channel:% = self.name; "MCP server {what}: {reason}");
         }
         inner.found = found;
@@ -168,9 +188,13 @@ impl ServerState {
 mod tests {
     use super::*;
 
+    fn server() -> ServerState {
+        ServerState::new(ChannelName::main(), "http://h".to_owned())
+    }
+
     #[test] // B-28
     fn a_state_goes_up_and_down_and_up_again() {
-        let state = ServerState::new(ChannelName::main());
+        let state = server();
         assert!(state.check().is_err());
         assert_eq!(state.found(), Found::Pending);
         state.asked_for_authorization();
@@ -180,15 +204,15 @@ mod tests {
         assert_eq!((state.check().is_err(), state.found()), (true, Found::Timeout));
         state.reached();
         assert_eq!((state.check(), state.found()), (Ok(()), Found::Ok));
-        state.failed("connection refused");
-        assert_eq!(state.check(), Err("connection refused".to_owned()));
+        state.unreachable(&"connection refused");
+        assert_eq!(state.check(), Err("http://h: connection refused".to_owned()));
         state.answered();
         assert_eq!(state.check(), Ok(()));
     }
 
     #[test] // B-28
     fn only_an_answer_of_mcp_shows_that_a_strange_server_is_one_after_all() {
-        let state = ServerState::new(ChannelName::main());
+        let state = server();
         state.doubted();
         assert!(state.check().is_ok() && state.is_doubted());
         state.strange("status 404");

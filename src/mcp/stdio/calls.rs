@@ -1,7 +1,8 @@
-//! The calls that are open on one child process, and whose a message of the child is.
+//! The calls that are open on one child process, and which of them a message of the child belongs
+//! to.
 //!
-//! The table belongs to one process and goes with it, so nothing that an old process left behind
-//! can meet a call of the next one (M-26).
+//! The table belongs to one process and ends with it, so no message of an old process can reach a
+//! call of the next one (M-26).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use super::mailbox::Mailbox;
 use super::rewrite::Names;
 use crate::wire::RpcId;
 
-/// How long a call that was given up still counts as one that a message without an address may
-/// belong to. A child told to cancel may be busy with it a little longer.
+/// How long a message without an address may still belong to a call that was given up: a child
+/// that was told to cancel may be busy with it a little longer.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Most given-up calls that are remembered. They only make attribution more careful.
+/// Most given-up calls that are remembered.
 const LINGER_MAX: usize = 1024;
 
 /// One request of a remote client that the child has not answered.
@@ -35,7 +36,7 @@ pub(super) struct Call {
     pub mailbox: Arc<Mailbox>,
 }
 
-/// The kinds of request that are treated in different ways.
+/// The kinds of request that are treated differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
     /// `initialize`, which is never cancelled.
@@ -48,16 +49,28 @@ pub(super) enum CallKind {
     Plain,
 }
 
+impl CallKind {
+    /// The kind of a request of this method that asks for a `task` or not.
+    pub fn of(method: &str, task: bool) -> Self {
+        match method {
+            "initialize" => Self::Initialize,
+            "subscriptions/listen" => Self::Listen,
+            _ if task => Self::Task,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Why a notification of the child reaches nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dropped {
     /// It names a call that is over, or never was.
     Stranger,
-    /// It names nobody, and not exactly one call is open (B-9, M-64).
+    /// It names no call, and not exactly one is open (B-9, M-64).
     Unattributable,
 }
 
-/// Open and lately given-up calls, by the id that the child knows.
+/// Open and recently given-up calls, by the id that the child knows.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     open: BTreeMap<u64, Call>,
@@ -75,7 +88,7 @@ impl Calls {
         self.open.remove(&number)
     }
 
-    /// Takes a call out because its worker gave up; the child may still be at it.
+    /// Takes a call out because its worker gave up; the child may still work on it.
     pub fn give_up(&mut self, number: u64, now: Instant) -> Option<Call> {
         let call = self.open.remove(&number)?;
         if self.lingering.len() >= LINGER_MAX {
@@ -95,9 +108,9 @@ impl Calls {
         std::mem::take(&mut self.open)
     }
 
-    /// The call that a remote `notifications/cancelled` names. Without a session nothing says
-    /// whose id it is: then only a call of the older protocol is meant, and only if it is the
-    /// one call with that id (M-70).
+    /// The call that a remote `notifications/cancelled` names. Without a session nothing tells
+    /// which client's id it is: then it can only mean a call of the older protocol, and only if
+    /// that is the one call with this id (M-70).
     pub fn named_by_client(&self, session: Option<&str>, id: &RpcId) -> Option<(u64, &Call)> {
         let mut found = self.open.iter().filter(|(_, call)| {
             call.session.as_deref() == session
@@ -115,8 +128,8 @@ impl Calls {
         match names {
             Names::Token(number) => open.get(number).filter(|call| call.token.is_some()),
             Names::Subscription(number) => listen(number),
-            // Only the end of a subscription is the server's to announce. Otherwise the id is
-            // that of a request of the server, which was refused long ago.
+            // A server may only announce the end of a subscription. Any other id is that of a
+            // request of the server itself, which was refused long ago.
             Names::End(number) => listen(number),
             Names::Stranger => None,
             Names::Nobody => {
@@ -143,7 +156,7 @@ mod tests {
             token: Some(id.to_owned()),
             kind,
             modern: false,
-            mailbox: Arc::new(Mailbox::new()),
+            mailbox: Arc::new(Mailbox::of_request()),
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
-use crate::net::raw::DUMP_MAX;
 use crate::record_kind::RecordKind;
 use crate::wire::json;
 use crate::wire::time::{rfc3339_millis, rfc3339_nanos};
@@ -18,6 +17,9 @@ const MESSAGE_MAX: usize = 2_000;
 
 /// Longest value of one field, in bytes.
 const VALUE_MAX: usize = 500;
+
+/// Longest whole HTTP message in one record, in bytes.
+const DUMP_MAX: usize = 16 * 1024;
 
 /// The field that holds a whole HTTP message, if the operator has asked for them.
 const DUMP: &str = "dump";
