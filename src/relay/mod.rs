@@ -23,11 +23,14 @@ mod edge;
 mod guard;
 mod ids;
 mod keys;
+mod metadata;
 mod ops;
+mod problems;
 mod reply;
 mod serve;
 mod stats;
 mod tunnel;
+mod waiter;
 
 use std::collections::HashMap;
 use std::io;
