@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::advice;
+use super::advice::{self, Causes};
 use super::shared::Shared;
 use super::since::Since;
 use crate::dispatch::CommandRecord;
@@ -91,7 +91,7 @@ impl Status {
             None => {}
         }
         let report = self.readiness.report();
-        status["advice"] = advice::json(&report);
+        status["advice"] = advice::json(&report, &Causes::of(&self.shared));
         // The report is JSON text already.
         let text = status.to_string();
         format!("{},\"readiness\":{}}}", &text[..text.len() - 1], report.json())

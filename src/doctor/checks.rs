@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
 use crate::confine;
-use crate::daemon::refuse_unsupported;
+use crate::daemon::verdict;
 use crate::hops::bindings::access;
 use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
@@ -49,7 +49,9 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secrets_locked());
     rows.push(confinement(config.process.confinement));
     rows.extend(warnings(loaded));
-    rows.extend(unsupported(config));
+    let mut refused = verdict::unsupported(config, &loaded.effective);
+    refused.extend(verdict::files(config, &loaded.effective));
+    rows.extend(problems(&refused));
     let hops = hops(config, &mut rows);
     rows.extend(hops.iter().flat_map(Hops::all).filter_map(|hop| {
         let (proxy, source) = hop.proxy.as_ref()?;
@@ -230,14 +232,6 @@ fn warnings(loaded: &Loaded) -> Option<Row> {
         .next("`mcp-tunnel config show` tells where each value comes from.");
     row.evidence = lines;
     Some(row)
-}
-
-fn unsupported(config: &Config) -> Option<Row> {
-    let wrong = refuse_unsupported(config).err()?;
-    Some(
-        Row::fail("config_validation", wrong)
-            .why("The daemon does not start with this configuration."),
-    )
 }
 
 /// Certificates, keys and proxies.

@@ -11,6 +11,7 @@ pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hop;
 pub(crate) mod metadata;
+pub(crate) mod preflight;
 mod raw;
 
 pub(crate) use self::hop::{Hop, Hops};
