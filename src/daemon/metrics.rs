@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::shared::Shared;
-use super::timers::ProxyHealth;
+use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
 use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;

@@ -1,21 +1,20 @@
 //! The checks in the order of the report: the configuration, the control plane, the MCP side,
-//! the listener.
+//! the listener. Each adds rows and stops nothing.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
+use super::certificates::{EXPIRED, NO_WAY, client_certificates, server_certificate};
 use super::{Row, Status, listener, mcp};
 use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
 use crate::daemon::verdict;
 use crate::hops::bindings::access;
-use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
 use crate::hops::{Hop, Hops, environment};
-use crate::net::trust::Peer;
-use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
+use crate::net::{Cancel, Cause, NetError, NetErrorKind, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
 use crate::settings::samples::PAGES;
@@ -23,9 +22,6 @@ use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a server is not asked.
-pub(super) const NO_WAY: &str = "certificates, keys or proxies can not be used";
 
 /// The ids of the four pages, in the order of [`PAGES`].
 const PAGE_IDS: [&str; 4] = [
@@ -78,7 +74,7 @@ fn source(loaded: &Loaded) -> Vec<Row> {
                 None => format!("{path} ({})", selected.source),
             };
             let mut rows = vec![Row::pass("config_source", chosen)];
-            // A failure is among the problems.
+            // A file that cannot be read is among the problems.
             if std::fs::File::open(&selected.path).is_ok() {
                 rows.push(Row::pass("profile_load", format!("{path} is readable")));
             }
@@ -114,7 +110,7 @@ fn check_of(problem: &Problem) -> &'static str {
     }
 }
 
-/// One row for each check with problems, with every one of them.
+/// One row for each check that has problems; all of them are its evidence.
 fn problems(problems: &[Problem]) -> Vec<Row> {
     let mut by_check: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
@@ -179,14 +175,14 @@ fn secrets_locked() -> Row {
         .next("Raise RLIMIT_MEMLOCK: `ulimit -l 64`, with systemd LimitMEMLOCK=64K; or use encrypted swap.")
 }
 
-/// What MCP commands get of the environment, if there are any.
+/// Which part of our environment the MCP commands get, if there are commands.
 fn command_environment(config: &Config) -> Option<Row> {
     const ID: &str = "mcp_environment";
     let is_command = |target: &Target| matches!(target, Target::Stdio { .. });
     config.mcp.bindings.iter().find(|binding| is_command(&binding.target))?;
     if config.mcp.inherit_env {
         let row = Row::warn(ID, "the commands get all of it but the tunnel's secrets")
-            .why("A server sees whatever else is there, and so does who takes it over.")
+            .why("A server sees everything else that is there, and so does anyone who takes it over.")
             .next("Name what it needs in `mcp.pass_env`, and remove `mcp.inherit_env`.");
         return Some(row);
     }
@@ -196,7 +192,7 @@ fn command_environment(config: &Config) -> Option<Row> {
     })
 }
 
-/// What the daemon could give up here. It can not be taken back, so another process tries.
+/// Whether the kernel can confine the daemon. Confinement cannot be undone, so another process tries.
 fn confinement(wanted: Confinement) -> Row {
     const ID: &str = "confinement";
     if wanted == Confinement::Off {
@@ -208,14 +204,14 @@ fn confinement(wanted: Confinement) -> Row {
         .and_then(|program| Command::new(program).arg(confine::PROBE).env_clear().output());
     let found = match tried {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(error) => return Row::warn(ID, format!("can not be tried out: {error}")),
+        Err(error) => return Row::warn(ID, format!("cannot be tried: {error}")),
     };
     let row = match wanted {
         _ if found == "full" => return Row::pass(ID, found),
         Confinement::Require => Row::fail(ID, found),
         _ => Row::warn(ID, found),
     };
-    row.why("The system can not take all the rights that the daemon gives up.")
+    row.why("The system cannot take away all the rights that the daemon gives up.")
         .next("A newer kernel, or a container that allows Landlock and seccomp, can.")
 }
 
@@ -271,54 +267,6 @@ fn hops(config: &Config, rows: &mut Vec<Row>) -> Option<Hops> {
             None
         }
     }
-}
-
-/// The client certificates of all hops, and whether one serves two.
-fn client_certificates(config: &Config, hops: Option<&Hops>) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for hop in hops.into_iter().flat_map(Hops::all) {
-        let Some(own) = hop.tls.as_ref().and_then(Tls::own) else { continue };
-        let id = format!("client_certificate:{}", hop.name);
-        rows.push(match expiry_warning("client", &own) {
-            None => Row::pass(id, own.to_string()),
-            Some(line) => Row::warn(id, line)
-                .why("A server refuses a certificate that has expired.")
-                .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
-        });
-    }
-    if let Some((file, channel)) = shared_identity(config) {
-        let both = format!("both hops use {} (channel {channel})", file.display());
-        rows.push(
-            Row::warn("client_certificates", both)
-                .why("Whoever verifies one hop could pass for this host on the other.")
-                .next("Give the MCP side a certificate of its own."),
-        );
-    }
-    rows
-}
-
-const EXPIRED: &str = "Have it renewed by whoever runs the server; if it is, check the clock here.";
-
-/// What the server of a hop showed, from its own certificate up; nothing without TLS.
-pub(super) fn server_certificate(hop: &Hop) -> Option<Row> {
-    let Peer { chain, refused } = hop.tls.as_ref()?.peer();
-    let id = format!("server_certificate:{}", hop.name);
-    let first = chain.first()?.to_string();
-    let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
-    let mut row = match (refused, soonest) {
-        (Some(refusal), _) if refusal.is_expired => Row::fail(id, refusal.line)
-            .why("No connection is made to a server that is not believed.")
-            .next(EXPIRED),
-        (Some(refusal), _) => Row::fail(id, refusal.line)
-            .why("No connection is made to a server that is not believed.")
-            .next("Compare the chain with what the server's owner says, then mend `ca_bundle`."),
-        (None, None) => Row::pass(id, first),
-        (None, Some(line)) => Row::warn(id, line)
-            .why("Connections fail once a certificate of the chain has expired.")
-            .next("Tell whoever runs the server."),
-    };
-    row.evidence = chain.iter().map(ToString::to_string).collect();
-    Some(row)
 }
 
 /// Asks for the tunnel with the runtime key.
@@ -381,8 +329,8 @@ fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     }
 }
 
-/// Whether polls are accepted: only a poll tells, and one of ours could be handed a command that
-/// nobody would answer. So a running daemon is asked how its own fare.
+/// Whether polls are accepted. Only a poll tells, and a poll of our own could be handed a command
+/// that nobody would answer. So a running daemon is asked how its polls do.
 fn may_use(daemon: Option<&str>) -> Row {
     const USE: &str = "control_plane_use";
     let Some(conditions) = daemon else {
