@@ -35,7 +35,7 @@ const PAGE_IDS: [&str; 4] = [
 pub fn all(loaded: &Loaded) -> Vec<Row> {
     let mut rows = source(loaded);
     let Some(config) = &loaded.config else {
-        rows.extend(problems(&loaded.problems));
+        rows.extend(problems(&loaded.problems, loaded));
         rows.extend(pages());
         return rows;
     };
@@ -47,7 +47,7 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.extend(warnings(loaded));
     let mut refused = verdict::unsupported(config, &loaded.effective);
     refused.extend(verdict::files(config, &loaded.effective));
-    rows.extend(problems(&refused));
+    rows.extend(problems(&refused, loaded));
     let hops = hops(config, &mut rows);
     rows.extend(hops.iter().flat_map(Hops::all).filter_map(|hop| {
         let (proxy, source) = hop.proxy.as_ref()?;
@@ -74,13 +74,12 @@ fn source(loaded: &Loaded) -> Vec<Row> {
                 None => format!("{path} ({})", selected.source),
             };
             let mut rows = vec![Row::pass("config_source", chosen)];
-            // A file that cannot be read is among the problems.
-            if std::fs::File::open(&selected.path).is_ok() {
+            if !fails(loaded, "profile_load") {
                 rows.push(Row::pass("profile_load", format!("{path} is readable")));
             }
             rows
         }
-        None if is_about_source(&loaded.problems) => Vec::new(),
+        None if fails(loaded, "config_source") => Vec::new(),
         None => vec![
             Row::pass("config_source", "flags and environment only"),
             Row::pass("profile_load", "no file"),
@@ -88,12 +87,14 @@ fn source(loaded: &Loaded) -> Vec<Row> {
     }
 }
 
-fn is_about_source(problems: &[Problem]) -> bool {
-    problems.iter().any(|p| check_of(p) == "config_source")
+fn fails(loaded: &Loaded, check: &str) -> bool {
+    loaded.problems.iter().any(|problem| check_of(problem, loaded) == check)
 }
 
-/// Which check a problem of the configuration belongs to.
-fn check_of(problem: &Problem) -> &'static str {
+/// Which check a problem of the configuration belongs to. One without a setting is about the
+/// choice of the file if no file was chosen, about the file if nothing could be taken from it, and
+/// about the MCP servers as a whole otherwise.
+fn check_of(problem: &Problem, loaded: &Loaded) -> &'static str {
     match problem.id {
         Some(Id::TunnelId) => "tunnel_id",
         Some(Id::ApiKey) => "control_plane_api_key",
@@ -101,20 +102,18 @@ fn check_of(problem: &Problem) -> &'static str {
         Some(Id::ServerUrls | Id::Commands) => "mcp_target",
         Some(Id::ConfigFile | Id::Profile | Id::ProfileFile | Id::ProfileDir) => "config_source",
         Some(_) => "config_validation",
-        None if problem.message.starts_with("no MCP server") => "mcp_target",
-        None if problem.message.contains("exclude each other") => "config_source",
-        None if problem.message.starts_with("can not read the configuration file") => {
-            "profile_load"
-        }
-        None => "config_validation",
+        None if problem.source.is_some() => "config_validation",
+        None if !loaded.effective.is_empty() => "mcp_target",
+        None if loaded.selected.is_some() => "profile_load",
+        None => "config_source",
     }
 }
 
 /// One row for each check that has problems; all of them are its evidence.
-fn problems(problems: &[Problem]) -> Vec<Row> {
+fn problems(problems: &[Problem], loaded: &Loaded) -> Vec<Row> {
     let mut by_check: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
-        by_check.entry(check_of(problem)).or_default().push(problem);
+        by_check.entry(check_of(problem, loaded)).or_default().push(problem);
     }
     by_check
         .into_iter()
