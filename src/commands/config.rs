@@ -6,11 +6,18 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::{FAILURE, Invocation, complain, complain_about, load, say};
+use crate::daemon::verdict;
 use crate::settings::{Loaded, Problem, Setting, Source};
 
 /// Says everything that is wrong; exit code 0 if `run` would accept the configuration.
 pub fn check(invocation: &Invocation) -> ExitCode {
-    let loaded = load(invocation);
+    let mut loaded = load(invocation);
+    if let Some(config) = &loaded.config
+        && let Err(problems) = verdict::of(config, &loaded.effective)
+    {
+        loaded.problems = problems;
+        loaded.config = None;
+    }
     if invocation.is_on("json") {
         print_json(&json!({
             "result": if loaded.config.is_some() { "ok" } else { "fail" },

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::{Invocation, complain_about, fail, say};
-use crate::doctor::preflight;
+use crate::hops::preflight;
 use crate::settings::samples::{self, Inputs, PAGES, Sample};
 use crate::settings::source::profile_dir;
 use crate::settings::url::HttpUrl;

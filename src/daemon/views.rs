@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::advice;
+use super::advice::{self, Causes};
 use super::shared::Shared;
 use super::since::Since;
 use crate::dispatch::CommandRecord;
@@ -68,9 +68,9 @@ impl Status {
                 "workers": self.shared.workers,
                 "busy": in_hand,
                 "oldest_in_hand_seconds": oldest.as_secs_f64(),
-                "queued": self.shared.outlet.len(),
+                "queued": self.shared.queue.waiting(),
                 "queue_capacity": self.shared.queue_capacity,
-                "oldest_waiting_seconds": self.shared.outlet.oldest_wait().as_secs_f64(),
+                "oldest_waiting_seconds": self.shared.queue.oldest_wait().as_secs_f64(),
                 "answered_total": self.shared.dispatch.answered.get(),
                 "poll_cycles_total": self.shared.poll.cycles.get(),
             },
@@ -91,7 +91,7 @@ impl Status {
             None => {}
         }
         let report = self.readiness.report();
-        status["advice"] = advice::json(&report);
+        status["advice"] = advice::json(&report, &Causes::of(&self.shared));
         // The report is JSON text already.
         let text = status.to_string();
         format!("{},\"readiness\":{}}}", &text[..text.len() - 1], report.json())

@@ -3,7 +3,6 @@
 mod checks;
 mod listener;
 mod mcp;
-pub mod preflight;
 
 use std::fmt::Write;
 use std::io::IsTerminal;

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-use crate::control_plane::access::{bearer, clean_path, encode_segment, new_instance_id};
-use crate::control_plane::error_body::StatusError;
+use crate::control_plane::StatusError;
+use crate::control_plane::access::bearer;
 use crate::net::client::{ClientConfig, header_value};
 use crate::net::{Cancel, Client, Ledger, Outgoing, Proxy, SecretHeaders, Tls};
+use crate::random;
 use crate::secret::Secret;
+use crate::settings::url::{clean_path, encode_segment};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
 /// How long one call may take (W-82).
@@ -30,7 +32,7 @@ pub struct Tunnel {
     pub name: String,
     /// Its description.
     pub description: String,
-    /// Who made it.
+    /// The user who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
     /// Tenants that it belongs to.
@@ -44,7 +46,7 @@ pub struct Tunnel {
     pub organization_ids: Vec<String>,
 }
 
-/// What is created or changed; what is `None` stays as it is.
+/// The fields of a new tunnel, or the changes to one: `None` leaves a field as it is.
 #[derive(Debug, Default, Serialize)]
 pub struct Fields {
     /// New name.
@@ -61,10 +63,10 @@ pub struct Fields {
     pub organization_ids: Option<Vec<String>>,
 }
 
-/// An answer and the service's name for the request.
+/// An answer with the request id that the service gave it.
 #[derive(Debug)]
 pub struct Answered<T> {
-    /// What was asked for.
+    /// The answer.
     pub value: T,
     /// `X-Request-Id`.
     pub request_id: Option<String>,
@@ -77,11 +79,11 @@ pub struct AdminError {
     pub method: Method,
     /// The path with its query.
     pub path: String,
-    /// What went wrong.
+    /// The cause.
     pub cause: Cause,
 }
 
-/// What went wrong with a call.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum Cause {
     /// The service refused.
@@ -102,7 +104,7 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
-/// A way to the tunnels of a control plane.
+/// A client for the tunnels of a control plane.
 pub struct Admin {
     origin: String,
     prefix: String,
@@ -115,7 +117,7 @@ impl Admin {
     /// Prepares the client. `origin` is scheme, host and port.
     ///
     /// # Errors
-    /// If the key cannot be a header, or the system gives no random bytes.
+    /// If the key cannot be sent as a header, or the system gives no random bytes.
     pub fn new(
         origin: String,
         url_path: &str,
@@ -123,7 +125,7 @@ impl Admin {
         tls: Option<Tls>,
         proxy: Option<Proxy>,
     ) -> Result<Self, String> {
-        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let instance_id = random::instance_id()?;
         let bearer = bearer(key).ok_or("the admin key cannot be sent as a header")?;
         let mut headers = HeaderMap::new();
         for (name, value) in [

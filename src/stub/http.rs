@@ -13,7 +13,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::server::{self, Answer, Identity, MESSAGE_MAX, Outcome};
 use super::tools::SlowCall;
-use crate::control_plane::new_instance_id;
 use crate::httpd::{Exchange, Head};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
@@ -160,7 +159,7 @@ impl Endpoint {
     }
 
     fn begin_session(&self) -> String {
-        let id = new_instance_id().expect("the system has random numbers");
+        let id = crate::random::instance_id().expect("the system has random numbers");
         let mut state = self.state();
         if state.sessions.len() >= SESSIONS_MAX {
             state.sessions.pop_front();

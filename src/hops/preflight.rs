@@ -1,11 +1,14 @@
-//! Whether a stdio command could be started, without starting it (11.3): `doctor` and `init`.
+//! Whether a stdio command could be started, found out without starting it (11.3).
 //!
-//! Follows a few wrappers (shells, interpreters, `env`) to the file that they would run.
+//! [`program`] looks at the program itself, which decides whether the command starts at all: the
+//! verdict on a configuration relies on it. [`check`] also follows a few wrappers (shells,
+//! interpreters, `env`) to the file that they would run; `doctor` and `init` warn by it.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::settings::grammar;
 use crate::settings::reference::text_of;
@@ -56,46 +59,82 @@ fn check_at(argv: &[String], path: &str, depth: usize) -> Result<PathBuf, String
 
 /// The executable file that a word names.
 fn resolve(program: &str, path: &str) -> Result<PathBuf, String> {
-    let executable = |file: &Path| {
-        let meta = fs::metadata(file).ok()?;
-        Some(meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
+    find(program, path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("`{program}` is not an executable file"),
+        _ if program.contains('/') => format!("there is no `{program}`"),
+        _ => format!("there is no command `{program}` in PATH"),
+    })
+}
+
+/// The file that the system would execute for this word; `path` is the value of `PATH`.
+///
+/// # Errors
+/// The system's own: `NotFound` for a missing program or a missing interpreter in the `#!` line,
+/// `PermissionDenied` for a file that may not be executed.
+pub fn program(word: &str, path: &str) -> io::Result<PathBuf> {
+    let file = find(word, path)?;
+    match interpreter(&file) {
+        Some((interpreter, _)) if !interpreter.is_empty() => fs::metadata(interpreter).map(drop)?,
+        _ => {}
+    }
+    Ok(file)
+}
+
+fn find(program: &str, path: &str) -> io::Result<PathBuf> {
     if program.contains('/') {
         let file = PathBuf::from(program);
-        return match executable(&file) {
-            Some(true) => Ok(file),
-            Some(false) => Err(format!("`{program}` is not an executable file")),
-            None => Err(format!("there is no `{program}`")),
-        };
+        executable(&file)?;
+        return Ok(file);
     }
-    path.split(':')
-        .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(program))
-        .find(|file| executable(file) == Some(true))
-        .ok_or_else(|| format!("there is no command `{program}` in PATH"))
+    let mut wrong = io::ErrorKind::NotFound.into();
+    for dir in path.split(':') {
+        let file = Path::new(if dir.is_empty() { "." } else { dir }).join(program);
+        match executable(&file) {
+            Ok(()) => return Ok(file),
+            // The search goes on, but a file that may not be executed is told of.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => wrong = e,
+            Err(_) => {}
+        }
+    }
+    Err(wrong)
+}
+
+fn executable(file: &Path) -> io::Result<()> {
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS)?)
+}
+
+/// The interpreter that a script names in its `#!` line, and the words after it.
+fn interpreter(file: &Path) -> Option<(String, Vec<String>)> {
+    let mut head = Vec::new();
+    // A file that may be run but not read has no `#!` line that could be checked.
+    let opened = File::open(file).ok()?;
+    if opened.take(HEAD_MAX).read_to_end(&mut head).is_err() || !head.starts_with(b"#!") {
+        return None;
+    }
+    let line = head[2..].split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_whitespace().map(str::to_owned);
+    Some((words.next().unwrap_or_default(), words.collect()))
 }
 
 /// The interpreter of a script must be there too.
 fn check_interpreter(file: &Path, path: &str) -> Result<(), String> {
-    let mut head = Vec::new();
-    // A file that may be run but not read has no `#!` line that could be checked.
-    let Ok(opened) = File::open(file) else { return Ok(()) };
-    if opened.take(HEAD_MAX).read_to_end(&mut head).is_err() || !head.starts_with(b"#!") {
-        return Ok(());
-    }
-    let line = head[2..].split(|b| *b == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split_whitespace();
+    let Some((interpreter, words)) = interpreter(file) else { return Ok(()) };
     let shown = file.display();
-    let interpreter = words.next().ok_or_else(|| format!("the `#!` line of {shown} is empty"))?;
+    if interpreter.is_empty() {
+        return Err(format!("the `#!` line of {shown} is empty"));
+    }
     if !interpreter.starts_with('/') {
         return Err(format!("the `#!` line of {shown} needs an absolute path"));
     }
-    resolve(interpreter, path).map_err(|e| format!("the `#!` line of {shown}: {e}"))?;
-    if interpreter.ends_with("/env") {
-        let words: Vec<String> = words.map(str::to_owned).collect();
-        if let Some(program) = after_env(&words).first() {
-            resolve(program, path).map_err(|e| format!("the `#!` line of {shown}: {e}"))?;
-        }
+    resolve(&interpreter, path).map_err(|e| format!("the `#!` line of {shown}: {e}"))?;
+    if interpreter.ends_with("/env")
+        && let Some(program) = after_env(&words).first()
+    {
+        resolve(program, path).map_err(|e| format!("the `#!` line of {shown}: {e}"))?;
     }
     Ok(())
 }
@@ -174,6 +213,7 @@ fn readable(file: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn run(command: &str) -> Result<PathBuf, String> {
         check(&grammar::argv(command).unwrap(), "/usr/bin:/bin")
