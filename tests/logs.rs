@@ -139,14 +139,14 @@ fn a_full_disk_costs_lines_and_is_seen_where_one_looks() {
     let verbose = eventually("the audit trail's complaint", || {
         let (status, text) = tunnel.page("/readyz?verbose");
         assert_eq!(status, 200);
-        text.contains("ok audit: the audit trail /dev/full can not be written").then_some(text)
+        text.contains("ok audit: the audit trail /dev/full cannot be written").then_some(text)
     });
-    assert!(verbose.contains("ok log: the log file /dev/full can not be written"), "{verbose}");
+    assert!(verbose.contains("ok log: the log file /dev/full cannot be written"), "{verbose}");
     assert!(tunnel.metric("mcp_tunnel_log_lost_total") >= 1.0);
     assert_eq!(tunnel.metric("mcp_tunnel_audit_lost_total"), 1.0);
     let stderr = tunnel.program.stderr();
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.contains("/dev/full can not be written, lines are lost"), "{stderr}");
+    assert!(stderr.contains("/dev/full cannot be written, lines are lost"), "{stderr}");
     tunnel.stop();
 }
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::hop::Hop;
-use crate::net::certificate::{Facts, date};
+use crate::net::certificate::Facts;
 use crate::settings::config::{Config, Target};
 use crate::wire::ChannelName;
+use crate::wire::time::day;
 
 /// How long before it expires a certificate is warned of.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -24,7 +25,7 @@ pub fn of(hop: &Hop) -> Vec<(&'static str, Facts)> {
 pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     let left = facts.seconds_left(SystemTime::now());
     let subject = &facts.subject;
-    let day = date(facts.not_after);
+    let day = day(facts.not_after);
     match left {
         ..0 => Some(format!("the {whose} certificate `{subject}` expired on {day}")),
         _ if left.unsigned_abs() < WARN_BEFORE.as_secs() => {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use ureq::http::Uri;
 
-use crate::control_plane;
+use super::raw;
 use crate::mcp::{self, HttpWay};
-use crate::net::ledger::Route;
-use crate::net::tls::TlsError;
+use crate::net::ledger::{RawLog, Route};
+use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
 use crate::settings::ambient::{self, Choice};
 use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Target};
@@ -53,20 +53,21 @@ impl Hop {
     }
 }
 
-/// All ways of one configuration.
+/// All hops of one configuration.
 #[derive(Debug)]
 pub struct Hops {
     trust: Option<Trust>,
+    warnings: Vec<String>,
     control_plane: Hop,
     channels: Vec<(ChannelName, Hop)>,
     oauth: Option<OAuthHop>,
 }
 
-/// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
+/// How to reach the origins that the OAuth metadata of `main`'s server names: with the server's
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
 pub struct OAuthHop {
-    /// Or why there is none: a host without certificates may have no need of them.
+    /// Or the reason why there is none: a host without certificates may not need any.
     tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
@@ -75,9 +76,9 @@ pub struct OAuthHop {
 }
 
 impl OAuthHop {
-    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
-    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
-    /// that the environment names for them.
+    /// The TCP ports that discovery may connect to besides the server's own: those of web servers,
+    /// because the authorization server is not known yet, and those of the proxies that the
+    /// environment names for them.
     pub fn ports(&self) -> BTreeSet<u16> {
         if self.explicit.is_some() || self.unix_socket.is_some() {
             return BTreeSet::new();
@@ -95,10 +96,11 @@ impl OAuthHop {
             .collect()
     }
 
-    /// The way to one of them. `open` are the ports that the process may connect to, if not all.
+    /// How to reach one of them. `open` are the ports that the process may connect to; `None`
+    /// means all.
     ///
     /// # Errors
-    /// If the proxy for it can not be used, or the port is closed.
+    /// If the proxy for it cannot be used, or the port is closed.
     pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
         let tls = match uri.scheme_str() {
             Some("http") => self.tls.clone().ok(),
@@ -148,7 +150,7 @@ impl fmt::Display for HopError {
     }
 }
 
-/// What a way is built from.
+/// What a hop is built from.
 struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
@@ -156,7 +158,7 @@ struct Wanted<'a> {
     explicit: Option<&'a ProxySetting>,
     unix_socket: Option<&'a PathBuf>,
     route: Route,
-    raw: bool,
+    raw: Option<RawLog>,
 }
 
 impl Hops {
@@ -164,9 +166,11 @@ impl Hops {
     /// their keys always.
     ///
     /// # Errors
-    /// If a file or a proxy can not be used.
+    /// If a file or a proxy cannot be used.
     pub fn of(config: &Config) -> Result<Self, HopError> {
-        let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
+        let raw_log: Option<RawLog> = config.log.http_raw_unsafe.then_some(raw::request);
+        let bundle = config.ca_bundle.clone();
+        let mut reader = Reader { bundle, trust: None, warnings: Vec::new() };
         let ambient = &config.ambient_proxy;
         let control_plane = &config.control_plane;
         let wanted = Wanted {
@@ -175,10 +179,10 @@ impl Hops {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
-            route: control_plane::route,
-            raw: config.log.http_raw_unsafe,
+            route: control_plane_route,
+            raw: raw_log,
         };
-        let control_plane = hop(&wanted, ambient, &mut trust)?;
+        let control_plane = hop(&wanted, ambient, &mut reader)?;
         let mut channels = Vec::new();
         let mut oauth = None;
         for binding in &config.mcp.bindings {
@@ -190,12 +194,12 @@ impl Hops {
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
                     route: mcp::route,
-                    raw: config.log.http_raw_unsafe,
+                    raw: raw_log,
                 };
-                let hop = hop(&wanted, ambient, &mut trust)?;
+                let hop = hop(&wanted, ambient, &mut reader)?;
                 if binding.channel.is_main() {
                     oauth = Some(OAuthHop {
-                        tls: trust.hop(None).map_err(|error| error.line),
+                        tls: reader.hop(None).map_err(|error| error.line),
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
@@ -205,7 +209,8 @@ impl Hops {
                 channels.push((binding.channel.clone(), hop));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels, oauth })
+        let Reader { trust, warnings, .. } = reader;
+        Ok(Self { trust, warnings, control_plane, channels, oauth })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
@@ -213,28 +218,33 @@ impl Hops {
         self.trust.as_ref()
     }
 
-    /// The way to the control plane.
+    /// What is doubtful about them, one line each, to be logged at start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The hop to the control plane.
     pub fn control_plane(&self) -> &Hop {
         &self.control_plane
     }
 
-    /// The way to the HTTP server of a channel.
+    /// The hop to the HTTP server of a channel.
     pub fn channel(&self, channel: &ChannelName) -> Option<&Hop> {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, hop)| hop)
     }
 
-    /// The ways on from the server of `main`, if it is an HTTP server.
+    /// Where OAuth discovery goes from the server of `main`, if that is an HTTP server.
     pub fn oauth(&self) -> Option<&OAuthHop> {
         self.oauth.as_ref()
     }
 
-    /// All ways, the control plane's first.
+    /// All hops, the control plane's first.
     pub fn all(&self) -> impl Iterator<Item = &Hop> {
         std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, hop)| hop))
     }
 
-    /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
-    /// is told.
+    /// Reads bundle, certificates and keys again. Returns a line for each that cannot be used; the
+    /// old one then stays in use.
     pub fn reload(&self) -> Vec<String> {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
@@ -250,10 +260,11 @@ impl Hops {
     }
 }
 
-/// Reads the trusted certificates the first time that somebody needs them.
+/// Reads the trusted certificates once, when the first hop needs them, and collects warnings.
 struct Reader {
     bundle: Option<PathBuf>,
     trust: Option<Trust>,
+    warnings: Vec<String>,
 }
 
 impl Reader {
@@ -264,7 +275,7 @@ impl Reader {
                 .map_err(|e| HopError { part: HopPart::Trust, line: e.to_string() })?,
         };
         self.trust = Some(trust.clone());
-        trust.hop(identity.map(files)).map_err(identity_error)
+        Tls::new(&trust, identity.map(files)).map_err(identity_error)
     }
 }
 
@@ -276,16 +287,17 @@ fn identity_error(error: TlsError) -> HopError {
     HopError { part: HopPart::Identity, line: error.to_string() }
 }
 
-fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Hop, HopError> {
+fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, reader: &mut Reader) -> Result<Hop, HopError> {
     let tls = match wanted.target.https {
-        true => Some(trust.hop(wanted.identity)?),
+        true => Some(reader.hop(wanted.identity)?),
         false => None,
     };
     let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
     if let Some(unused) = &unused_identity {
         unused.check().map_err(identity_error)?;
     }
-    let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
+    let mut warn = |line| reader.warnings.push(line);
+    let chosen = chosen(wanted.target, wanted.explicit, ambient, &mut warn)
         .map_err(|line| HopError { part: HopPart::Proxy, line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
@@ -293,7 +305,7 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     };
     let proxy = match proxy {
         None => None,
-        Some((url, source)) => Some((built(&url, || trust.hop(None))?, source)),
+        Some((url, source)) => Some((built(&url, || reader.hop(None))?, source)),
     };
     Ok(Hop {
         name: wanted.name.to_owned(),
@@ -306,11 +318,24 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     })
 }
 
-/// The proxy of its setting, else that of the environment (W-30, P-6).
+/// The proxy of its setting, else that of the environment (W-30, P-6); a variable that holds no
+/// proxy is logged.
+///
+/// # Errors
+/// If the environment's proxy cannot be used.
 pub fn proxy_for(
     target: &HttpUrl,
     explicit: Option<&ProxySetting>,
     ambient: &AmbientProxy,
+) -> Result<Option<(ProxyUrl, String)>, String> {
+    chosen(target, explicit, ambient, &mut |line| log::warn!("{line}"))
+}
+
+fn chosen(
+    target: &HttpUrl,
+    explicit: Option<&ProxySetting>,
+    ambient: &AmbientProxy,
+    warn: &mut dyn FnMut(String),
 ) -> Result<Option<(ProxyUrl, String)>, String> {
     if let Some(explicit) = explicit {
         return Ok(Some((explicit.url.clone(), explicit.source.clone())));
@@ -319,7 +344,7 @@ pub fn proxy_for(
         Choice::Direct => Ok(None),
         Choice::Unreadable(variable) => {
             let host = &target.host;
-            log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
+            warn(format!("{variable} holds no URL of a proxy: {host} is reached without one"));
             Ok(None)
         }
         Choice::Proxy(url, variable) => Ok(Some((url, format!("env:{variable}")))),
@@ -332,4 +357,13 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     let url = &url.0;
     let tls = url.https.then(tls).transpose()?;
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
+}
+
+/// The pattern of a path of the control plane, for metrics: the tunnel's id would be the same on every sample.
+fn control_plane_route(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
+        Some("response") => "/v1/tunnels/{tunnel_id}/response",
+        _ => "/v1/tunnels/{tunnel_id}",
+    }
 }

@@ -8,6 +8,10 @@ pub(crate) mod bindings;
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod environment;
+pub(crate) mod health;
 pub(crate) mod hop;
+pub(crate) mod metadata;
+pub(crate) mod preflight;
+mod raw;
 
 pub(crate) use self::hop::{Hop, Hops};

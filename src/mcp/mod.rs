@@ -5,24 +5,20 @@
 //! another.
 
 mod backlog;
-pub mod catalog;
 pub mod classify;
 pub mod headers;
 pub mod http;
-pub mod probe;
 pub mod sse;
-pub mod state;
 pub mod stdio;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
+use crate::observed::Catalog;
 use crate::wire::{Failure, Headers};
 
-pub use catalog::Catalog;
 pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
-pub use state::ServerState;
 pub use stdio::StdioChannel;
 
 /// Who serves a channel.
@@ -38,7 +34,7 @@ impl Binding {
     /// One line for the operator if the server does not answer.
     pub fn complaint(&self) -> Option<String> {
         match self {
-            Self::Http(http) => http.state().check().err(),
+            Self::Http(http) => http.server().state.check().err(),
             Self::Stdio(stdio) => stdio.status().state.complaint(),
         }
     }
@@ -46,7 +42,7 @@ impl Binding {
     /// What the server has said of itself.
     pub fn catalog(&self) -> &Catalog {
         match self {
-            Self::Http(http) => http.catalog(),
+            Self::Http(http) => &http.server().catalog,
             Self::Stdio(stdio) => stdio.catalog(),
         }
     }

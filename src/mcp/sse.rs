@@ -2,15 +2,6 @@
 
 use memchr::memchr2;
 
-/// One event of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Event {
-    /// The `data` lines, joined by line feeds.
-    pub data: String,
-    /// Whether it is named neither nothing nor `message`: then MCP has no use for it.
-    pub foreign: bool,
-}
-
 /// The stream holds an event over the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge;
@@ -49,9 +40,9 @@ impl Parser {
         }
     }
 
-    /// A parser for a stream that is taken up again: cursor and wait stay in force.
-    pub fn resumed(max: usize, last_id: Option<String>, retry_ms: Option<u64>) -> Self {
-        Self { last_id, retry_ms, ..Self::new(max) }
+    /// A parser for the rest of a stream that broke off: cursor and wait stay in force.
+    pub fn resumed(self) -> Self {
+        Self { last_id: self.last_id, retry_ms: self.retry_ms, ..Self::new(self.max) }
     }
 
     /// Takes the next bytes of the stream.
@@ -64,11 +55,13 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next complete event, if the bytes so far hold one.
+    /// The data of the next complete event, if the bytes so far hold one: its `data` lines, joined
+    /// by line feeds. Of an event that is named neither nothing nor `message`, for which MCP has
+    /// no use, it is empty.
     ///
     /// # Errors
     /// If an event is over the limit; the stream is of no use then.
-    pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
+    pub fn next_event(&mut self) -> Result<Option<String>, TooLarge> {
         while let Some(line) = self.next_line() {
             if let Some(event) = self.line(&line) {
                 return Ok(Some(event));
@@ -83,7 +76,7 @@ impl Parser {
     ///
     /// # Errors
     /// If it is over the limit.
-    pub fn finish(&mut self) -> Result<Option<Event>, TooLarge> {
+    pub fn finish(&mut self) -> Result<Option<String>, TooLarge> {
         let rest = String::from_utf8_lossy(&self.buffer[self.consumed..]).into_owned();
         self.consumed = self.buffer.len();
         self.scanned = self.consumed;
@@ -130,13 +123,17 @@ impl Parser {
     }
 
     /// Takes one line; a blank one ends an event.
-    fn line(&mut self, line: &str) -> Option<Event> {
+    fn line(&mut self, line: &str) -> Option<String> {
         let line = if self.started { line } else { line.strip_prefix('\u{feff}').unwrap_or(line) };
         self.started = true;
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
             let data = self.data.take()?;
-            return Some(Event { data, foreign: !matches!(name.as_str(), "" | "message") });
+            return Some(if matches!(name.as_str(), "" | "message") {
+                data
+            } else {
+                String::new()
+            });
         }
         // A comment has an empty field name; a line without a colon is a field without a value.
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -168,10 +165,10 @@ mod tests {
         for chunk in chunks {
             parser.push(chunk);
             while let Some(event) = parser.next_event().unwrap() {
-                found.push(event.data);
+                found.push(event);
             }
         }
-        found.extend(parser.finish().unwrap().map(|event| event.data));
+        found.extend(parser.finish().unwrap());
         found
     }
 
@@ -195,11 +192,11 @@ mod tests {
     fn empty_data_is_an_event_and_an_open_event_is_delivered_at_the_end() {
         let mut parser = Parser::new(1000);
         parser.push(b"id: 1\nretry: 50\ndata:\n\nevent: ping\ndata: p\n\nnonsense\ndata: last");
-        assert_eq!(parser.next_event().unwrap().unwrap().data, "");
+        assert_eq!(parser.next_event().unwrap().unwrap(), "");
         assert_eq!((parser.last_id(), parser.retry_ms()), (Some("1"), Some(50)));
-        assert!(parser.next_event().unwrap().unwrap().foreign);
+        assert_eq!(parser.next_event().unwrap().unwrap(), "", "a ping is no message");
         assert_eq!(parser.next_event().unwrap(), None);
-        assert_eq!(parser.finish().unwrap().unwrap().data, "last");
+        assert_eq!(parser.finish().unwrap().unwrap(), "last");
         assert_eq!(parser.finish(), Ok(None));
     }
 

@@ -1,4 +1,7 @@
 //! HTTP/1.1 exchanges for one thread: its own connections, its own limits.
+//!
+//! A [`Client`] sends a request, follows redirects on the same origin, and gives back a [`Reply`]
+//! whose body is still to be read. `control_plane`, `mcp`, `oauth` and `doctor` call it.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -11,17 +14,16 @@ use ureq::http::{
 };
 
 use super::cancel::Cancel;
-use super::error::{NetError, NetErrorKind};
-use super::head::SecretHeaders;
-use super::ledger::Ledger;
+use super::error::{Fault, NetError, NetErrorKind};
+use super::head::{SecretHeaders, SecretSlot};
+use super::ledger::{Ledger, Tap};
 use super::origin::Origin;
 use super::proxy::Proxy;
-use super::raw::{self, Tap};
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
-/// Headers that say where a request ends and whom it is for: they are made here and nowhere else.
-/// Written by an operator they would stand there twice.
+/// Headers that say where a request ends and whom it is for. ureq writes them; if an operator set
+/// them too, they would stand in the request twice.
 const FRAMING: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// Redirects followed for one request (wire.md, section 1).
@@ -31,39 +33,40 @@ const REDIRECTS_MAX: usize = 10;
 /// one costs the connection instead.
 const DRAIN_MAX: u64 = 64 * 1024;
 
-/// How long the rest of an unwanted body is waited for. It follows the head at once or not at
-/// all: a peer that is slow here must not hold up the next message.
+/// How long to wait for the rest of an unwanted body. It follows the head at once or not at all: a
+/// peer that is slow here must not hold up the next message.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What connections of a client are like.
+/// How a client connects, and what it does with its connections.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Whom to believe and who we are; `None` if the hop never speaks TLS.
+    /// TLS of the hop; `None` if it never speaks TLS.
     pub tls: Option<Tls>,
-    /// A unix socket that every connection goes to, whatever the URL says.
+    /// A unix socket that every connection goes to instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
     /// The proxy that every connection goes through, unless there is a unix socket.
     pub proxy: Option<Proxy>,
     /// How long a connection may lie idle before it is no longer trusted to be alive.
     pub idle: Duration,
-    /// How long an exchange that is given up listens on for an answer that is on its way: the
-    /// peer is told by the end of our side that it may hand out nothing more.
+    /// How long an exchange that is cancelled still listens for an answer that is on its way. The
+    /// end of our side tells the peer that it may hand out nothing more.
     pub linger: Option<Duration>,
-    /// Whether secret headers are left out where a redirect leads to another path, although it is
+    /// Whether secret headers are left out when a redirect leads to another path, although that is
     /// on the same origin.
     pub secrets_keep_path: bool,
-    /// Where its exchanges are noted.
+    /// Notes on its exchanges.
     pub ledger: Ledger,
 }
 
-/// A client with connections of its own. Not shared between threads: whoever cancels `cancel`
-/// ends the exchange that the owner is in.
+/// A client with connections of its own, for one thread. Another thread ends its exchange through
+/// the [`Cancel`] that the client was made with.
 pub struct Client {
     agent: ureq::Agent,
     trace: Arc<Trace>,
+    secrets: SecretSlot,
     /// The proxy that is asked for whole `http` URLs.
     forward: Option<Proxy>,
     secrets_keep_path: bool,
@@ -77,43 +80,43 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// All headers but those that are secrets; what is of [`FRAMING`] is left out.
+    /// The headers that are no secrets. Those of [`FRAMING`] are left out.
     pub headers: HeaderMap,
-    /// The others, with the same exception; `headers` has none of their names.
+    /// The headers that are secrets, with the same exception; `headers` has none of their names.
     pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
-    /// When to give up: from before the lookup to the last byte of the answer's body.
+    /// When to give up. It covers everything from the lookup to the last byte of the answer's body.
     pub limit: Instant,
 }
 
 /// An answer whose body is still on the wire.
 pub struct Reply {
-    /// Any status: none is an error here.
+    /// Its status; none is an error here.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// When its headers were there.
+    /// When its headers had arrived.
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
     /// Writes it to the log, if that is wanted.
-    tap: Option<Tap>,
+    tap: Option<Box<dyn Tap>>,
 }
 
-/// Why a body was not read whole.
+/// Why a body could not be read whole.
 #[derive(Debug)]
 pub enum BodyError {
-    /// It is longer than the limit given.
+    /// It is longer than the given limit.
     TooLarge,
     /// The connection failed.
     Net(NetError),
 }
 
-/// Connects to where `uri` points, TLS included, and closes again.
+/// Connects to the host of `uri`, makes the TLS handshake if there is one, and closes again.
 ///
 /// # Errors
-/// If no connection came about within `limit`.
+/// If there is no connection within `limit`.
 pub fn connect(
     config: &ClientConfig,
     uri: &Uri,
@@ -134,6 +137,7 @@ fn dialer(config: ClientConfig, cancel: Cancel) -> Dialer {
         linger: config.linger,
         cancel,
         trace: Arc::default(),
+        secrets: SecretSlot::default(),
     }
 }
 
@@ -144,7 +148,7 @@ impl Client {
         let ledger = config.ledger.clone();
         let forward = config.proxy.clone().filter(|_| config.unix_socket.is_none());
         let dialer = dialer(config, cancel);
-        let trace = Arc::clone(&dialer.trace);
+        let (trace, secrets) = (Arc::clone(&dialer.trace), dialer.secrets.clone());
         let ureq_config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -159,15 +163,15 @@ impl Client {
             .max_idle_age(idle)
             .build();
         let agent = ureq::Agent::with_parts(ureq_config, dialer, NoResolver);
-        Self { agent, trace, forward, secrets_keep_path, ledger }
+        Self { agent, trace, secrets, forward, secrets_keep_path, ledger }
     }
 
-    /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
-    /// allows: on the same origin, 307 and 308 with method and body, 301 to 303 for GET alone;
-    /// any other redirect is the answer.
+    /// Sends a request and waits for the headers of its answer. Redirects on the same origin are
+    /// followed (W-21): 307 and 308 with method and body, 301 to 303 for GET alone. Any other
+    /// redirect is the answer.
     ///
     /// # Errors
-    /// If no answer came. A status is never an error.
+    /// If there is no answer. A status is never an error.
     pub fn send(&self, request: &Outgoing<'_>) -> Result<Reply, NetError> {
         let mut target = request.uri.clone();
         for _ in 0..REDIRECTS_MAX {
@@ -181,13 +185,8 @@ impl Client {
                 }
             }
         }
-        Err(NetError {
-            kind: NetErrorKind::NotHttp,
-            wrote: true,
-            reused: false,
-            cause: None,
-            detail: format!("more than {REDIRECTS_MAX} redirects"),
-        })
+        let why = format!("more than {REDIRECTS_MAX} redirects");
+        Err(NetError::of_io(Fault::new(NetErrorKind::NotHttp, why).into(), true, false))
     }
 
     /// Whether a byte of the last request was handed to a connection.
@@ -217,43 +216,33 @@ impl Client {
     ) -> Result<Reply, NetError> {
         self.trace.wrote.store(false, Ordering::SeqCst);
         self.trace.dialled.store(false, Ordering::SeqCst);
-        let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
+        let mut headers = request.headers.clone();
+        FRAMING.iter().for_each(|name| drop(headers.remove(name)));
+        let wanted = |(name, _): &&(HeaderName, _)| !without_secrets && !FRAMING.contains(name);
+        let secrets: SecretHeaders = request.secrets.iter().filter(wanted).cloned().collect();
+        let head = (&request.method, target, &headers);
+        let mut tap = self.ledger.raw.and_then(|log| log(head, &secrets, request.body));
         let mut builder = Request::builder().method(request.method.clone()).uri(target.clone());
-        let mut tap = None;
-        if let Some(headers) = builder.headers_mut() {
-            headers.clone_from(&request.headers);
-            for name in &FRAMING {
-                headers.remove(name);
-            }
-            if self.ledger.logs_raw() {
-                let secrets = if without_secrets { &Vec::new() } else { &request.secrets };
-                let head = (&request.method, target, &*headers);
-                tap = Some(raw::request(head, secrets, request.body));
-            }
+        if let Some(all) = builder.headers_mut() {
+            *all = headers;
         }
-        if !without_secrets {
-            let sent = request.secrets.iter().filter(|(name, _)| !FRAMING.contains(name));
-            *self.trace.secrets() = sent.cloned().collect();
-        }
+        let left = request.limit.saturating_duration_since(Instant::now()).min(LIMIT_MAX);
+        let offer = self.secrets.offer(secrets);
         let answered = match request.body {
             Some(body) => self.run(builder.body(body), left),
             None => self.run(builder.body(()), left),
         };
-        self.trace.secrets().clear();
+        drop(offer);
         let wrote = self.wrote();
         let reused = !self.trace.dialled.load(Ordering::SeqCst);
         let response = answered
             .map_err(|error| NetError { reused, ..NetError::of_ureq(error, wrote, false) })?;
         let received_at = Instant::now();
-        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            && target.scheme_str() == Some("http")
-            && let Some(proxy) = &self.forward
-        {
-            let refusal = proxy.refusal(407, target.host().unwrap_or_default());
+        if let Some(refusal) = self.refusal_of_proxy(response.status(), target) {
             return Err(NetError { reused, ..NetError::of_io(refusal.into(), wrote, true) });
         }
         let (head, body) = response.into_parts();
-        if let Some(tap) = &tap {
+        if let Some(tap) = &mut tap {
             tap.head(head.status, &head.headers);
         }
         Ok(Reply {
@@ -264,6 +253,14 @@ impl Client {
             trace: Arc::clone(&self.trace),
             tap,
         })
+    }
+
+    /// What the answer means if a proxy that is asked for whole URLs gave it, and not the target.
+    fn refusal_of_proxy(&self, status: StatusCode, target: &Uri) -> Option<Fault> {
+        let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && target.scheme_str() == Some("http");
+        let proxy = self.forward.as_ref().filter(|_| is_its_own)?;
+        Some(proxy.refusal(status.as_u16(), target.host().unwrap_or_default()))
     }
 
     fn run<B: ureq::AsSendBody>(
@@ -285,7 +282,7 @@ impl Reply {
     /// Reads the body to its end, at most `max` bytes.
     ///
     /// # Errors
-    /// If it is longer or breaks off.
+    /// If it is longer, or breaks off.
     pub fn bytes(mut self, max: usize) -> Result<Vec<u8>, BodyError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if declared.is_some_and(|declared| declared > max) {
@@ -296,7 +293,7 @@ impl Reply {
         match (&mut self.body).take(max as u64 + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() > max => Err(BodyError::TooLarge),
             Ok(_) => {
-                if let Some(tap) = &self.tap {
+                if let Some(tap) = &mut self.tap {
                     tap.body(&bytes);
                 }
                 Ok(bytes)
@@ -305,7 +302,7 @@ impl Reply {
         }
     }
 
-    /// Reads what has arrived, waiting for at least one byte; 0 is the end.
+    /// Reads bytes that have arrived, and waits for the first one; 0 is the end.
     ///
     /// # Errors
     /// If the connection failed.
@@ -319,42 +316,39 @@ impl Reply {
         Ok(read)
     }
 
-    /// Reads what has arrived by now, without waiting: `None` if that is nothing, 0 at the end.
+    /// Reads bytes that have arrived, without waiting: `None` if there are none, 0 at the end.
     ///
     /// # Errors
     /// If the connection failed.
     pub fn read_arrived(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetError> {
-        *self.trace.hurry_until() = Some(Instant::now());
-        let read = self.read(buf);
-        *self.trace.hurry_until() = None;
-        match read {
+        let trace = Arc::clone(&self.trace);
+        match trace.hurried(Instant::now(), || self.read(buf)) {
             Ok(read) => Ok(Some(read)),
             Err(error) if error.kind == NetErrorKind::TimedOut => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads a short rest and forgets it, so that the connection can be used again.
+    /// Reads a short rest and discards it, so that the connection can be used again.
     pub fn drain(mut self) {
         self.drain_until(Instant::now() + DRAIN_TIME);
     }
 
     fn drain_until(&mut self, until: Instant) {
-        *self.trace.hurry_until() = Some(until);
-        let _ = io::copy(&mut (&mut self.body).take(DRAIN_MAX), &mut io::sink());
-        *self.trace.hurry_until() = None;
+        let mut rest = (&mut self.body).take(DRAIN_MAX);
+        let _ = self.trace.hurried(until, || io::copy(&mut rest, &mut io::sink()));
     }
 }
 
 impl Drop for Reply {
-    /// Takes the end of the body if it has arrived, so that the connection can be used again; it
-    /// is closed otherwise.
+    /// Reads the rest of the body if it has arrived, so that the connection can be used again.
+    /// Otherwise the connection is closed.
     fn drop(&mut self) {
         self.drain_until(Instant::now());
     }
 }
 
-/// The path as far as it names a resource: a slash at the end says nothing.
+/// The path without the slashes at its end, which name no other resource.
 fn path(uri: &Uri) -> &str {
     uri.path().trim_end_matches('/')
 }
@@ -372,8 +366,8 @@ fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Ur
     resolve(from, location).filter(|next| Origin::of(next) == Origin::of(from))
 }
 
-/// A `Location` seen from `from` (RFC 3986, section 5.2, without dot segments: a server that
-/// sends those gets its redirect back as the answer).
+/// Resolves a `Location` against `from` (RFC 3986, section 5.2). Dot segments are not resolved: a
+/// redirect that has them is the answer.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     if location.is_empty() || location.contains("/../") || location.contains("/./") {
@@ -395,13 +389,13 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// Turns text into a header value, if it can be one.
+/// Text as a header value, if it can be one.
 pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// Whether text can be a header value: it has no control character but tab (bytes of 0x80 and
-/// above are allowed, as in RFC 9110, 5.5). For a secret, of which no copy may be made.
+/// Whether text can be a header value: it has no control character but tab, and bytes of 0x80 and
+/// above are allowed (RFC 9110, section 5.5). For secrets, which must not be copied to find out.
 pub fn can_be_header(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }

@@ -1,4 +1,7 @@
-//! What went wrong on a socket, told apart as far as a caller decides on it.
+//! What went wrong on a socket, in the kinds that callers tell apart.
+//!
+//! The layers of `net` report a [`Fault`] inside an `io::Error`, which is how it gets through ureq.
+//! [`NetError`] is what every other room sees.
 
 use std::fmt;
 use std::io;
@@ -8,15 +11,15 @@ use std::io;
 pub struct NetError {
     /// What happened.
     pub kind: NetErrorKind,
-    /// Whether a byte of the request was handed to the connection: only if not, the peer
-    /// certainly knows nothing of it (W-68).
+    /// Whether a byte of the request was handed to the connection. Only if none was, the peer
+    /// certainly knows nothing of the request (W-68).
     pub wrote: bool,
-    /// Whether the connection had served an earlier request: its peer may have closed it for
-    /// being idle, before this request reached it.
+    /// Whether the connection had served an earlier request: its peer may have closed it as idle
+    /// before this request reached it.
     pub reused: bool,
     /// What is to blame, where an operator would look somewhere else than the kind suggests.
     pub cause: Option<Cause>,
-    /// For the log: what the system or library said. It never holds a header or a body.
+    /// What the system or a library said, for the log. It never holds a header or a body.
     pub detail: String,
 }
 
@@ -36,15 +39,15 @@ pub enum NetErrorKind {
     Dns,
     /// Nobody listens there.
     Refused,
-    /// No way to the network.
+    /// No route to the network.
     NetworkUnreachable,
-    /// No way to the host.
+    /// No route to the host.
     HostUnreachable,
     /// The connection failed in another way.
     Dial,
-    /// The proxy refused to go on.
+    /// The proxy refused the request.
     Proxy,
-    /// TLS was not agreed on.
+    /// The TLS handshake failed.
     Tls,
     /// The peer reset the connection.
     Reset,
@@ -52,13 +55,13 @@ pub enum NetErrorKind {
     Aborted,
     /// The peer no longer reads.
     BrokenPipe,
-    /// The peer closed where an answer might have begun.
+    /// The peer closed the connection before the answer began.
     Eof,
-    /// The peer closed inside an answer.
+    /// The peer closed the connection inside the answer.
     UnexpectedEof,
     /// The limit passed.
     TimedOut,
-    /// Somebody gave the exchange up.
+    /// The exchange was cancelled.
     Cancelled,
     /// The peer does not speak HTTP/1.1 as we do.
     NotHttp,
@@ -69,47 +72,51 @@ pub enum NetErrorKind {
 impl NetErrorKind {
     /// The stable word for metrics.
     pub fn word(self) -> &'static str {
+        self.texts().0
+    }
+
+    /// The word for metrics, and the text for people.
+    fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Dns => "dns",
-            Self::Refused => "refused",
-            Self::NetworkUnreachable => "network_unreachable",
-            Self::HostUnreachable => "host_unreachable",
-            Self::Dial => "dial",
-            Self::Proxy => "proxy",
-            Self::Tls => "tls",
-            Self::Reset => "reset",
-            Self::Aborted => "aborted",
-            Self::BrokenPipe => "broken_pipe",
-            Self::Eof => "eof",
-            Self::UnexpectedEof => "unexpected_eof",
-            Self::TimedOut => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::NotHttp => "not_http",
-            Self::Other => "other",
+            Self::Dns => ("dns", "the host name was not resolved"),
+            Self::Refused => ("refused", "connection refused"),
+            Self::NetworkUnreachable => ("network_unreachable", "network unreachable"),
+            Self::HostUnreachable => ("host_unreachable", "host unreachable"),
+            Self::Dial => ("dial", "no connection"),
+            Self::Proxy => ("proxy", "refused by the proxy"),
+            Self::Tls => ("tls", "TLS failed"),
+            Self::Reset => ("reset", "connection reset by the peer"),
+            Self::Aborted => ("aborted", "connection aborted"),
+            Self::BrokenPipe => ("broken_pipe", "the peer no longer reads"),
+            Self::Eof => ("eof", "the peer closed the connection without an answer"),
+            Self::UnexpectedEof => {
+                ("unexpected_eof", "the peer closed the connection inside an answer")
+            }
+            Self::TimedOut => ("timeout", "timed out"),
+            Self::Cancelled => ("cancelled", "given up"),
+            Self::NotHttp => ("not_http", "the answer is not HTTP/1.1"),
+            Self::Other => ("other", "I/O error"),
+        }
+    }
+
+    fn of(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
+            io::ErrorKind::HostUnreachable => Self::HostUnreachable,
+            io::ErrorKind::ConnectionReset => Self::Reset,
+            io::ErrorKind::ConnectionAborted => Self::Aborted,
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            io::ErrorKind::UnexpectedEof => Self::Eof,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Other,
         }
     }
 }
 
 impl fmt::Display for NetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            NetErrorKind::Dns => "the host name was not resolved",
-            NetErrorKind::Refused => "connection refused",
-            NetErrorKind::NetworkUnreachable => "network unreachable",
-            NetErrorKind::HostUnreachable => "host unreachable",
-            NetErrorKind::Dial => "no connection",
-            NetErrorKind::Proxy => "refused by the proxy",
-            NetErrorKind::Tls => "TLS failed",
-            NetErrorKind::Reset => "connection reset by the peer",
-            NetErrorKind::Aborted => "connection aborted",
-            NetErrorKind::BrokenPipe => "the peer no longer reads",
-            NetErrorKind::Eof => "the peer closed the connection without an answer",
-            NetErrorKind::UnexpectedEof => "the peer closed the connection inside an answer",
-            NetErrorKind::TimedOut => "timed out",
-            NetErrorKind::Cancelled => "given up",
-            NetErrorKind::NotHttp => "the answer is not HTTP/1.1",
-            NetErrorKind::Other => "I/O error",
-        };
+        let (_, what) = self.kind.texts();
         match self.detail.as_str() {
             "" => f.write_str(what),
             detail => write!(f, "{what} ({detail})"),
@@ -119,44 +126,62 @@ impl fmt::Display for NetError {
 
 impl std::error::Error for NetError {}
 
-/// What our own layers put inside an `io::Error`, so that it comes back through ureq.
+/// A failure whose kind is known where it happens.
 #[derive(Debug)]
-pub(super) enum Fault {
-    Cancelled,
-    Dns(String),
-    Dial(io::Error),
-    /// The peer cut an established connection. Without this cover ureq would take it for the
-    /// end of the answer.
-    Cut(io::Error),
-    Tls(String),
-    /// A certificate of the server's chain has expired.
-    Expired(String),
-    /// It happened on the way to the proxy of this URL, or at it.
-    AtProxy(String, io::Error),
-    /// The proxy refused.
-    ProxyRefused(String),
-    /// The proxy did not reach the target.
-    BehindProxy(String),
-    /// The answer to CONNECT is no HTTP.
-    NotAProxy,
-    /// TLS with the target failed, inside the tunnel through the proxy of this URL.
-    InTunnel(String, io::Error),
+pub(super) struct Fault {
+    pub(super) kind: NetErrorKind,
+    cause: Option<Cause>,
+    detail: String,
+}
+
+impl Fault {
+    pub(super) fn new(kind: NetErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, cause: None, detail: detail.into() }
+    }
+
+    pub(super) fn cancelled() -> Self {
+        Self::new(NetErrorKind::Cancelled, "")
+    }
+
+    /// What an error is: a fault that was reported before, or what the system said.
+    pub(super) fn of(error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(fault) => return fault,
+            Err(error) => error,
+        };
+        match NetErrorKind::of(error.kind()) {
+            NetErrorKind::Other => Self::new(NetErrorKind::Other, error.to_string()),
+            kind => Self::new(kind, ""),
+        }
+    }
+
+    /// Why no connection came about.
+    pub(super) fn of_dial(error: io::Error) -> Self {
+        let fault = Self::of(error);
+        match fault.kind {
+            NetErrorKind::Other => Self { kind: NetErrorKind::Dial, ..fault },
+            _ => fault,
+        }
+    }
+
+    /// The same fault, with what is to blame.
+    pub(super) fn because(self, cause: Option<Cause>) -> Self {
+        Self { cause, ..self }
+    }
+
+    /// The same fault, with the place where it happened.
+    pub(super) fn at(self, place: &str) -> Self {
+        let detail = match self.detail.as_str() {
+            "" => place.to_owned(),
+            detail => format!("{detail}; {place}"),
+        };
+        Self { detail, ..self }
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cancelled => f.write_str("given up"),
-            Self::Dns(text)
-            | Self::Tls(text)
-            | Self::Expired(text)
-            | Self::ProxyRefused(text)
-            | Self::BehindProxy(text) => f.write_str(text),
-            Self::Dial(error) | Self::Cut(error) => error.fmt(f),
-            Self::NotAProxy => f.write_str("the answer to CONNECT is not HTTP/1.1"),
-            Self::AtProxy(url, error) => write!(f, "proxy {url}: {error}"),
-            Self::InTunnel(url, error) => write!(f, "through the proxy {url}: {error}"),
-        }
+        write!(f, "{}: {}", self.kind.word(), self.detail)
     }
 }
 
@@ -169,108 +194,41 @@ impl From<Fault> for io::Error {
 }
 
 impl NetError {
+    fn new(fault: Fault, wrote: bool) -> Self {
+        let Fault { kind, cause, detail } = fault;
+        Self { kind, wrote, reused: false, cause, detail }
+    }
+
+    /// What ureq reports; `answer_began` tells an answer that breaks off from none.
     pub(super) fn of_ureq(error: ureq::Error, wrote: bool, answer_began: bool) -> Self {
-        match error {
-            ureq::Error::Io(error) => Self::of_io(error, wrote, answer_began),
-            ureq::Error::Timeout(phase) => Self {
-                kind: NetErrorKind::TimedOut,
-                wrote,
-                reused: false,
-                cause: None,
-                detail: phase.to_string(),
-            },
+        let fault = match error {
+            ureq::Error::Io(error) => return Self::of_io(error, wrote, answer_began),
+            ureq::Error::Timeout(phase) => Fault::new(NetErrorKind::TimedOut, phase.to_string()),
+            // The library's text may quote the peer; the kind is enough.
             ureq::Error::Protocol(_)
             | ureq::Error::Http(_)
             | ureq::Error::LargeResponseHeader(..)
-            | ureq::Error::BodyStalled => {
-                // The library's text may quote the peer; its kind is enough.
-                Self {
-                    kind: NetErrorKind::NotHttp,
-                    wrote,
-                    reused: false,
-                    cause: None,
-                    detail: String::new(),
-                }
-            }
-            other => Self {
-                kind: NetErrorKind::Other,
-                wrote,
-                reused: false,
-                cause: None,
-                detail: other.to_string(),
-            },
-        }
+            | ureq::Error::BodyStalled => Fault::new(NetErrorKind::NotHttp, ""),
+            other => Fault::new(NetErrorKind::Other, other.to_string()),
+        };
+        Self::new(fault, wrote)
     }
 
+    /// What a socket or one of our layers reports.
     pub(super) fn of_io(error: io::Error, wrote: bool, answer_began: bool) -> Self {
-        let error = match error.downcast::<ureq::Error>() {
+        let fault = match error.downcast::<ureq::Error>() {
             Ok(inner) => return Self::of_ureq(inner, wrote, answer_began),
-            Err(error) => error,
+            Err(error) => Fault::of(error),
         };
-        let error = match error.downcast::<Fault>() {
-            Ok(Fault::Dial(error)) => {
-                let mut dialled = Self::of_io(error, wrote, answer_began);
-                if dialled.kind == NetErrorKind::Other {
-                    dialled.kind = NetErrorKind::Dial;
+        Self::new(
+            match fault.kind {
+                NetErrorKind::Eof if answer_began => {
+                    Fault { kind: NetErrorKind::UnexpectedEof, ..fault }
                 }
-                return dialled;
-            }
-            Ok(Fault::Cut(error)) => return Self::of_io(error, wrote, answer_began),
-            Ok(Fault::AtProxy(url, error)) => {
-                let at = Self::of_io(error, wrote, answer_began);
-                return Self {
-                    cause: Some(Cause::AtProxy),
-                    detail: told_with(&at.detail, &format!("at the proxy {url}")),
-                    ..at
-                };
-            }
-            Ok(Fault::InTunnel(url, error)) => {
-                let at = Self::of_io(error, wrote, answer_began);
-                let way = format!("through the proxy {url}, which may open TLS itself");
-                return Self { detail: told_with(&at.detail, &way), ..at };
-            }
-            Ok(Fault::Expired(detail)) => {
-                let (kind, cause) = (NetErrorKind::Tls, Some(Cause::Expired));
-                return Self { kind, wrote, reused: false, cause, detail };
-            }
-            Ok(fault) => {
-                let (kind, detail) = match fault {
-                    Fault::Dns(text) => (NetErrorKind::Dns, text),
-                    Fault::Tls(text) => (NetErrorKind::Tls, text),
-                    Fault::ProxyRefused(text) => (NetErrorKind::Proxy, text),
-                    Fault::BehindProxy(text) => (NetErrorKind::HostUnreachable, text),
-                    Fault::NotAProxy => (NetErrorKind::NotHttp, String::new()),
-                    _ => (NetErrorKind::Cancelled, String::new()),
-                };
-                return Self { kind, wrote, reused: false, cause: None, detail };
-            }
-            Err(error) => error,
-        };
-        let kind = match error.kind() {
-            io::ErrorKind::ConnectionRefused => NetErrorKind::Refused,
-            io::ErrorKind::NetworkUnreachable => NetErrorKind::NetworkUnreachable,
-            io::ErrorKind::HostUnreachable => NetErrorKind::HostUnreachable,
-            io::ErrorKind::ConnectionReset => NetErrorKind::Reset,
-            io::ErrorKind::ConnectionAborted => NetErrorKind::Aborted,
-            io::ErrorKind::BrokenPipe => NetErrorKind::BrokenPipe,
-            io::ErrorKind::UnexpectedEof if answer_began => NetErrorKind::UnexpectedEof,
-            io::ErrorKind::UnexpectedEof => NetErrorKind::Eof,
-            io::ErrorKind::TimedOut => NetErrorKind::TimedOut,
-            _ => NetErrorKind::Other,
-        };
-        let detail = match kind {
-            NetErrorKind::Other => error.to_string(),
-            _ => String::new(),
-        };
-        Self { kind, wrote, reused: false, cause: None, detail }
-    }
-}
-
-/// A detail and where it happened.
-fn told_with(detail: &str, place: &str) -> String {
-    match detail {
-        "" => place.to_owned(),
-        detail => format!("{detail}; {place}"),
+                _ => fault,
+            },
+            wrote,
+        )
     }
 }
 
@@ -278,13 +236,23 @@ fn told_with(detail: &str, place: &str) -> String {
 mod tests {
     use super::*;
 
+    #[test] // F-58, F-59
+    fn an_end_inside_an_answer_is_told_from_one_before_it() {
+        let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(NetError::of_io(end(), true, false).kind, NetErrorKind::Eof);
+        assert_eq!(NetError::of_io(end(), true, true).kind, NetErrorKind::UnexpectedEof);
+    }
+
     #[test] // W-37
     fn a_failure_at_the_proxy_keeps_its_kind_and_names_the_cause() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let fault = Fault::AtProxy("http://p:3128".to_owned(), Fault::Dial(refused).into());
-        let error = NetError::of_io(fault.into(), false, false);
+        let fault = Fault::of(Fault::of_dial(refused).into()).at("at x");
+        let fault = fault.because(Some(Cause::AtProxy));
+        let error = NetError::of_ureq(ureq::Error::Io(fault.into()), false, false);
         assert_eq!((error.kind, error.cause), (NetErrorKind::Refused, Some(Cause::AtProxy)));
-        let expired = NetError::of_io(Fault::Expired("x".to_owned()).into(), false, false);
-        assert_eq!((expired.kind, expired.cause), (NetErrorKind::Tls, Some(Cause::Expired)));
+        assert_eq!(error.to_string(), "connection refused (at x)");
+        let unknown = Fault::of_dial(io::Error::other("no idea"));
+        let error = NetError::of_io(unknown.into(), false, false);
+        assert_eq!((error.kind, error.detail.as_str()), (NetErrorKind::Dial, "no idea"));
     }
 }

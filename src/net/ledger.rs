@@ -1,35 +1,36 @@
-//! What is noted of the exchanges of one hop, for metrics: how long, how large, how they ended.
-//! And whether they are logged whole.
+//! Notes on the exchanges of one hop, for metrics: how long they took, how large they were, how they
+//! ended. The room that makes a [`Ledger`] may also ask for whole messages, for the log.
 //!
-//! Nothing of it comes from the peer but its status, of which only the registered ones are told
-//! apart: what the notes can grow to is known.
+//! The only thing in the notes that comes from a peer is its status, and only registered ones are
+//! told apart: their number is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ureq::http::{Method, StatusCode};
+use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::error::NetErrorKind;
+use super::head::SecretHeaders;
 use crate::stats::{SizeHistogram, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
-    /// With an answer of this status; `None` for one that is not registered.
+    /// With an answer of this status; `None` for an unregistered one.
     Status(Option<u16>),
-    /// Without one, in the word of [`NetErrorKind::word`].
+    /// Without an answer; the word of [`NetErrorKind::word`].
     Error(&'static str),
 }
 
-/// What exchanges are told apart by.
+/// The exchanges that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The method.
     pub method: &'static str,
-    /// The path as a pattern, without what is particular to this tunnel.
+    /// The path as a pattern, without the ids in it.
     pub route: &'static str,
     /// How they ended.
     pub ending: Ending,
@@ -38,27 +39,44 @@ pub struct Key {
 /// The exchanges of one [`Key`].
 #[derive(Debug, Default)]
 pub struct Exchanges {
-    /// From before the lookup to the headers of the answer, or to the failure.
+    /// Time from the start of the lookup to the headers of the answer, or to the failure.
     pub duration: TimeHistogram,
-    /// The request's body.
+    /// Size of the request's body.
     pub body_size: SizeHistogram,
 }
 
 /// Gives the pattern of a path.
 pub type Route = fn(&str) -> &'static str;
 
-/// The notes of one hop; all its clients write into the same.
+/// Logs a request that is about to be sent: its head, the secrets that go into it, and its body.
+/// `None` if the answer is not wanted.
+pub type RawLog =
+    fn((&Method, &Uri, &HeaderMap), &SecretHeaders, Option<&[u8]>) -> Option<Box<dyn Tap>>;
+
+/// Logs the answer of one exchange. It sees copies: nothing here is on the way of the data.
+pub trait Tap: Send {
+    /// Its status and headers.
+    fn head(&mut self, status: StatusCode, headers: &HeaderMap);
+    /// Its body, if that was read whole.
+    fn body(&mut self, body: &[u8]);
+    /// A piece of a body that is read as a stream.
+    fn piece(&mut self, piece: &[u8]);
+    /// The end of a stream.
+    fn end(&mut self);
+}
+
+/// The notes of one hop, shared by all its clients.
 #[derive(Clone)]
 pub struct Ledger {
     route: Route,
-    raw: bool,
+    pub(super) raw: Option<RawLog>,
     notes: Arc<Mutex<BTreeMap<Key, Arc<Exchanges>>>>,
 }
 
 impl Default for Ledger {
     /// Notes that nobody reads.
     fn default() -> Self {
-        Self::new(|_| "other", false)
+        Self::new(|_| "other", None)
     }
 }
 
@@ -69,15 +87,10 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Empty notes of a hop whose paths have these patterns. `raw` allows whole messages in the
-    /// log.
-    pub fn new(route: Route, raw: bool) -> Self {
+    /// Empty notes of a hop whose paths have these patterns. Whole messages go to `raw`, if there is
+    /// one.
+    pub fn new(route: Route, raw: Option<RawLog>) -> Self {
         Self { route, raw, notes: Arc::default() }
-    }
-
-    /// Whether whole messages are to be logged now.
-    pub(super) fn logs_raw(&self) -> bool {
-        self.raw && log::max_level() >= log::LevelFilter::Debug
     }
 
     /// All exchanges so far.
@@ -119,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test] // ops W-9
-    fn whatever_a_peer_answers_the_notes_stay_few() {
-        let ledger = Ledger::new(|_| "/{mcp}", false);
+    fn the_number_of_notes_is_bounded_whatever_a_peer_answers() {
+        let ledger = Ledger::new(|_| "/{mcp}", None);
         for status in 100..1_000 {
             let status = StatusCode::from_u16(status).unwrap();
             let path = format!("/{status}");

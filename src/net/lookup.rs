@@ -1,7 +1,8 @@
-//! Host names to addresses, in a thread that may be left behind.
+//! The addresses of a host name, looked up in a thread that may be left behind.
 //!
-//! The system's resolver can neither be given a limit nor be interrupted, so a lookup runs in a
-//! thread of its own while the caller waits as long as it may.
+//! The system's resolver takes no limit and cannot be interrupted. A lookup therefore runs in a
+//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`] calls
+//! it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -12,10 +13,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::cancel::Cancel;
-use super::error::Fault;
+use super::error::{Fault, NetErrorKind};
 
-/// Most lookups under way in the process. A resolver that hangs holds a thread for each until
-/// its own timeout; more would only hang as well.
+/// Most lookups under way in the process. A resolver that hangs keeps a thread for each until its own
+/// timeout; further lookups would only hang as well.
 const LOOKUPS_MAX: usize = 16;
 
 /// Stack of a lookup thread, in bytes: glibc's resolver keeps answers of up to 64 KiB on it.
@@ -44,21 +45,23 @@ pub(super) fn lookup(
             found.unwrap_or_else(|_| Err(io::Error::other("the lookup thread died")))
         }
         recv(timeout) -> _ => return Err(io::ErrorKind::TimedOut.into()),
-        recv(cancel.channel()) -> _ => return Err(Fault::Cancelled.into()),
+        recv(cancel.channel()) -> _ => return Err(Fault::cancelled().into()),
     };
     match found {
-        Ok(addresses) if addresses.is_empty() => {
-            Err(Fault::Dns(format!("{bare} has no address")).into())
-        }
+        Ok(addresses) if addresses.is_empty() => Err(dns(format!("{bare} has no address"))),
         Ok(addresses) => Ok(addresses),
-        Err(error) => Err(Fault::Dns(format!("{bare}: {error}")).into()),
+        Err(error) => Err(dns(format!("{bare}: {error}"))),
     }
+}
+
+fn dns(detail: String) -> io::Error {
+    Fault::new(NetErrorKind::Dns, detail).into()
 }
 
 fn start(host: String, port: u16) -> io::Result<Receiver<io::Result<Vec<SocketAddr>>>> {
     if UNDER_WAY.fetch_add(1, Ordering::SeqCst) >= LOOKUPS_MAX {
         UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-        return Err(Fault::Dns(format!("{host}: the resolver does not answer")).into());
+        return Err(dns(format!("{host}: the resolver does not answer")));
     }
     let (sender, receiver) = bounded(1);
     let spawned = thread::Builder::new().name("lookup".to_owned()).stack_size(LOOKUP_STACK).spawn(
@@ -67,7 +70,7 @@ fn start(host: String, port: u16) -> io::Result<Receiver<io::Result<Vec<SocketAd
                 .to_socket_addrs()
                 .map(|addresses| addresses.take(ADDRESSES_MAX).collect());
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-            // Nobody waits any more if the limit has passed.
+            // It fails if the limit has passed and nobody waits any more.
             let _ = sender.send(found);
         },
     );
@@ -101,6 +104,6 @@ mod tests {
     fn a_name_that_does_not_exist_is_a_dns_fault() {
         let cancel = Cancel::new().unwrap();
         let error = lookup("no-such-host.invalid", 80, None, &cancel).unwrap_err();
-        assert!(matches!(error.downcast::<Fault>(), Ok(Fault::Dns(_))));
+        assert_eq!(Fault::of(error).kind, NetErrorKind::Dns);
     }
 }

@@ -1,7 +1,7 @@
-//! A way out through an HTTP proxy (W-34, W-35, W-37).
+//! A way out through an HTTP proxy (W-34, W-35).
 //!
-//! A target with TLS is reached by CONNECT, one without by requests in absolute form. Which proxy
-//! serves which target is decided elsewhere, once, at start.
+//! A target with TLS is reached by CONNECT, one without by requests in absolute form, which
+//! [`super::transport`] writes. `hops` decides once, at start, which proxy serves which target.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,25 +16,22 @@ use zeroize::Zeroizing;
 
 use super::cancel::Cancel;
 use super::dial;
-use super::error::Fault;
+use super::error::{Cause, Fault, NetError, NetErrorKind};
 use super::head::Held;
-use super::tls::Tls;
-use super::transport::{HANDSHAKE_TIMEOUT, Layered};
+use super::stream::{Stream, earlier};
+use super::tls::{Layered, Tls};
 use crate::secret::Secret;
 
-/// How long a proxy may take to open a tunnel: it looks the name up and dials meanwhile.
+/// How long a proxy may take to open a tunnel: it has to look the name up, and to dial.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest head of a proxy's answer to CONNECT, in bytes.
 const ANSWER_MAX: usize = 16 * 1024;
 
-/// Most header lines of it.
+/// Most header lines of that head.
 const HEADERS_MAX: usize = 64;
 
-/// How long each half of a health check may take (W-37).
-const CHECK_LIMIT: Duration = Duration::from_secs(5);
-
-/// One proxy; clones share it. It prints without user name and password.
+/// A proxy; clones share it. It prints without user name and password.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -42,9 +39,9 @@ struct Inner {
     host: String,
     port: u16,
     url: String,
-    /// `Proxy-Authorization`, if there are credentials.
+    /// `Proxy-Authorization`, if its URL has credentials.
     credentials: Option<(HeaderName, Secret)>,
-    /// For an `https` proxy. It carries no client certificate (W-29).
+    /// TLS of an `https` proxy, without a client certificate (W-29).
     tls: Option<Tls>,
 }
 
@@ -54,40 +51,12 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// How a health check ended (W-37).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// How long the dial took, if it came about.
-    pub tcp: Option<Duration>,
-    /// How long the rest took, if it came to an end.
-    pub connect: Option<Duration>,
-    /// The phase and the reason of a failure.
-    pub failure: Option<(&'static str, &'static str)>,
-    /// The status that the proxy answered CONNECT with.
-    pub status: Option<u16>,
-}
-
-impl Check {
-    /// What is wrong with the proxy, in words; nothing if it opened a way.
-    pub fn complaint(&self) -> Option<String> {
-        let (phase, reason) = self.failure?;
-        Some(match (phase, reason, self.status) {
-            ("tcp", "timeout", _) => "it takes no connection in time".to_owned(),
-            ("tcp", ..) => "no connection to it is possible".to_owned(),
-            (_, _, Some(407)) => "it wants other credentials (status 407)".to_owned(),
-            (_, _, Some(status)) => format!("it refuses to open a way (status {status})"),
-            (_, "timeout", _) => "it does not answer".to_owned(),
-            _ => "it does not answer as a proxy does".to_owned(),
-        })
-    }
-}
-
 impl Proxy {
     /// A proxy at `host` and `port`; `userinfo` is `user:password`, percent-encoded as in a URL.
-    /// With `tls` the proxy itself is spoken to over TLS.
+    /// With `tls`, the connection to the proxy itself is encrypted.
     pub fn new(host: &str, port: u16, userinfo: Option<&Secret>, tls: Option<Tls>) -> Self {
         let (scheme, own_port) = if tls.is_some() { ("https", 443) } else { ("http", 80) };
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let shown = bracketed(host);
         let url = match port == own_port {
             true => format!("{scheme}://{shown}"),
             false => format!("{scheme}://{shown}:{port}"),
@@ -97,7 +66,7 @@ impl Proxy {
         Self(Arc::new(Inner { host: host.to_owned(), port, url, credentials, tls }))
     }
 
-    /// How it is spoken to, if that is over TLS.
+    /// TLS of an `https` proxy.
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
     }
@@ -112,7 +81,7 @@ impl Proxy {
         &self.0.url
     }
 
-    /// The SHA-256 of that text in hexadecimal: its name in metrics (W-35).
+    /// The SHA-256 of [`Proxy::url`] in hexadecimal, which is its name in metrics (W-35).
     pub fn id(&self) -> String {
         let hash = ring::digest::digest(&ring::digest::SHA256, self.0.url.as_bytes());
         hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -120,17 +89,22 @@ impl Proxy {
 
     /// A connection to the proxy itself.
     pub(super) fn open(&self, limit: Option<Instant>, cancel: &Cancel) -> io::Result<Layered> {
-        let dial = || {
-            let stream = dial::tcp(&self.0.host, self.0.port, limit, cancel)?;
-            self.wrap(Layered::Plain(stream), limit)
-        };
-        dial().map_err(|error| Fault::AtProxy(self.0.url.clone(), error).into())
+        let stream = dial::tcp(&self.0.host, self.0.port, limit, cancel);
+        stream.and_then(|stream| self.wrap(stream, limit)).map_err(|error| self.fault(error))
     }
 
-    fn wrap(&self, mut stream: Layered, limit: Option<Instant>) -> io::Result<Layered> {
-        let Some(tls) = &self.0.tls else { return Ok(stream) };
-        stream.socket().limit = dial::earlier(limit, HANDSHAKE_TIMEOUT);
-        tls.handshake(&self.0.host, stream)
+    /// Makes the handshake with an `https` proxy.
+    fn wrap(&self, stream: Stream, limit: Option<Instant>) -> io::Result<Layered> {
+        let stream = Layered::Plain(stream);
+        match &self.0.tls {
+            Some(tls) => tls.handshake(&self.0.host, stream, limit),
+            None => Ok(stream),
+        }
+    }
+
+    fn fault(&self, error: io::Error) -> io::Error {
+        let fault = Fault::of(error).at(&format!("at the proxy {}", self.0.url));
+        fault.because(Some(Cause::AtProxy)).into()
     }
 
     /// Has the proxy connect to a target; from then on the stream is the target's.
@@ -141,12 +115,9 @@ impl Proxy {
         port: u16,
         limit: Option<Instant>,
     ) -> io::Result<()> {
-        stream.socket().limit = dial::earlier(limit, CONNECT_TIMEOUT);
+        stream.socket().limit = earlier(limit, CONNECT_TIMEOUT);
         let target = format!("{host}:{port}");
-        let status = self
-            .ask(stream, &target)
-            .map_err(|error| io::Error::from(Fault::AtProxy(self.0.url.clone(), error)))?;
-        match status {
+        match self.ask(stream, &target).map_err(|error| self.fault(error))? {
             200 => Ok(()),
             status => Err(self.refusal(status, &target).into()),
         }
@@ -156,7 +127,7 @@ impl Proxy {
     fn ask(&self, stream: &mut Layered, target: &str) -> io::Result<u16> {
         let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
         let mut request = Held::default();
-        request.push_head(head.as_bytes(), None, self.0.credentials.as_slice());
+        request.push_head(head.as_bytes(), None, self.credentials());
         stream.write_all(request.bytes())?;
         request.wipe();
         stream.flush()?;
@@ -165,7 +136,7 @@ impl Proxy {
         // Byte by byte: what comes after the head belongs to the tunnel.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == ANSWER_MAX {
-                return Err(Fault::NotAProxy.into());
+                return Err(not_a_proxy());
             }
             if stream.read(&mut byte)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -175,12 +146,12 @@ impl Proxy {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut answer = httparse::Response::new(&mut headers);
         match answer.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => answer.code.ok_or(Fault::NotAProxy.into()),
-            _ => Err(Fault::NotAProxy.into()),
+            Ok(httparse::Status::Complete(_)) => answer.code.ok_or_else(not_a_proxy),
+            _ => Err(not_a_proxy()),
         }
     }
 
-    /// What a refused request or tunnel means.
+    /// The fault that a refused request or tunnel is.
     pub(super) fn refusal(&self, status: u16, target: &str) -> Fault {
         let url = &self.0.url;
         let told = match status {
@@ -191,58 +162,53 @@ impl Proxy {
             403 => format!("{url} does not allow connections to {target} (HTTP 403)"),
             // Tinyproxy says 500, others say what gateways say.
             500 | 502..=504 => {
-                let told = format!("the proxy {url} can not reach {target}: HTTP {status}");
-                return Fault::BehindProxy(told);
+                let told = format!("the proxy {url} cannot reach {target}: HTTP {status}");
+                return Fault::new(NetErrorKind::HostUnreachable, told);
             }
             _ => format!("{url} answers CONNECT {target} with HTTP {status}"),
         };
-        Fault::ProxyRefused(told)
+        Fault::new(NetErrorKind::Proxy, told)
     }
 
-    /// Who we are there, as a header.
+    /// Our credentials there, as a header.
     pub(super) fn credentials(&self) -> Option<&(HeaderName, Secret)> {
         self.0.credentials.as_ref()
     }
 
-    /// Tries the way to a target out, and closes it again (W-37).
-    pub fn check(&self, host: &str, port: u16, cancel: &Cancel) -> Check {
-        let began = Instant::now();
-        let dialled = dial::tcp(&self.0.host, self.0.port, Some(began + CHECK_LIMIT), cancel);
-        let stream = match dialled {
-            Ok(stream) => stream,
-            Err(error) => {
-                let reason = if is_timeout(&error) { "timeout" } else { "dial_error" };
-                return Check {
-                    tcp: None,
-                    connect: None,
-                    failure: Some(("tcp", reason)),
-                    status: None,
-                };
-            }
-        };
-        let (tcp, began) = (Some(began.elapsed()), Instant::now());
-        let limit = Some(began + CHECK_LIMIT);
-        let asked = self.wrap(Layered::Plain(stream), limit).and_then(|mut stream| {
-            stream.socket().limit = limit;
-            self.ask(&mut stream, &format!("{}:{port}", bracketed(host)))
-        });
-        let connect = Some(began.elapsed());
-        match asked {
-            Ok(status @ 200..=299) => Check { tcp, connect, failure: None, status: Some(status) },
-            Ok(status) => {
-                let failure = Some(("connect", "bad_status"));
-                Check { tcp, connect, failure, status: Some(status) }
-            }
-            Err(error) => {
-                let reason = if is_timeout(&error) { "timeout" } else { "connect_error" };
-                Check { tcp, connect: None, failure: Some(("connect", reason)), status: None }
-            }
-        }
+    /// Dials the proxy, to try it out.
+    ///
+    /// # Errors
+    /// If there is no connection within `limit`.
+    pub fn dial(&self, limit: Instant, cancel: &Cancel) -> Result<Dialled<'_>, NetError> {
+        dial::tcp(&self.0.host, self.0.port, Some(limit), cancel)
+            .map(|stream| Dialled { proxy: self, stream })
+            .map_err(|error| NetError::of_io(error, false, false))
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut
+/// A connection to a proxy, to try it out.
+pub struct Dialled<'a> {
+    proxy: &'a Proxy,
+    stream: Stream,
+}
+
+impl Dialled<'_> {
+    /// Asks for a tunnel to a target, and closes the connection again: the status of the answer.
+    ///
+    /// # Errors
+    /// If there is no answer of a proxy within `limit`.
+    pub fn ask(self, host: &str, port: u16, limit: Instant) -> Result<u16, NetError> {
+        let shown = bracketed(host);
+        let asked = self.proxy.wrap(self.stream, Some(limit)).and_then(|mut stream| {
+            stream.socket().limit = Some(limit);
+            self.proxy.ask(&mut stream, &format!("{shown}:{port}"))
+        });
+        asked.map_err(|error| NetError::of_io(error, false, false))
+    }
+}
+
+fn not_a_proxy() -> io::Error {
+    Fault::new(NetErrorKind::NotHttp, "").into()
 }
 
 fn bracketed(host: &str) -> String {
@@ -276,6 +242,8 @@ mod tests {
     #[test] // W-34
     fn a_missing_password_is_empty() {
         assert_eq!(basic("user").expose(), format!("Basic {}", STANDARD.encode("user:")));
+        // printf u::p@ss | base64
+        assert_eq!(basic("u%3A:p%40ss").expose(), "Basic dTo6cEBzcw==");
         assert_eq!(basic("a%zz:").expose(), format!("Basic {}", STANDARD.encode("a%zz:")));
     }
 
@@ -297,7 +265,7 @@ mod tests {
         assert!(told(&proxy(Some("u:secret")), 407).contains("does not accept the user name"));
         assert!(!told(&proxy(Some("u:secret")), 407).contains("secret"));
         assert!(told(&proxy(None), 403).contains("does not allow connections to h:443"));
-        assert!(told(&proxy(None), 504).contains("can not reach h:443"));
+        assert!(told(&proxy(None), 504).contains("cannot reach h:443"));
         assert!(told(&proxy(None), 302).contains("HTTP 302"));
     }
 }

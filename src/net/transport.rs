@@ -1,13 +1,14 @@
-//! The seam to ureq: our sockets in, its HTTP out.
+//! The seam to ureq: it gets our sockets and gives us its HTTP. [`super::client`] calls it.
+//!
+//! This is the only module that uses the unversioned part of ureq's API.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -18,22 +19,17 @@ use ureq::unversioned::transport::{
 
 use super::cancel::Cancel;
 use super::dial;
-use super::error::Fault;
-use super::head::{Held, SecretHeaders};
+use super::error::{Fault, NetErrorKind};
+use super::head::{Held, SecretSlot};
 use super::proxy::Proxy;
-use super::stream::Stream;
-use super::tls::{Tls, tls_fault};
-
+use super::tls::{Layered, Tls};
 use crate::unpoisoned::Unpoisoned;
 
-/// Bytes read at once; the head of an answer must fit in as well.
+/// Size of the input buffer in bytes; the head of an answer must fit in.
 pub(super) const INPUT_BUFFER: usize = 64 * 1024;
 
-/// Bytes written at once.
+/// Size of the output buffer in bytes.
 const OUTPUT_BUFFER: usize = 32 * 1024;
-
-/// How long TLS may take to be agreed on (wire.md, section 1).
-pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the connections of one client.
 #[derive(Debug)]
@@ -44,28 +40,28 @@ pub(super) struct Dialer {
     pub(super) linger: Option<Duration>,
     pub(super) cancel: Cancel,
     pub(super) trace: Arc<Trace>,
+    pub(super) secrets: SecretSlot,
 }
 
-/// What the last request of a client came to on its connection.
+/// The facts that a client and its connections tell each other about the request under way. No
+/// text is among them: the secrets of a request go by [`SecretSlot`].
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// A byte of it was handed to the connection.
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// Whoever reads the body waits no longer than until then, and may come back later.
-    pub(super) hurry_until: Mutex<Option<Instant>>,
-    /// What its connection adds to its head.
-    pub(super) secrets: Mutex<SecretHeaders>,
+    /// A read of the body waits no longer than until then; the reader may come back later.
+    hurry_until: Mutex<Option<Instant>>,
 }
 
 impl Trace {
-    pub(super) fn hurry_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.hurry_until.lock().unpoisoned()
-    }
-
-    pub(super) fn secrets(&self) -> MutexGuard<'_, SecretHeaders> {
-        self.secrets.lock().unpoisoned()
+    /// Runs `read` with an earlier limit than that of the exchange.
+    pub(super) fn hurried<T>(&self, until: Instant, read: impl FnOnce() -> T) -> T {
+        *self.hurry_until.lock().unpoisoned() = Some(until);
+        let result = read();
+        *self.hurry_until.lock().unpoisoned() = None;
+        result
     }
 }
 
@@ -97,17 +93,18 @@ impl Dialer {
             (None, None) => Layered::Plain(dial::tcp(host, port, limit, &self.cancel)?),
         };
         if tls {
-            let own = self
-                .tls
-                .as_ref()
-                .ok_or_else(|| Fault::Tls("this hop was set up without TLS".to_owned()))?;
+            let none = || Fault::new(NetErrorKind::Tls, "this hop was set up without TLS");
+            let own = self.tls.as_ref().ok_or_else(none)?;
             if let Some(proxy) = proxy {
                 proxy.connect(&mut stream, host, port, limit)?;
             }
-            stream.socket().limit = dial::earlier(limit, HANDSHAKE_TIMEOUT);
-            stream = own.handshake(host, stream).map_err(|error| match proxy {
-                Some(proxy) => Fault::InTunnel(proxy.url().to_owned(), error).into(),
+            stream = own.handshake(host, stream, limit).map_err(|error| match proxy {
                 None => error,
+                Some(proxy) => {
+                    let url = proxy.url();
+                    let way = format!("through the proxy {url}, which may open TLS itself");
+                    Fault::of(error).at(&way).into()
+                }
             })?;
         }
         stream.socket().linger = self.linger;
@@ -123,11 +120,12 @@ impl Dialer {
             head_due: true,
             lively: false,
             trace: Arc::clone(&self.trace),
+            secrets: self.secrets.clone(),
         })
     }
 }
 
-/// Leaves the lookup to the dialer, which can be cancelled.
+/// Resolves nothing: the dialer looks names up itself, in a way that can be cancelled.
 #[derive(Debug)]
 pub(super) struct NoResolver;
 
@@ -142,86 +140,20 @@ impl Resolver for NoResolver {
     }
 }
 
-/// A socket and the layers of TLS around it: none, the target's, or the proxy's with perhaps the
-/// target's inside.
-pub(super) enum Layered {
-    Plain(Stream),
-    Tls(Box<Agreed>),
-}
-
-/// TLS as it was agreed on.
-pub(super) struct Agreed {
-    pub(super) stream: StreamOwned<ClientConnection, Layered>,
-    pub(super) hop: Tls,
-    /// What the hop was like at that time.
-    pub(super) config: Arc<ClientConfig>,
-}
-
-impl Layered {
-    pub(super) fn socket(&mut self) -> &mut Stream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(agreed) => agreed.stream.sock.socket(),
-        }
-    }
-
-    /// Whether it was made with the certificates that are in use now.
-    fn is_up_to_date(&self) -> bool {
-        match self {
-            Self::Plain(_) => true,
-            Self::Tls(agreed) => {
-                agreed.hop.uses(&agreed.config) && agreed.stream.sock.is_up_to_date()
-            }
-        }
-    }
-}
-
-/// A refusal may come after the handshake: TLS 1.3 judges our certificate then.
-fn later(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::InvalidData => tls_fault(error),
-        _ => error,
-    }
-}
-
-impl Read for Layered {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buf),
-            Self::Tls(agreed) => agreed.stream.read(buf).map_err(later),
-        }
-    }
-}
-
-impl Write for Layered {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(buf),
-            Self::Tls(agreed) => agreed.stream.write(buf).map_err(later),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(agreed) => agreed.stream.flush().map_err(later),
-        }
-    }
-}
-
 /// One connection in ureq's pool.
 pub(super) struct Connection {
     stream: Layered,
     buffers: LazyBuffers,
     /// The head of a request, held back so that head and short body leave in one write.
     held: Held,
-    /// The proxy that is asked for whole URLs, and the origin to put before each path.
+    /// A proxy that is asked for whole URLs, and the origin to put before each path.
     forward: Option<(Proxy, String)>,
     /// The next bytes begin a request.
     head_due: bool,
-    /// Bytes were read since it was last asked whether it is open: it was a moment ago.
+    /// Bytes were read since ureq last asked whether it is open, so it was open a moment ago.
     lively: bool,
     trace: Arc<Trace>,
+    secrets: SecretSlot,
 }
 
 impl fmt::Debug for Connection {
@@ -231,14 +163,36 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    fn send_held(&mut self, reason: Timeout) -> Result<(), ureq::Error> {
+    fn send_held(&mut self) -> io::Result<()> {
         if self.held.bytes().is_empty() {
             return Ok(());
         }
         self.trace.wrote.store(true, Ordering::SeqCst);
         let sent = self.stream.write_all(self.held.bytes()).and_then(|()| self.stream.flush());
         self.held.wipe();
-        sent.map_err(|error| timeout_or(error, reason))
+        sent
+    }
+
+    /// Takes the next bytes of a request. The head is held back for the body, and a body that is
+    /// too long to be held is sent.
+    fn take(&mut self, amount: usize) -> io::Result<()> {
+        let output = &self.buffers.output()[..amount];
+        if std::mem::take(&mut self.head_due) {
+            let secrets = self.secrets.take();
+            let (origin, credentials) = match &self.forward {
+                Some((proxy, origin)) => (Some(origin.as_str()), proxy.credentials()),
+                None => (None, None),
+            };
+            self.held.push_head(output, origin, credentials.into_iter().chain(&secrets));
+        } else if self.held.bytes().len() + amount <= OUTPUT_BUFFER {
+            self.held.push(output);
+        } else {
+            self.send_held()?;
+            self.trace.wrote.store(true, Ordering::SeqCst);
+            self.stream.write_all(&self.buffers.output()[..amount])?;
+            self.stream.flush()?;
+        }
+        Ok(())
     }
 }
 
@@ -249,32 +203,18 @@ impl Transport for Connection {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.socket().limit = limit(timeout);
-        let output = &self.buffers.output()[..amount];
-        if std::mem::take(&mut self.head_due) {
-            self.held.push_head(output, self.forward.as_ref(), &self.trace.secrets());
-        } else if self.held.bytes().len() + amount <= OUTPUT_BUFFER {
-            self.held.push(output);
-        } else {
-            self.send_held(timeout.reason)?;
-            self.trace.wrote.store(true, Ordering::SeqCst);
-            let output = &self.buffers.output()[..amount];
-            let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
-            sent.map_err(|error| timeout_or(error, timeout.reason))?;
-        }
-        Ok(())
+        self.take(amount).map_err(|error| timeout_or(error, timeout.reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let own = limit(timeout);
-        self.stream.socket().limit = match *self.trace.hurry_until() {
-            Some(until) => Some(own.map_or(until, |own| own.min(until))),
-            None => own,
-        };
-        self.send_held(timeout.reason)?;
+        let hurry = *self.trace.hurry_until.lock().unpoisoned();
+        self.stream.socket().limit = own.into_iter().chain(hurry).min();
+        self.send_held().map_err(|error| timeout_or(error, timeout.reason))?;
         self.head_due = true;
         let input = self.buffers.input_append_buf();
         if input.is_empty() {
-            // A read of nothing would pass for the end of the stream.
+            // A read into an empty buffer would look like the end of the stream.
             return Err(ureq::Error::LargeResponseHeader(INPUT_BUFFER, INPUT_BUFFER));
         }
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
@@ -284,11 +224,11 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // After a reload the next request is made as who we are now.
+        // After a reload, the next request uses the new certificates.
         if !self.stream.is_up_to_date() {
             return false;
         }
-        // ureq asks when an answer has ended and again before the next request: once is enough.
+        // ureq asks when an answer has ended, and again before the next request.
         if std::mem::take(&mut self.lively) {
             return true;
         }
@@ -296,7 +236,7 @@ impl Transport for Connection {
     }
 
     fn is_tls(&self) -> bool {
-        matches!(self.stream, Layered::Tls(_))
+        self.stream.is_tls()
     }
 }
 
@@ -308,7 +248,8 @@ fn timeout_or(error: io::Error, reason: Timeout) -> ureq::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => ureq::Error::Timeout(reason),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
-            ureq::Error::Io(Fault::Cut(error).into())
+            // In this cover, without which ureq would take it for the end of the answer.
+            ureq::Error::Io(Fault::of(error).into())
         }
         _ => ureq::Error::Io(error),
     }

@@ -49,7 +49,7 @@ impl Discovery {
     /// server is not asked: nothing that it says would travel.
     ///
     /// # Errors
-    /// If there is none, or it can not be read.
+    /// If there is none, or it cannot be read.
     pub fn document(&self, limit: Instant, cancel: &Cancel) -> Result<Document, Failure> {
         self.search(limit, cancel).result
     }
@@ -62,7 +62,7 @@ impl Discovery {
 
     /// Whether the server answered last.
     fn server_answers(&self) -> bool {
-        self.binding.state().check().is_ok()
+        self.binding.server().state.check().is_ok()
     }
 }
 

@@ -1,7 +1,7 @@
-//! The audit trail: one JSON line for each command that is over (setting `log.audit_file`).
+//! The audit trail: one JSON line for each command that is done (setting `log.audit_file`).
 //!
-//! A line says who asked for what and how it went, never what was said. A disk that is full costs
-//! lines, which are counted, never commands.
+//! A line says who asked for what and how it ended. It holds no payload. If the disk is full,
+//! lines are lost and counted; commands go on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use super::metrics::Exposition;
 use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 
-/// The open file.
+/// The audit file, opened.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
@@ -25,15 +25,15 @@ pub struct Audit {
 #[derive(Debug)]
 struct Inner {
     file: File,
-    /// Why the last line could not be written, which the log says already.
+    /// Why the last line could not be written. The log has said so already.
     failing: Option<String>,
 }
 
 impl Audit {
-    /// Opens the file for appending, made with mode 0600.
+    /// Opens the file for appending; creates it with mode 0600.
     ///
     /// # Errors
-    /// If it can not be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let inner = Mutex::new(Inner { file: open(path)?, failing: None });
         Ok(Self { path: path.to_owned(), inner, written: Counter::new(), lost: Counter::new() })
@@ -53,7 +53,7 @@ impl Audit {
                 self.lost.inc();
                 if inner.failing.is_none() {
                     let path = self.path.display();
-                    let line = format!("the audit trail {path} can not be written: {error}");
+                    let line = format!("the audit trail {path} cannot be written: {error}");
                     log::error!("{line}");
                     inner.failing = Some(line);
                 }
@@ -61,21 +61,21 @@ impl Audit {
         }
     }
 
-    /// Opens the file anew, by its name, so that the old one can be moved away (SIGHUP).
+    /// Opens the file again by its name, so that the old one can be moved away (SIGHUP).
     ///
     /// # Errors
-    /// If it can not be opened; the old one stays in use.
+    /// If it cannot be opened. The old one stays in use.
     pub fn reopen(&self) -> io::Result<()> {
         self.lock().file = open(&self.path)?;
         Ok(())
     }
 
-    /// Why the last line could not be written; nothing if it was.
+    /// Why the last line could not be written; `None` if it was written.
     pub fn complaint(&self) -> Option<String> {
         self.lock().failing.clone()
     }
 
-    /// Lines written and lost.
+    /// The number of lines written and lost.
     pub fn write_metrics(&self, out: &mut Exposition) {
         let help = "Lines of the audit trail.";
         out.counter("mcp_tunnel_audit_records_total", help, &[], self.written.get());

@@ -1,4 +1,4 @@
-//! Small files by which other programs find the daemon: the health URL and the process id.
+//! Small files that help other programs find the daemon: its health URL and its process id.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-/// Longest content that is read back to see whether a file is still ours, in bytes.
+/// Most bytes that are read back to see whether a file is still ours.
 const CONTENT_MAX: u64 = 8_192;
 
-/// A file that holds one short text while the daemon runs. It is removed when dropped, unless
-/// someone else has written another text in the meantime.
+/// A file that holds the health URL while the daemon runs. It is removed when dropped, unless
+/// someone else has replaced its content in the meantime.
 #[derive(Debug)]
 pub struct UrlFile(OwnFile);
 
@@ -30,10 +30,10 @@ struct OwnFile {
 }
 
 impl UrlFile {
-    /// Writes `url` without a line end, mode 0600, parent directories made (L-11).
+    /// Writes `url` without a line end, with mode 0600; creates the parent directories (L-11).
     ///
     /// # Errors
-    /// If a directory or the file can not be written.
+    /// If a directory or the file cannot be written.
     pub fn create(path: &Path, url: &str) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -42,19 +42,20 @@ impl UrlFile {
         Ok(Self(OwnFile { path: path.to_owned(), content: url.to_owned() }))
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 }
 
 impl PidFile {
-    /// Writes this process's id and a line end, mode 0644; the parent directory must exist (P-1).
+    /// Writes this process's id and a line end, with mode 0644; the parent directory must exist
+    /// (P-1).
     ///
     /// # Errors
-    /// If another running process holds the file, or it can not be written.
+    /// If another running process holds the file, or it cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
-        // Neither a link nor a pipe that someone has put there may be followed or waited for.
+        // Someone may have put a link or a pipe there: follow no link, wait for no pipe.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         if let Ok(old) = OpenOptions::new().read(true).custom_flags(flags).open(path)
             && rustix::fs::flock(&old, FlockOperation::NonBlockingLockExclusive).is_err()
@@ -69,7 +70,7 @@ impl PidFile {
         Ok(Self { own: OwnFile { path: path.to_owned(), content }, _lock: lock })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.own.path
     }
@@ -84,13 +85,13 @@ impl Drop for OwnFile {
     }
 }
 
-/// Puts a new file in the place of `path` in one step: a reader sees the old one or the whole new
-/// one, and a symbolic link is replaced, not followed.
+/// Replaces the file at `path` in one step: a reader sees the old file or the whole new one. A
+/// symbolic link is replaced, not followed.
 fn replace(path: &Path, content: &str, mode: u32) -> io::Result<File> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let write = || {
-        // What a dead process of the same id has left behind.
+        // A dead process with the same id may have left one behind.
         let _ = fs::remove_file(&temporary);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;

@@ -1,8 +1,8 @@
 //! The health listener: `/healthz`, `/livez`, `/startupz`, `/readyz` and `/metrics` for probes and
 //! scrapers, the operator page and its routes (see [`super::api`]) for people.
 //!
-//! It answers from state that others own and never waits for them. Its few threads and the limits
-//! of [`crate::httpd`] bound what a scanner or a slow client can take.
+//! It answers from state that other rooms own, and never waits for them. Its few threads and the
+//! limits of [`crate::httpd`] bound the resources that a scanner or a slow client can use.
 
 use std::fs;
 use std::io;
@@ -16,24 +16,25 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::api::{Admin, Desk};
+use super::answer::{JSON, respond, text};
+use super::api::{Admin, AdminApi};
 use super::files::UrlFile;
+use super::host::{host_of, is_loopback_name};
 use super::metrics::{Exposition, Source};
 use super::process::Process;
 use super::readiness::{Readiness, Verdict};
 use crate::httpd::{Bind, Exchange, Limits, Running, Server};
 
-/// Connections at once: a few probes, a scraper and an operator; the oldest idle one makes room.
+/// Connections at once: a few probes, a scraper and an operator. If there are more, the oldest
+/// idle one is closed.
 const CONNECTIONS: usize = 32;
 
-/// How long an answer in progress may still take when the listener ends.
+/// How long an answer may still take when the listener ends.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Where the listener is (settings `health.listen_addr` and `health.unix_socket`).
+/// The address of the listener (settings `health.listen_addr` and `health.unix_socket`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// `host:port`; the host may be empty (all interfaces), the port 0 (L-1, L-2).
@@ -42,23 +43,23 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// The listener while it serves. Dropping it ends it and removes the URL file and the socket.
+/// The running listener. Dropping it stops it and removes the URL file and the socket.
 pub struct Listener {
     url: String,
-    // Fields drop in this order: whoever finds the file finds a listener.
+    // Dropped first: a client that finds the file finds a listener.
     _url_file: Option<UrlFile>,
-    desk: Option<Arc<Desk>>,
+    admin: Option<Arc<AdminApi>>,
     running: Option<Running>,
 }
 
-/// Whether something stands still, and since when; `None` if all moves.
+/// Says what has stopped making progress, and since when; `None` if nothing has.
 pub type Standstill = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What the routes answer from.
+/// The state that the routes show.
 pub struct Views {
     /// `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// `/livez`: what only a restart can mend.
+    /// `/livez`: a fault that only a restart can mend.
     pub standstill: Standstill,
     /// `/startupz`: whether the start is complete.
     pub started: Box<dyn Fn() -> bool + Send + Sync>,
@@ -70,12 +71,12 @@ pub struct Views {
 
 struct Pages {
     views: Views,
-    desk: Option<Arc<Desk>>,
+    admin: Option<Arc<AdminApi>>,
     process: Process,
     hosts: Hosts,
 }
 
-/// A place that is taken and not yet served: what may fail of a listener has not failed.
+/// An address that is bound but not served yet. After this, starting the listener rarely fails.
 pub struct Bound {
     server: Server,
     listen: Listen,
@@ -104,7 +105,7 @@ impl Bound {
             } else {
                 ""
             };
-            io::Error::new(e.kind(), format!("the health listener can not use {place}: {e}{hint}"))
+            io::Error::new(e.kind(), format!("the health listener cannot use {place}: {e}{hint}"))
         })?;
         let url = base_url(listen, server.local());
         let url_file = url_file
@@ -112,14 +113,14 @@ impl Bound {
                 UrlFile::create(path, &url).map_err(|e| {
                     remove_socket(server.local());
                     let path = path.display();
-                    io::Error::new(e.kind(), format!("can not write the URL file {path}: {e}"))
+                    io::Error::new(e.kind(), format!("cannot write the URL file {path}: {e}"))
                 })
             })
             .transpose()?;
         Ok(Self { server, listen: listen.clone(), url, url_file })
     }
 
-    /// The base URL that it will serve.
+    /// The base URL that the listener will have.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -129,10 +130,10 @@ impl Bound {
         matches!(self.server.local(), Bind::Tcp(bound) if !bound.ip().is_loopback())
     }
 
-    /// Serves. When it returns, probes are answered.
+    /// Starts to serve. When it returns, probes are answered.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub fn serve(self, mut views: Views) -> io::Result<Listener> {
         let Self { server, listen, url, url_file } = self;
         let hosts = Hosts::of(&listen, server.local());
@@ -140,15 +141,15 @@ impl Bound {
             Listen::Tcp(address) => host_of(address).unwrap_or_default().to_ascii_lowercase(),
             Listen::Unix(_) => String::new(),
         };
-        let desk = views.admin.take().map(|admin| Arc::new(Desk::new(admin, configured)));
-        let pages = Pages { views, desk: desk.clone(), process: Process::new(), hosts };
+        let admin = views.admin.take().map(|admin| Arc::new(AdminApi::new(admin, configured)));
+        let pages = Pages { views, admin: admin.clone(), process: Process::new(), hosts };
         let running = server.serve("health", move |exchange| pages.answer(exchange))?;
-        Ok(Listener { url, _url_file: url_file, desk, running: Some(running) })
+        Ok(Listener { url, _url_file: url_file, admin, running: Some(running) })
     }
 }
 
 impl Listener {
-    /// The base URL that probes may use (L-8, L-9), without a slash at the end.
+    /// The base URL for probes (L-8, L-9), without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -157,8 +158,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         drop(self._url_file.take());
-        if let Some(desk) = &self.desk {
-            desk.close();
+        if let Some(admin) = &self.admin {
+            admin.close();
         }
         if let Some(running) = self.running.take() {
             running.stop(STOP_GRACE);
@@ -170,23 +171,23 @@ impl Pages {
     fn answer(&self, exchange: Exchange<'_>) {
         if !self.hosts.allow(exchange.head().host.as_deref()) {
             let body = "this listener answers to loopback names only\n";
-            return respond(exchange, 403, PLAIN, body);
+            return text(exchange, 403, body);
         }
         match exchange.head().path.as_str() {
-            "/healthz" => respond(exchange, 200, PLAIN, "live"),
+            "/healthz" => text(exchange, 200, "live"),
             "/livez" => match (self.views.standstill)() {
-                None => respond(exchange, 200, PLAIN, "live"),
-                Some(why) => respond(exchange, 503, PLAIN, &why),
+                None => text(exchange, 200, "live"),
+                Some(why) => text(exchange, 503, &why),
             },
             "/startupz" => match (self.views.started)() {
-                true => respond(exchange, 200, PLAIN, "started"),
-                false => respond(exchange, 503, PLAIN, "no poll has been sent yet"),
+                true => text(exchange, 200, "started"),
+                false => text(exchange, 503, "no poll has been sent yet"),
             },
             "/readyz" => self.readyz(exchange),
-            "/metrics" => respond(exchange, 200, PROMETHEUS, &self.metrics()),
-            _ => match &self.desk {
-                Some(desk) => desk.answer(exchange, &|| self.metrics()),
-                None => respond(exchange, 404, PLAIN, "404 page not found\n"),
+            "/metrics" => respond(exchange, 200, PROMETHEUS, &[], &self.metrics()),
+            _ => match &self.admin {
+                Some(admin) => admin.answer(exchange, &|| self.metrics()),
+                None => text(exchange, 404, "404 page not found\n"),
             },
         }
     }
@@ -198,11 +199,11 @@ impl Pages {
         let is = |name: &str, value: &str| query.iter().any(|(n, v)| n == name && v == value);
         let accepts = exchange.head().headers.get("Accept").unwrap_or_default();
         if is("format", "json") || accepts.starts_with("application/json") {
-            return respond(exchange, status, JSON, &format!("{}\n", report.json()));
+            return respond(exchange, status, JSON, &[], &format!("{}\n", report.json()));
         }
         let verbose = query.iter().any(|(name, _)| name == "verbose");
         let body = if verbose { report.verbose() } else { report.line };
-        respond(exchange, status, PLAIN, &body);
+        text(exchange, status, &body);
     }
 
     fn metrics(&self) -> String {
@@ -228,14 +229,7 @@ impl Pages {
     }
 }
 
-fn respond(exchange: Exchange<'_>, status: u16, content_type: &str, body: &str) {
-    let headers = [("Content-Type", content_type), ("X-Content-Type-Options", "nosniff")];
-    // A client that has gone is nobody's concern.
-    let _ = exchange.respond(status, &headers, body.as_bytes());
-}
-
-/// The names that a request may ask for. A listener on loopback answers only to loopback names:
-/// a web page whose name was pointed to 127.0.0.1 (DNS rebinding) is turned away.
+/// The `Host` headers that are answered: on loopback only loopback names.
 #[derive(Debug)]
 enum Hosts {
     Any,
@@ -254,29 +248,16 @@ impl Hosts {
     }
 
     fn allow(&self, host: Option<&str>) -> bool {
-        // Only programs leave it out (HTTP/1.0); no browser does.
+        // Only programs leave it out (HTTP/1.0), and no browser does.
         let (Self::Loopback { configured }, Some(host)) = (self, host) else { return true };
-        let name = host_of(host).unwrap_or(host).to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
-        name == "localhost"
-            || name == configured
-            || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        is_loopback_name(host, configured)
     }
 }
 
-/// The host of `host:port`, without brackets; nothing if there is no port.
-pub(super) fn host_of(address: &str) -> Option<&str> {
-    if let Some(rest) = address.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']')?;
-        return (rest.is_empty() || rest.starts_with(':')).then_some(host);
-    }
-    address.rsplit_once(':').map(|(host, _)| host).filter(|host| !host.contains(':'))
-}
-
-/// Binds `host:port`, trying each address that the host has (L-1).
+/// Binds `host:port`, trying every address of the host (L-1).
 ///
 /// # Errors
-/// If the address is malformed, has no address behind its name, or can not be bound.
+/// If the text is malformed, the name has no address, or no address can be bound.
 pub fn bind_tcp(address: &str, limits: &Limits) -> io::Result<Server> {
     let malformed = || {
         let text = "an address is host:port, for instance 127.0.0.1:8080, [::1]:8080 or :8080";
@@ -286,7 +267,7 @@ pub fn bind_tcp(address: &str, limits: &Limits) -> io::Result<Server> {
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let port: u16 = port.ok_or_else(malformed)?;
     let candidates: Vec<SocketAddr> = if host.is_empty() {
-        // The first takes both families unless the system forbids it or has no IPv6.
+        // The first serves both families unless the system forbids that or has no IPv6.
         vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
     } else {
         (host, port).to_socket_addrs()?.collect()

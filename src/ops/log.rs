@@ -1,13 +1,14 @@
-//! The log: where records go and how a line is written; `cli` sets it up once.
+//! The log: where records go and how a line is written. `daemon` and `relay` set it up once.
 //!
-//! Three forms (operations.md, G-1 to G-4): the plain line on stderr, which `simple_logger` writes
-//! to a terminal, `struct-text` and `json` on stdout or in a file. Only records of this crate pass:
-//! what the HTTP and TLS libraries say at level debug holds headers, and headers hold secrets.
+//! There are three formats (operations.md, G-1 to G-4): the plain line on stderr, which
+//! `simple_logger` writes to a terminal, and `struct-text` and `json` on stdout or in a file. Only
+//! records of this crate pass: at level debug the HTTP and TLS libraries log headers, and headers
+//! hold secrets.
 //!
-//! The log may never stop or end the daemon: a reader that has stalled or gone away costs the
-//! lines that it did not take, which are counted and reported when it takes lines again. Nor may
-//! a fault that repeats fill the log: above level debug, each place in the program has a number
-//! of lines a minute (`flood`).
+//! The log must never block or end the daemon. If its reader stalls or goes away, lines are lost;
+//! they are counted, and the count is logged once lines get through again. A repeated fault must
+//! not fill the log either: unless the level is debug, each statement may log a fixed number of
+//! lines a minute (`flood`).
 
 mod flood;
 mod line;
@@ -33,22 +34,22 @@ use super::metrics::Exposition;
 use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 
-/// How long lines wait for a reader that takes nothing (a paused terminal, a full pipe). After
-/// that lines are dropped at once until the reader takes them again.
+/// How long lines wait for a reader that has stalled (a paused terminal, a full pipe). After
+/// that, lines are dropped at once until the reader takes them again.
 const READER_STALL: Duration = Duration::from_secs(1);
 
-/// The share of all time that lines may spend on such waits, as its divisor: a reader that is
-/// merely slow costs lines too, not the pace of the daemon.
+/// One part in this many of all time may be spent on such waits: a slow reader loses lines and
+/// does not slow down the daemon.
 const STALL_SHARE: u32 = 10;
 
-/// Most bytes of one write, the `PIPE_BUF` of Linux: a pipe or a socket that can be written to
-/// takes so much without a wait.
+/// Most bytes of one write, the `PIPE_BUF` of Linux: a writable pipe or socket takes this much
+/// without blocking.
 const WRITE_MAX: usize = 4096;
 
-/// The records that are ours: those of this crate's modules and of its binaries.
+/// How the targets of our own records begin: those of this crate's modules and of its binaries.
 const OWN_TARGET: &str = "mcp_tunnel";
 
-/// The shape of a line (setting `log.format`).
+/// How a line is written (setting `log.format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `2026-02-03T04:05:06.789Z INFO  [component] message name=value` on stderr.
@@ -59,16 +60,16 @@ pub enum Format {
     Json,
 }
 
-/// What [`init`] needs to know.
+/// The configuration that [`init`] takes.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
     /// `log.format`; `None` is [`Format::Plain`], or `struct-text` if there is a file (G-3).
     pub format: Option<Format>,
-    /// `log.file`: appended to, made with mode 0600.
+    /// `log.file`: opened for appending, created with mode 0600.
     pub file: Option<PathBuf>,
     /// `log.level` at start; [`log::set_max_level`] changes it while the process runs.
     pub level: LevelFilter,
-    /// Members that stand on every record of the structured forms.
+    /// Fields that every line of the structured formats carries.
     pub always: Vec<(&'static str, String)>,
     /// How many records the ring keeps (setting `admin_ui.log_buffer_events`); 0 for no ring.
     pub ring: usize,
@@ -77,7 +78,7 @@ pub struct LogSettings {
 /// The process's log, once [`init`] has made it.
 pub struct Logger {
     format: Format,
-    /// Members that stand on every structured record.
+    /// Fields that every line of the structured formats carries.
     always: Vec<(&'static str, String)>,
     simple: SimpleLogger,
     ring: LogRing,
@@ -98,7 +99,7 @@ struct Sink {
     lost: u64,
 }
 
-/// The waits that are left to the reader.
+/// How much longer lines may wait for the reader.
 struct Patience {
     left: Duration,
     at: Instant,
@@ -107,9 +108,9 @@ struct Patience {
 }
 
 enum Target {
-    /// Stderr that is a terminal.
+    /// Stderr, connected to a terminal.
     Terminal,
-    /// Stderr that the service manager has connected to the journal.
+    /// Stderr, which the service manager has connected to the journal.
     Journal,
     /// Any other stderr: a pipe, a file on a disk that may be full.
     Stderr,
@@ -120,10 +121,10 @@ enum Target {
     },
 }
 
-/// Makes the log of this process. Called once, before the first record.
+/// Creates the log of this process. Called once, before the first record.
 ///
 /// # Errors
-/// If the file can not be opened, or the process has a log already.
+/// If the file cannot be opened, or the process has a log already.
 pub fn init(settings: LogSettings) -> io::Result<&'static Logger> {
     let level = settings.level;
     let logger: &'static Logger = Box::leak(Box::new(Logger::new(settings)?));
@@ -162,11 +163,11 @@ impl Logger {
         })
     }
 
-    /// Opens the log file anew, by its name, so that the old one can be moved away (SIGHUP).
-    /// Without a file there is nothing to do.
+    /// Opens the log file again by its name, so that the old one can be moved away (SIGHUP). Does
+    /// nothing if there is no log file.
     ///
     /// # Errors
-    /// If the file can not be opened; the old one stays in use.
+    /// If the file cannot be opened. The old one stays in use.
     pub fn reopen(&self) -> io::Result<()> {
         if let Target::File { path, file } = &mut self.sink().target {
             *file = open(path)?;
@@ -179,7 +180,7 @@ impl Logger {
         &self.ring
     }
 
-    /// Changes the level while the process runs, and says so at the new level (G-9).
+    /// Changes the level while the process runs, and logs the change at the new level (G-9).
     pub fn set_level(&self, level: LevelFilter, by: &str) {
         let previous = log::max_level();
         log::set_max_level(level);
@@ -192,7 +193,7 @@ impl Logger {
         );
     }
 
-    /// How many records were logged, by level, and how many lines no reader took.
+    /// The number of records, by level, and of lines that were left out or lost.
     pub fn write_metrics(&self, out: &mut Exposition) {
         for (level, counter) in
             [Level::Error, Level::Warn, Level::Info, Level::Debug].iter().zip(&self.records)
@@ -213,7 +214,14 @@ impl Logger {
         self.sink.lock().unpoisoned()
     }
 
-    /// Says what was left out so far, at the end of the process.
+    /// Writes the counts of repeated lines whose window has passed. Each record does it too; call
+    /// it once in a while, so that a flood that has ended is reported when nothing else is logged.
+    pub fn write_due(&self) {
+        let lines = self.floods().due(Instant::now());
+        lines.iter().for_each(|line| self.put(line));
+    }
+
+    /// Writes all counts of repeated lines, at the end of the process.
     pub fn finish(&self) {
         let lines = self.floods().all();
         lines.iter().for_each(|line| self.put(line));
@@ -223,9 +231,9 @@ impl Logger {
         self.floods.lock().unpoisoned()
     }
 
-    /// Gives a line to the ring and to the reader, in time or not at all.
+    /// Writes a line to the ring and to the reader. The reader gets it in time or not at all.
     fn put(&self, line: &Line) {
-        // The page and the support archive show no payload, whatever the operator has allowed.
+        // The page and the support archive never show a payload, even if the log file may.
         if !line.holds_payload() {
             self.ring.add(line, SystemTime::now());
         }
@@ -253,12 +261,12 @@ impl Logger {
         }
     }
 
-    /// Why lines are being lost; nothing if the last one was taken.
+    /// Why lines are being lost; `None` if the last one got through.
     pub fn complaint(&self) -> Option<String> {
         self.cell().clone()
     }
 
-    /// Never held while a line is written: whoever asks does not wait for the reader.
+    /// Never held while a line is written, so that no caller waits for the reader.
     fn cell(&self) -> MutexGuard<'_, Option<String>> {
         self.complaint.lock().unpoisoned()
     }
@@ -274,7 +282,7 @@ impl Logger {
         }
         let mut written = 0;
         let whole = match target {
-            // It panics when a write fails, so it gets what it can write.
+            // `simple_logger` panics if a write fails, so the terminal must be writable first.
             Target::Terminal => patience.wait(io::stderr()).map(|()| {
                 let text = line.message_and_fields();
                 let mut record = Record::builder();
@@ -311,27 +319,24 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // Level counts from 1, `Error`; we write no trace records.
+        // Levels count from 1, which is `Error`. There are no trace records.
         self.records[(record.level() as usize - 1).min(self.records.len() - 1)].inc();
         let line = Line::of(record, SystemTime::now());
-        // Whoever wants to follow single requests gets every record.
+        // At level debug somebody follows single requests and needs every record.
         let place = flood::place(record).filter(|_| log::max_level() < LevelFilter::Debug);
         let line = match place {
             None => Some(line),
             Some(place) => self.floods().admit(place, line, Instant::now()),
         };
-        self.flush();
+        self.write_due();
         match line {
             Some(line) => self.put(&line),
             None => self.left_out.inc(),
         }
     }
 
-    /// Says what was left out, where a minute has passed.
-    fn flush(&self) {
-        let lines = self.floods().due(Instant::now());
-        lines.iter().for_each(|line| self.put(line));
-    }
+    /// Lines are written when they are logged.
+    fn flush(&self) {}
 }
 
 impl Patience {
@@ -339,7 +344,7 @@ impl Patience {
         Self { left: READER_STALL, at: Instant::now(), stalled: false }
     }
 
-    /// Waits until a piece of at most [`WRITE_MAX`] can be written, as long as it may.
+    /// Waits until a piece of at most [`WRITE_MAX`] bytes can be written, within the limits above.
     fn wait(&mut self, fd: impl AsFd) -> io::Result<()> {
         let now = Instant::now();
         let regained = now.duration_since(self.at) / STALL_SHARE;
@@ -351,7 +356,7 @@ impl Patience {
         if taken { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 
-    /// Writes all of it, if the reader takes it in time; `written` says how much that was.
+    /// Writes all of it if the reader takes it in time. `written` counts the bytes that it took.
     fn write(&mut self, fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         while *written < bytes.len() {
             self.wait(fd)?;
@@ -368,17 +373,17 @@ impl Patience {
 }
 
 impl Target {
-    /// What is wrong, once lines are lost. Of a file the standard error is told too: it is where
-    /// people look who miss the file's lines.
+    /// The reason why lines are lost. If it is a file, stderr is told too: it is where people look
+    /// when they miss lines in the file.
     fn complaint(&self, error: &io::Error) -> String {
         let Self::File { path, .. } = self else {
             return "nobody reads the log: lines are lost".to_owned();
         };
         let path = path.display();
-        let line = format!("the log file {path} can not be written, lines are lost: {error}");
+        let line = format!("the log file {path} cannot be written, lines are lost: {error}");
         let mut unhurried = Patience { left: Duration::ZERO, ..Patience::new() };
         let told = format!("mcp-tunnel: {line}\n");
-        // There is nobody else to tell.
+        // If this fails there is nobody else to tell.
         let _ = unhurried.write(io::stderr().as_fd(), told.as_bytes(), &mut 0);
         line
     }
@@ -392,7 +397,7 @@ fn writable(fd: impl AsFd, patience: Duration) -> bool {
     ready && !set[0].revents().intersects(bad)
 }
 
-/// Whether this is the stream that the service manager has named in `JOURNAL_STREAM`.
+/// Whether this is the stream that the service manager names in `JOURNAL_STREAM`.
 fn is_the_journal(fd: impl AsFd) -> bool {
     let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();

@@ -1,21 +1,21 @@
 //! The Prometheus text format (0.0.4): names and numbers on one page.
 //!
-//! The rooms keep their numbers in cells of [`crate::stats`]; a [`Source`] gives them the names
-//! under which dashboards know them. Label values come from fixed sets only: nothing that a
-//! remote party sends may become a label.
+//! The rooms keep their numbers in cells of [`crate::stats`]; a [`Source`] gives each number the
+//! name that dashboards know. Label values come from fixed sets only: nothing that a remote party
+//! sends may become a label.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::stats::{BUCKETS, SIZE_BOUNDS, SizeHistogram, Snapshot, TIME_BOUNDS_US, TimeHistogram};
 
-/// Something that has numbers to show: called for each scrape, must not wait.
+/// Adds numbers to a page. Called for each scrape; must not wait.
 pub type Source = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 
-/// Names of labels and their values.
+/// The names of labels, and their values.
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// The unit of a time histogram, which its name must end in.
+/// The unit of a time histogram. Its name must end in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// `..._seconds`
@@ -24,7 +24,8 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// A page of metrics in the making. Samples of one name stand together, whoever adds them.
+/// A page of metrics that is being written. Samples of one name stand together, whichever source
+/// adds them.
 #[derive(Debug, Default)]
 pub struct Exposition(BTreeMap<&'static str, Family>);
 
@@ -36,13 +37,13 @@ struct Family {
 }
 
 impl Exposition {
-    /// Adds a number that only grows; `name` ends in `_total`.
+    /// Adds a counter, a number that only grows; `name` ends in `_total`.
     pub fn counter(&mut self, name: &'static str, help: &'static str, labels: Labels, value: u64) {
         let out = self.family(name, "counter", help);
         sample(out, name, "", labels, None, &value);
     }
 
-    /// Adds numbers that only grow and differ by the value of one label.
+    /// Adds counters that differ in the value of one label.
     pub fn counters<'a>(
         &mut self,
         name: &'static str,
@@ -55,13 +56,13 @@ impl Exposition {
         }
     }
 
-    /// Adds a time that only grows, in seconds; `name` ends in `_seconds_total`.
+    /// Adds a counter of seconds; `name` ends in `_seconds_total`.
     pub fn seconds_counter(&mut self, name: &'static str, help: &'static str, seconds: f64) {
         let out = self.family(name, "counter", help);
         sample(out, name, "", &[], None, &seconds);
     }
 
-    /// Adds a number that goes up and down.
+    /// Adds a gauge, a number that goes up and down.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, labels: Labels, value: f64) {
         let out = self.family(name, "gauge", help);
         sample(out, name, "", labels, None, &value);
@@ -115,7 +116,7 @@ impl Exposition {
         sample(out, name, "_count", labels, None, &snapshot.count());
     }
 
-    /// The page.
+    /// The finished page.
     pub fn finish(self) -> String {
         let mut page = String::new();
         for (name, family) in self.0 {

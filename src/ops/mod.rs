@@ -1,17 +1,20 @@
-//! What the operator sees: logs, readiness, metrics, the health listener, signals.
+//! Everything an operator sees of the daemon: logs, readiness, metrics, the health listener, the
+//! operator page; and the signals and the service manager that drive it.
 //!
-//! `cli` sets it up. It learns of the other rooms through conditions and sources that `cli` hands
-//! it; nobody waits for it, and nothing here can stop the tunnel.
+//! `daemon` sets it up and hands it closures that read the state of the other rooms. Nobody waits
+//! for this room, and nothing here can stop the tunnel.
 
+mod answer;
 pub mod api;
-pub mod archive;
 pub mod audit;
 pub mod files;
+mod host;
 pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod parent;
 mod process;
+pub mod progress;
 pub mod readiness;
 pub mod recent;
 pub mod service_manager;

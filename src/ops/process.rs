@@ -1,26 +1,26 @@
-//! Numbers about the process itself, under the names that every Prometheus dashboard knows.
+//! Metrics of the process itself, under the names that every Prometheus dashboard knows.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::metrics::Exposition;
 
-/// Clock ticks in a second as `/proc` counts them: 100 on every Linux that Rust's musl and glibc
-/// targets run on.
+/// Clock ticks in a second as `/proc` counts them: 100 on every Linux that Rust's targets with
+/// musl and glibc run on.
 const TICKS: f64 = 100.0;
 
-/// The process, seen from its own `/proc` directory.
+/// This process, as `/proc/self` shows it.
 pub struct Process {
     started: SystemTime,
 }
 
 impl Process {
-    /// Made once, at start.
+    /// Created once, at start.
     pub fn new() -> Self {
         Self { started: SystemTime::now() }
     }
 
-    /// Adds what `/proc` tells; what it does not tell is left out.
+    /// Adds the numbers that `/proc` has; missing ones are left out.
     pub fn write(&self, page: &mut Exposition) {
         let help = "1, with the version as a label.";
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
@@ -54,7 +54,7 @@ impl Process {
             page.gauge("process_resident_memory_bytes", help, &[], kib * 1024.0);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            // One of them is the directory that is being read.
+            // One of them is this directory.
             let open = entries.count().saturating_sub(1);
             page.gauge("process_open_fds", "Open file descriptors.", &[], open as f64);
         }

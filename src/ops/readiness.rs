@@ -1,20 +1,20 @@
-//! Readiness: whether commands can be served now, and in one line why not.
+//! Readiness: whether commands can be served now, and if not, why, in one line.
 //!
-//! Each room's state is a [`Condition`] that `cli` makes from the cells the room owns. Conditions
-//! are asked afresh for every probe: nothing latches, up or down.
+//! Each room's state is a [`Condition`], which `daemon` makes from the room's cells. Conditions are
+//! checked again for every probe, so readiness follows them both ways.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::wire::json;
 
-/// What a condition finds.
+/// The result of checking a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All is well.
+    /// The condition holds.
     Ready,
-    /// Commands are served, but the operator should know this (Y-6, Y-8).
+    /// Commands are served, but the operator should know of this (Y-6, Y-8).
     ReadyBut(String),
-    /// Commands can not be served; the reason in one line.
+    /// Commands cannot be served; the reason in one line.
     NotReady(String),
 }
 
@@ -28,7 +28,7 @@ impl Verdict {
         }
     }
 
-    /// What an operator should know, if there is anything.
+    /// What the operator should know, if anything.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ready => None,
@@ -37,13 +37,13 @@ impl Verdict {
     }
 }
 
-/// What is known beside the verdict: a stable name, and a value as JSON text.
+/// A detail beside the verdict: a stable name, and a value as JSON text.
 pub type Fact = (&'static str, String);
 
 type Check = Box<dyn Fn() -> Verdict + Send + Sync>;
 type Facts = Box<dyn Fn() -> Vec<Fact> + Send + Sync>;
 
-/// One thing that must hold.
+/// Something that must hold for the daemon to be ready.
 pub struct Condition {
     name: String,
     check: Check,
@@ -51,7 +51,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// A condition under a stable one-word name. `check` must answer at once.
+    /// A condition with a stable one-word name. `check` must return at once.
     pub fn new(
         name: impl Into<String>,
         check: impl Fn() -> Verdict + Send + Sync + 'static,
@@ -59,14 +59,14 @@ impl Condition {
         Self { name: name.into(), check: Box::new(check), facts: Box::new(Vec::new) }
     }
 
-    /// The same, with what is known beside the verdict. `facts` must answer at once.
+    /// Adds details to the verdict. `facts` must return at once.
     pub fn with_facts(mut self, facts: impl Fn() -> Vec<Fact> + Send + Sync + 'static) -> Self {
         self.facts = Box::new(facts);
         self
     }
 }
 
-/// All conditions, and the daemon's own state.
+/// All conditions, and whether the daemon is draining.
 pub struct Readiness {
     conditions: Vec<Condition>,
     draining: AtomicBool,
@@ -79,38 +79,38 @@ pub struct Report {
     pub ready: bool,
     /// `ready`, `ready (reason)` or the first reason why not (operations.md, section 3).
     pub line: String,
-    /// Each condition and what it found, in order.
+    /// The result of each condition, in order.
     pub conditions: Vec<Finding>,
 }
 
-/// What one condition found.
+/// The result of one condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The condition.
+    /// The condition's name.
     pub name: String,
     /// Whether it holds.
     pub verdict: Verdict,
-    /// What is known beside.
+    /// Details beside the verdict.
     pub facts: Vec<Fact>,
 }
 
 impl Readiness {
-    /// Ready when every condition holds. The first one that does not is the reason given.
+    /// Ready when every condition holds. The first one that does not hold gives the reason.
     pub fn new(conditions: Vec<Condition>) -> Self {
         Self { conditions, draining: AtomicBool::new(false) }
     }
 
-    /// From now on the daemon takes no new commands.
+    /// Marks the daemon as draining: it takes no new commands from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the daemon takes no new commands because it ends.
+    /// Whether the daemon is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Asks every condition.
+    /// Checks every condition.
     pub fn report(&self) -> Report {
         let mut conditions = Vec::with_capacity(self.conditions.len() + 1);
         if self.is_draining() {
@@ -138,8 +138,8 @@ impl Readiness {
 }
 
 impl Report {
-    /// One line for each condition: `ok NAME` or `not ok NAME: reason`, with what is known of it
-    /// in brackets, then the verdict. What is not known is not there.
+    /// One line for each condition: `ok NAME` or `not ok NAME: reason`, with its details in
+    /// brackets; then the verdict. Details that are unknown are left out.
     pub fn verbose(&self) -> String {
         let mut text = String::new();
         for Finding { name, verdict, facts } in &self.conditions {
@@ -152,7 +152,7 @@ impl Report {
                 text.push_str(": ");
                 text.push_str(reason);
             }
-            // What the reason says already would only make the line long.
+            // Repeating what the reason says would only make the line longer.
             let said = |value: &str| verdict.reason().is_some_and(|reason| reason.contains(value));
             let facts: Vec<String> = facts
                 .iter()
@@ -197,7 +197,7 @@ impl Report {
     }
 }
 
-/// Reasons may quote what a server said; a probe's answer stays one printable line.
+/// Reasons may quote a server. The answer to a probe must stay one printable line.
 fn one_line(verdict: Verdict) -> Verdict {
     let clean = |text: String| super::log::printable(text.trim()).into_owned();
     match verdict {

@@ -1,12 +1,12 @@
-//! The commands that were over last, for the page and `/api/commands`.
+//! The last commands that were answered, for the page and `/api/commands`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::unpoisoned::Unpoisoned;
 
-/// How many are kept: a screen or two, and enough for a look at latencies. At under 1 KiB each
-/// they take no room worth naming.
+/// How many are kept: a screen or two, and enough to look at latencies. Each takes less than
+/// 1 KiB.
 const KEPT: usize = 256;
 
 /// A ring of JSON objects, numbered from 1.
@@ -20,7 +20,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Adds one; the oldest makes room.
+    /// Adds a command, and drops the oldest if the ring is full.
     pub fn add(&self, json: String) {
         let mut ring = self.lock();
         ring.total += 1;

@@ -1,5 +1,8 @@
-//! What the service manager is told (sd_notify): ready, reloading, stopping, a status line, and
-//! that the daemon is alive. Outside of systemd, without `NOTIFY_SOCKET`, nothing is sent.
+//! Notices to the service manager (sd_notify): ready, reloading, stopping, a status line, and that
+//! the daemon is alive. Without `NOTIFY_SOCKET`, outside of systemd, nothing is sent.
+//!
+//! The crates for this open a socket for each notice, and block while systemd does not read. Ours
+//! is opened once, before confinement, and never blocks.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,29 +11,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Variables by which the service manager speaks to us; no business of a child.
+/// Variables that the service manager sets for us. Children do not get them.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// How much later than its limit a poll's step may be noticed.
-const POLL_SLACK: Duration = Duration::from_secs(90);
-/// What the last answers of a command may take beyond its limit: ten minutes for a control plane
-/// that can not be reached, three attempts with the longest waits that it can ask for, and
-/// notifications before them.
-const POST_SLACK: Duration = Duration::from_secs(1_200);
-
-/// Where notices go.
+/// The service manager, or none.
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it wants to hear that we are alive.
+    /// How often it expects to hear that we are alive.
     watchdog: Option<Duration>,
 }
 
 impl ServiceManager {
-    /// The one that the environment names.
+    /// Finds the service manager that the environment names.
     ///
     /// # Errors
-    /// If it names one that can not be spoken to.
+    /// If its socket cannot be used.
     pub fn of_environment() -> io::Result<Self> {
         let watchdog = watchdog(
             std::env::var("WATCHDOG_USEC").ok().as_deref(),
@@ -40,17 +36,17 @@ impl ServiceManager {
             return Ok(Self { socket: None, watchdog: None });
         };
         let socket = UnixDatagram::unbound()?;
-        // A manager that does not read may not hold us up.
+        // A manager that does not read must not block us.
         socket.set_nonblocking(true)?;
         Ok(Self { socket: Some((socket, address(&name)?)), watchdog })
     }
 
-    /// How often [`ServiceManager::alive`] is due at the latest.
+    /// The longest time between two calls of [`ServiceManager::alive`]; `None` for no watchdog.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// The start is complete, or a reload is.
+    /// The start or a reload is complete.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
@@ -62,12 +58,12 @@ impl ServiceManager {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}\n"));
     }
 
-    /// The way down begins.
+    /// The daemon is going to end.
     pub fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=draining\n");
     }
 
-    /// One line on how the daemon is.
+    /// How the daemon is, in one line.
     pub fn status(&self, line: &str) {
         self.send(&format!("STATUS={line}\n"));
     }
@@ -87,7 +83,7 @@ impl ServiceManager {
     }
 }
 
-/// Whether the environment names a socket in the abstract namespace.
+/// Whether `NOTIFY_SOCKET` is in the abstract namespace.
 pub fn is_abstract() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
 }
@@ -106,63 +102,9 @@ fn watchdog(usec: Option<&str>, pid: Option<&str>) -> Option<Duration> {
     Some(Duration::from_micros(usec))
 }
 
-/// What tells progress from a standstill.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Since the poll loop that stands still longest last began or ended a poll; `None` if none
-    /// has begun.
-    pub since_poll_step: Option<Duration>,
-    /// How long one poll may take.
-    pub poll_limit: Duration,
-    /// Polls are due: the daemon does not stop, and there is room for commands.
-    pub polls_due: bool,
-    /// How long the oldest command has been in a worker's hands.
-    pub oldest_in_hand: Duration,
-    /// How long a call may take (`mcp.connection_max_ttl`).
-    pub call_limit: Duration,
-}
-
-impl Progress {
-    /// What stands still, if anything does: then only a restart helps.
-    pub fn standstill(&self) -> Option<String> {
-        let poll = self
-            .since_poll_step
-            .filter(|since| self.polls_due && *since > self.poll_limit.saturating_add(POLL_SLACK));
-        if let Some(since) = poll {
-            return Some(format!("a poll loop has taken no step for {} s", since.as_secs()));
-        }
-        let limit = self.call_limit.saturating_add(POST_SLACK);
-        (self.oldest_in_hand > limit)
-            .then(|| format!("a command has been in hand for {} s", self.oldest_in_hand.as_secs()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FINE: Progress = Progress {
-        since_poll_step: Some(Duration::from_secs(30)),
-        poll_limit: Duration::from_secs(35),
-        polls_due: true,
-        oldest_in_hand: Duration::from_secs(5),
-        call_limit: Duration::from_secs(60),
-    };
-
-    #[test]
-    fn only_what_stands_still_keeps_the_watchdog_hungry() {
-        let hours = Duration::from_secs(7_200);
-        assert_eq!(FINE.standstill(), None);
-        assert_eq!(Progress { since_poll_step: None, ..FINE }.standstill(), None);
-        let poll = Progress { since_poll_step: Some(hours), ..FINE };
-        assert!(poll.standstill().unwrap().contains("7200 s"));
-        assert_eq!(Progress { polls_due: false, ..poll }.standstill(), None);
-        assert!(Progress { oldest_in_hand: hours, ..FINE }.standstill().is_some());
-        let patient = Progress { oldest_in_hand: hours, call_limit: hours, ..FINE };
-        assert_eq!(patient.standstill(), None);
-        let endless = Progress { poll_limit: Duration::MAX, call_limit: Duration::MAX, ..poll };
-        assert_eq!(endless.standstill(), None);
-    }
 
     #[test]
     fn a_watchdog_of_another_process_is_not_ours() {

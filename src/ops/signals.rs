@@ -1,36 +1,36 @@
-//! Signals, as a stream of events for the main thread.
+//! Signals as a stream of events for the main thread.
 //!
-//! Made before any other thread, so that no signal finds the process with its default actions.
+//! Installed before any other thread starts, so that no signal takes its default action.
 
 use std::io;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as SignalSet};
 
-/// Something that the main thread has to act on.
+/// An event that the main thread acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// SIGTERM or SIGINT for the first time: finish what is in flight, then end with code 0.
+    /// The first SIGTERM or SIGINT: finish calls in flight, then end with code 0.
     Stop,
-    /// The second one: end at once, with this exit code (128 and the signal's number).
+    /// The second one: end at once, with this exit code (128 plus the signal's number).
     StopNow(u8),
-    /// SIGHUP: open the log file anew.
+    /// SIGHUP: read the configuration again, and open the log file again.
     Reload,
-    /// SIGUSR1: say in the log how the daemon is.
+    /// SIGUSR1: log the daemon's state.
     Dump,
-    /// SIGUSR2: log in more detail, or as before.
+    /// SIGUSR2: switch between level debug and the usual level.
     SwitchLevel,
-    /// A [`Closer`] was used: the work has ended by itself.
+    /// A [`Closer`] was used: the work is done.
     Closed,
 }
 
-/// The process's signals.
+/// The signals that this process handles.
 pub struct Signals {
     set: SignalSet,
     stopping: bool,
 }
 
-/// Ends a wait in [`Signals::wait`] from another thread, for good.
+/// Ends [`Signals::wait`] from another thread, for good.
 #[derive(Debug, Clone)]
 pub struct Closer(Handle);
 
@@ -38,7 +38,7 @@ impl Signals {
     /// Takes over SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2.
     ///
     /// # Errors
-    /// If the system refuses the handlers or a pipe.
+    /// If the system refuses a handler or a pipe.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             set: SignalSet::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?,
@@ -51,7 +51,7 @@ impl Signals {
         Closer(self.set.handle())
     }
 
-    /// Blocks until there is something to do.
+    /// Blocks until the next event.
     pub fn wait(&mut self) -> Event {
         match self.set.forever().next() {
             None => Event::Closed,

@@ -22,7 +22,7 @@ use super::ids::Ids;
 /// What the exit codes mean, for the manual.
 pub const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
-    (1, "A failed start: an address that can not be bound, a file that can not be written."),
+    (1, "A failed start: an address that cannot be bound, a file that cannot be written."),
     (USAGE, "An error on the command line."),
 ];
 /// Exit code of an error on the command line.
@@ -75,7 +75,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         always: Vec::new(),
         ring: 0,
     })
-    .map_err(|e| format!("the log can not be started: {e}"))?;
+    .map_err(|e| format!("the log cannot be started: {e}"))?;
     let manager =
         ServiceManager::of_environment().map_err(|e| format!("the service manager: {e}"))?;
     // Before the listener, so that no signal is missed once clients can connect.

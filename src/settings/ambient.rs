@@ -19,7 +19,7 @@ pub enum Choice {
     Proxy(ProxyUrl, &'static str),
     /// No proxy, because this variable holds nothing that could be one.
     Unreadable(&'static str),
-    /// The variable can not be used: the target must neither be reached through it nor past it.
+    /// The variable cannot be used: the target must neither be reached through it nor past it.
     Refused(String),
 }
 

@@ -119,13 +119,13 @@ fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source
     }
     let shown = path.display();
     let wrong = match read_bounded(path) {
-        Err(e) => format!("can not read {shown}: {}", text_of(&e)),
+        Err(e) => format!("cannot read {shown}: {}", text_of(&e)),
         Ok(pem) => {
             let mut certificates = CertificateDer::pem_slice_iter(&pem);
             match certificates.next() {
                 Some(Ok(_)) if certificates.all(|c| c.is_ok()) => return,
                 None => format!("{shown} holds no certificate in PEM form"),
-                Some(_) => format!("{shown} is damaged: its PEM can not be read"),
+                Some(_) => format!("{shown} is damaged: its PEM cannot be read"),
             }
         }
     };
@@ -139,7 +139,7 @@ fn check_private_key(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source)
     }
     let shown = path.display();
     let wrong = match read_bounded(path) {
-        Err(e) => format!("can not read {shown}: {}", text_of(&e)),
+        Err(e) => format!("cannot read {shown}: {}", text_of(&e)),
         Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_ok() => {
             r.refs.note_exposure(path);
             return;
@@ -587,7 +587,7 @@ fn channel_of(r: &mut Resolver<'_>, id: Id, fields: &mut PlacedFields) -> Option
     )?;
     if channel.as_str() == HARPOON {
         // E-7
-        r.wrong(id, &source, "the channel `harpoon` is built in and can not be bound");
+        r.wrong(id, &source, "the channel `harpoon` is built in and cannot be bound");
         return None;
     }
     Some(channel)

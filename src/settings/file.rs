@@ -27,10 +27,7 @@ impl File {
     pub fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
         let shown = path.display();
         let wrong = |e: std::io::Error| {
-            Problem::general(format!(
-                "can not read the configuration file {shown}: {}",
-                text_of(&e)
-            ))
+            Problem::general(format!("cannot read the configuration file {shown}: {}", text_of(&e)))
         };
         let mut bytes = Vec::new();
         let read = std::fs::File::open(path)

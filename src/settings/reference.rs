@@ -101,7 +101,7 @@ impl<'a> References<'a> {
             ErrorKind::NotFound if !path.contains('/') => {
                 format!("`file:{path}`: no such file in {SECRETS} or the working directory")
             }
-            _ => format!("`file:{path}`: can not read {shown}: {}", text_of(&e)),
+            _ => format!("`file:{path}`: cannot read {shown}: {}", text_of(&e)),
         };
         let file = File::open(&located).map_err(wrong)?;
         if secret {
@@ -239,7 +239,7 @@ const MAX_PEM: u64 = 4 * 1024 * 1024;
 /// The bytes of a PEM file.
 ///
 /// # Errors
-/// If it can not be read, or is larger than any such file is.
+/// If it cannot be read, or is larger than any such file is.
 pub fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_PEM + 1).read_to_end(&mut bytes)?;

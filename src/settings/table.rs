@@ -181,7 +181,7 @@ pub struct Setting {
     pub id: Id,
     /// Where it is documented.
     pub section: Section,
-    /// Dotted path in the file; empty if it can not stand there.
+    /// Dotted path in the file; empty if it cannot stand there.
     pub key: &'static str,
     /// Long flag without dashes; empty if there is none.
     pub flag: &'static str,

@@ -499,7 +499,7 @@ fn the_admin_key_in_the_environment_is_warned_about() {
 #[test] // cfg S-5
 fn an_unreadable_file_is_the_only_thing_that_is_said() {
     let loaded = load(&Flags::of(&["--config=/nonexistent/f"]), &Env::default());
-    only(&shown(&loaded.problems), "can not read the configuration file /nonexistent/f");
+    only(&shown(&loaded.problems), "cannot read the configuration file /nonexistent/f");
 }
 
 #[test] // cfg Y-9

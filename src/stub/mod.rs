@@ -1,7 +1,8 @@
 //! `mcp-tunnel mcp-stub`: a small MCP server, so that a host without Python or Node can prove the
-//! path from the control plane to an MCP server and back. It is a test part: no authentication,
-//! nothing behind it.
+//! path from the control plane to an MCP server and back. It is for tests: it has no authentication
+//! and nothing behind it.
 
+mod answer;
 mod http;
 mod server;
 mod stdio;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use self::answer::Identity;
 use self::http::Endpoint;
-use self::server::Identity;
 use crate::httpd::{Bind, Limits, Running};
 use crate::ops::files::UrlFile;
 use crate::ops::listener::bind_tcp;
@@ -111,7 +112,7 @@ impl Serving {
     /// Starts it for `run --embedded-mcp-stub`.
     ///
     /// # Errors
-    /// If the address can not be bound.
+    /// If the address cannot be bound.
     pub fn embedded(name: String, version: String, listen: &str) -> io::Result<Self> {
         Self::start(Identity { name, version }, listen)
     }

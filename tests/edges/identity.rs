@@ -98,8 +98,8 @@ fn a_pair_that_can_not_be_used_is_refused_with_its_own_line() {
         (Some(one.cert()), None, ["come together", "client_key"]),
         (None, Some(one.key()), ["come together", "client_cert"]),
         (Some(one.cert()), Some(encrypted), ["is encrypted", "encrypted.key"]),
-        (Some(one.cert()), Some("/nowhere"), ["can not read", "/nowhere"]),
-        (Some("/nowhere"), Some(one.key()), ["can not read", "/nowhere"]),
+        (Some(one.cert()), Some("/nowhere"), ["cannot read", "/nowhere"]),
+        (Some("/nowhere"), Some(one.key()), ["cannot read", "/nowhere"]),
         (Some(nothing), Some(one.key()), ["no certificate", "nothing.pem"]),
         (Some(one.cert()), Some(nothing), ["no private key", "nothing.pem"]),
     ] {

@@ -86,7 +86,7 @@ fn each_refusal_of_a_proxy_has_its_own_line() {
         (forbidding.url(""), nginx.url(), "does not allow connections to localhost"),
         (strict.url(""), nginx.url(), "does not allow connections to localhost"),
         (nobody.clone(), nginx.url(), "connection refused (at the proxy"),
-        (open.url(""), nowhere, "can not reach localhost"),
+        (open.url(""), nowhere, "cannot reach localhost"),
     ] {
         let tunnel = towards(&target)
             .env("CA_BUNDLE", &authority.bundle())

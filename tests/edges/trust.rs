@@ -68,7 +68,7 @@ fn on_a_host_without_a_store_the_bundle_alone_is_believed_and_that_is_said() {
     let without = || towards(&nginx.url()).env("SSL_CERT_FILE", "/nowhere/store.pem");
     refused(
         without(),
-        &["system's certificates can not be read", "/nowhere/store.pem", "CA_BUNDLE"],
+        &["system's certificates cannot be read", "/nowhere/store.pem", "CA_BUNDLE"],
     );
     let tunnel = without().env("CA_BUNDLE", &authority.bundle()).start();
     control_plane.next_poll();

@@ -71,7 +71,7 @@ fn what_answers_and_is_no_mcp_server_for_us_is_not_ready_and_why_is_told() {
             server.always("initialize", answer.clone());
             let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
             tunnel.program.stderr_line(why, |line| {
-                line.contains("MCP server can not be used") && line.contains(why)
+                line.contains("MCP server cannot be used") && line.contains(why)
             });
             tunnel.wait_not_ready(|reason| reason.contains(why));
             // A call that is answered the same does not make it one.

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Method;
 
-use super::{Exchange, HttpHop, media_type, restored};
+use super::body::{Media, restored};
+use super::hop::{Call, HttpHop};
+use crate::mcp::CallError;
 use crate::mcp::backlog::{Backlog, progress_token};
 use crate::mcp::classify::{of_net, protocol};
 use crate::mcp::headers;
-use crate::mcp::sse::{Event, Parser, TooLarge};
-use crate::mcp::{Answer, CallError};
-use crate::net::{Cancel, Reply};
+use crate::mcp::sse::{Parser, TooLarge};
+use crate::net::{Cancel, NetError, Reply};
 use crate::wire::{
-    Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message, MessageKind,
+    Era, Failure, FailureKind as Kind, FailureSource, MESSAGE_MAX, Message, MessageKind,
 };
 
 /// Attempts in a row to take up a broken stream that bring nothing new (F-39).
@@ -22,7 +23,7 @@ const RESUMPTIONS_MAX: u32 = 5;
 /// The wait before the first of them, if the server asks for none; each next one is half as
 /// long again (F-39).
 const RESUMPTION_WAIT: Duration = Duration::from_secs(1);
-/// The longest of these waits that is not asked for by the server.
+/// The longest of these waits that the server has not asked for.
 const RESUMPTION_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes read from a stream at once.
@@ -30,179 +31,160 @@ const READ_SIZE: usize = 16 * 1024;
 /// Reads in a row before a notification that waits is posted, though the server sends on.
 const READS_AT_ONCE: usize = 64;
 
-/// How a stream ended.
-enum End {
-    /// With the response.
-    Answer(String),
-    /// Before the response; it can perhaps be taken up again.
-    Broken(Failure),
-    /// With something that is no MCP, or at a limit.
+/// The end of a stream before its response.
+const EARLY_END: Failure = Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof);
+
+/// Why a stream has ended without its response.
+enum Broken {
+    /// The connection is gone: perhaps the stream can be taken up again.
+    Off(Failure),
+    /// Nothing more can come of it.
     Failed(CallError),
 }
 
-/// One stream: what has arrived of it, and what is to be posted.
-struct Source {
+impl From<TooLarge> for Broken {
+    fn from(_: TooLarge) -> Self {
+        Self::Failed(protocol(Kind::ResponseBodyTooLarge).into())
+    }
+}
+
+impl From<NetError> for Broken {
+    fn from(error: NetError) -> Self {
+        match of_net(&error) {
+            CallError::Failed(failure, _) if failure.source == FailureSource::TransportClosed => {
+                Self::Off(failure)
+            }
+            other => Self::Failed(other),
+        }
+    }
+}
+
+/// A stream, and what has arrived of it that is not posted yet.
+struct Stream<'a> {
+    hop: &'a HttpHop,
+    call: &'a Call<'a>,
     reply: Reply,
     parser: Parser,
     backlog: Backlog,
-    /// Something new has come since the stream was opened or taken up again.
-    progressed: bool,
-}
-
-impl Source {
-    fn new(reply: Reply, parser: Parser) -> Self {
-        Self { reply, parser, backlog: Backlog::new(), progressed: false }
-    }
+    /// Attempts to take it up again since an event last came.
+    attempts: u32,
 }
 
 impl HttpHop {
-    /// Reads events until the response. A stream that breaks off is taken up again if the server
-    /// gave its events ids (F-39, M-37).
+    /// Reads events until the response, and hands each notification to `post`. A stream that
+    /// breaks off is taken up again if the server gave its events ids (F-39, M-37).
     pub(super) fn stream(
         &self,
-        exchange: &Exchange<'_>,
-        status: u16,
-        received: &Headers,
+        call: &Call<'_>,
         reply: Reply,
-        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
-    ) -> Result<Answer, CallError> {
-        let answer = |json| Answer { status, headers: received.clone(), json };
-        let mut source = Source::new(reply, Parser::new(MESSAGE_MAX));
-        let mut attempts = 0;
+        post: &mut dyn FnMut(String) -> ControlFlow<()>,
+    ) -> Result<String, CallError> {
+        let parser = Parser::new(MESSAGE_MAX);
+        let mut stream =
+            Stream { hop: self, call, reply, parser, backlog: Backlog::new(), attempts: 0 };
         loop {
-            let end = loop {
-                let end = self.take_in(exchange, &mut source);
-                while let Some(json) = source.backlog.pop() {
-                    if on_notification(answer(json)).is_break() {
-                        return Err(CallError::Unwanted);
-                    }
-                    if end.is_none() {
-                        // More may have arrived meanwhile, and overtake what waits.
-                        break;
-                    }
+            let arrived = stream.take_in();
+            while let Some(notification) = stream.backlog.pop() {
+                if post(notification).is_break() {
+                    return Err(CallError::Unwanted);
                 }
-                if let Some(end) = end {
-                    break end;
+                if matches!(arrived, Ok(None)) {
+                    // More may have arrived meanwhile, and overtake what waits.
+                    break;
                 }
-            };
-            match end {
-                End::Answer(json) => {
-                    self.open.replace(Some(source.reply));
-                    return Ok(answer(json));
+            }
+            match arrived {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    self.open.replace(Some(stream.reply));
+                    return Ok(answer);
                 }
-                End::Failed(error) => return Err(error),
-                End::Broken(failure) => {
-                    if source.progressed {
-                        attempts = 0;
-                    }
-                    source = self.resume(exchange, source, failure, &mut attempts)?;
-                }
+                Err(Broken::Off(failure)) => stream = stream.resume(failure)?,
+                Err(Broken::Failed(error)) => return Err(error),
             }
         }
     }
+}
 
+impl Stream<'_> {
     /// Takes in what has arrived, and waits for more only if no notification is to be posted.
-    /// `None` while the stream goes on.
-    fn take_in(&self, exchange: &Exchange<'_>, source: &mut Source) -> Option<End> {
+    /// `None` if the response is not among it.
+    fn take_in(&mut self) -> Result<Option<String>, Broken> {
         let mut buf = [0; READ_SIZE];
         for _ in 0..READS_AT_ONCE {
-            while !source.backlog.is_full() {
-                match source.parser.next_event() {
-                    Ok(Some(event)) => {
-                        if let Some(end) = self.event(exchange, source, event) {
-                            return Some(end);
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(TooLarge) => return Some(too_large()),
+            while !self.backlog.is_full() {
+                let Some(data) = self.parser.next_event()? else { break };
+                if let Some(answer) = self.event(data)? {
+                    return Ok(Some(answer));
                 }
             }
-            if source.backlog.is_full() {
-                return None;
+            if self.backlog.is_full() {
+                return Ok(None);
             }
-            let read = match source.reply.read_arrived(&mut buf) {
-                Ok(None) if source.backlog.is_empty() => {
-                    let read = source.reply.read(&mut buf).map(Some);
-                    source.backlog.caught_up();
-                    read
+            match self.read(&mut buf)? {
+                None => return Ok(None),
+                Some(0) => {
+                    let last = self.parser.finish()?.map(|data| self.event(data)).transpose()?;
+                    return last.flatten().map(Some).ok_or(Broken::Off(EARLY_END));
                 }
-                read => read,
-            };
-            match read {
-                Ok(None) => return None,
-                Ok(Some(0)) => {
-                    let end = match source.parser.finish() {
-                        Ok(last) => last.and_then(|event| self.event(exchange, source, event)),
-                        Err(TooLarge) => Some(too_large()),
-                    };
-                    let eof = Failure::new(FailureSource::TransportClosed, Kind::UnexpectedEof);
-                    return end.or(Some(End::Broken(eof)));
-                }
-                Ok(Some(read)) => source.parser.push(&buf[..read]),
-                Err(error) => {
-                    return Some(match of_net(&error) {
-                        CallError::Failed(failure, _)
-                            if failure.source == FailureSource::TransportClosed =>
-                        {
-                            End::Broken(failure)
-                        }
-                        other => End::Failed(other),
-                    });
-                }
+                Some(read) => self.parser.push(&buf[..read]),
             }
         }
-        None
+        Ok(None)
     }
 
-    /// Handles one event; the end of the stream if it is that.
-    fn event(&self, exchange: &Exchange<'_>, source: &mut Source, event: Event) -> Option<End> {
-        source.progressed = true;
-        if event.foreign || event.data.is_empty() {
-            return None;
+    /// Reads what has arrived, 0 bytes at the end. `None` if that is nothing and a notification
+    /// is to be posted first.
+    fn read(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetError> {
+        match self.reply.read_arrived(buf)? {
+            None if self.backlog.is_empty() => {
+                let read = self.reply.read(buf).map(Some);
+                self.backlog.caught_up();
+                read
+            }
+            arrived => Ok(arrived),
         }
-        let Ok(message) = Message::parse(event.data) else {
-            return Some(End::Failed(protocol(Kind::InvalidProtocolResponse).into()));
-        };
+    }
+
+    /// Handles the data of one event; gives the response if it is that.
+    fn event(&mut self, data: String) -> Result<Option<String>, Broken> {
+        self.attempts = 0;
+        if data.is_empty() {
+            return Ok(None);
+        }
+        let failed = |kind: Kind| Broken::Failed(protocol(kind).into());
+        let message = Message::parse(data).map_err(|_| failed(Kind::InvalidProtocolResponse))?;
         match message.kind() {
             MessageKind::Notification { .. } => {
                 let token = progress_token(&message);
-                source.backlog.push(message.into_text(), token);
-                None
+                self.backlog.push(message.into_text(), token);
+                Ok(None)
             }
             MessageKind::Request { id, method } => {
-                self.answer_server(exchange, id, method);
-                None
+                self.hop.answer_server(self.call, id, method);
+                Ok(None)
             }
-            MessageKind::Response { .. } => Some(match restored(exchange.id, message) {
-                Ok(json) => End::Answer(json),
-                Err(failure) => End::Failed(failure.into()),
-            }),
+            MessageKind::Response { .. } => {
+                restored(self.call.id, message).map(Some).map_err(failed)
+            }
         }
     }
 
-    /// Asks for the rest of a stream that broke off. `attempts` counts those that brought
-    /// nothing new.
-    fn resume(
-        &self,
-        exchange: &Exchange<'_>,
-        source: Source,
-        broken: Failure,
-        attempts: &mut u32,
-    ) -> Result<Source, CallError> {
-        let last_id = source.parser.last_id().filter(|_| !exchange.modern).map(str::to_owned);
-        let headers =
-            last_id.as_deref().and_then(|id| headers::for_resumption(&exchange.headers, id));
+    /// Asks for the rest of a stream that broke off (F-39).
+    fn resume(self, broken: Failure) -> Result<Self, CallError> {
+        let Self { hop, call, reply, parser, mut attempts, .. } = self;
+        let id = parser.last_id().filter(|_| call.era == Era::Legacy);
+        let headers = id.and_then(|id| headers::for_resumption(&call.headers, id));
         let Some(headers) = headers else { return Err(broken.into()) };
-        let retry_ms = source.parser.retry_ms();
-        drop(source);
-        while *attempts < RESUMPTIONS_MAX {
-            wait(resumption_wait(retry_ms, *attempts), exchange.bounds.limit, &self.switch())?;
-            *attempts += 1;
-            let limit = exchange.bounds.limit;
-            match self.send(Method::GET, headers.clone(), None, limit) {
+        drop(reply);
+        let limit = call.bounds.limit;
+        while attempts < RESUMPTIONS_MAX {
+            wait(resumption_wait(parser.retry_ms(), attempts), limit, &hop.switch())?;
+            attempts += 1;
+            match hop.send(Method::GET, headers.clone(), None, limit) {
                 Ok(reply) if is_stream(&reply) => {
-                    let parser = Parser::resumed(MESSAGE_MAX, last_id, retry_ms);
-                    return Ok(Source::new(reply, parser));
+                    let (parser, backlog) = (parser.resumed(), Backlog::new());
+                    return Ok(Self { hop, call, reply, parser, backlog, attempts });
                 }
                 // The server is there and has no such stream.
                 Ok(reply) => {
@@ -217,13 +199,8 @@ impl HttpHop {
     }
 }
 
-fn too_large() -> End {
-    End::Failed(protocol(Kind::ResponseBodyTooLarge).into())
-}
-
 fn is_stream(reply: &Reply) -> bool {
-    reply.status.is_success()
-        && media_type(&headers::received(&reply.headers)) == "text/event-stream"
+    reply.status.is_success() && Media::of(&headers::received(&reply.headers)) == Media::Events
 }
 
 /// The wait before an attempt to resume, after so many that brought nothing new: never shorter

@@ -1,7 +1,8 @@
-//! The calls that are open on one child process, and whose a message of the child is.
+//! The calls that are open on one child process, and which of them a message of the child belongs
+//! to.
 //!
-//! The table belongs to one process and goes with it, so nothing that an old process left behind
-//! can meet a call of the next one (M-26).
+//! The table belongs to one process and ends with it, so no message of an old process can reach a
+//! call of the next one (M-26).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use super::mailbox::Mailbox;
 use super::rewrite::Names;
 use crate::wire::RpcId;
 
-/// How long a call that was given up still counts as one that a message without an address may
-/// belong to. A child told to cancel may be busy with it a little longer.
+/// How long a message without an address may still belong to a call that was given up: a child
+/// that was told to cancel may be busy with it a little longer.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Most given-up calls that are remembered. They only make attribution more careful.
+/// Most given-up calls that are remembered.
 const LINGER_MAX: usize = 1024;
 
 /// One request of a remote client that the child has not answered.
@@ -35,7 +36,7 @@ pub(super) struct Call {
     pub mailbox: Arc<Mailbox>,
 }
 
-/// The kinds of request that are treated in different ways.
+/// The kinds of request that are treated differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
     /// `initialize`, which is never cancelled.
@@ -48,16 +49,28 @@ pub(super) enum CallKind {
     Plain,
 }
 
+impl CallKind {
+    /// The kind of a request of this method that asks for a `task` or not.
+    pub fn of(method: &str, task: bool) -> Self {
+        match method {
+            "initialize" => Self::Initialize,
+            "subscriptions/listen" => Self::Listen,
+            _ if task => Self::Task,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Why a notification of the child reaches nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dropped {
     /// It names a call that is over, or never was.
     Stranger,
-    /// It names nobody, and not exactly one call is open (B-9, M-64).
+    /// It names no call, and not exactly one is open (B-9, M-64).
     Unattributable,
 }
 
-/// Open and lately given-up calls, by the id that the child knows.
+/// Open and recently given-up calls, by the id that the child knows.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     open: BTreeMap<u64, Call>,
@@ -75,7 +88,7 @@ impl Calls {
         self.open.remove(&number)
     }
 
-    /// Takes a call out because its worker gave up; the child may still be at it.
+    /// Takes a call out because its worker gave up; the child may still work on it.
     pub fn give_up(&mut self, number: u64, now: Instant) -> Option<Call> {
         let call = self.open.remove(&number)?;
         if self.lingering.len() >= LINGER_MAX {
@@ -95,9 +108,9 @@ impl Calls {
         std::mem::take(&mut self.open)
     }
 
-    /// The call that a remote `notifications/cancelled` names. Without a session nothing says
-    /// whose id it is: then only a call of the older protocol is meant, and only if it is the
-    /// one call with that id (M-70).
+    /// The call that a remote `notifications/cancelled` names. Without a session nothing tells
+    /// which client's id it is: then it can only mean a call of the older protocol, and only if
+    /// that is the one call with this id (M-70).
     pub fn named_by_client(&self, session: Option<&str>, id: &RpcId) -> Option<(u64, &Call)> {
         let mut found = self.open.iter().filter(|(_, call)| {
             call.session.as_deref() == session
@@ -109,14 +122,14 @@ impl Calls {
     }
 
     /// The call that a notification of the child belongs to.
-    pub fn addressee(&mut self, names: &Names, now: Instant) -> Result<&Call, Dropped> {
+    pub fn addressee(&mut self, names: Names, now: Instant) -> Result<&Call, Dropped> {
         let open = &self.open;
-        let listen = |number: &u64| open.get(number).filter(|call| call.kind == CallKind::Listen);
+        let listen = |number: u64| open.get(&number).filter(|call| call.kind == CallKind::Listen);
         match names {
-            Names::Token(number) => open.get(number).filter(|call| call.token.is_some()),
+            Names::Token(number) => open.get(&number).filter(|call| call.token.is_some()),
             Names::Subscription(number) => listen(number),
-            // Only the end of a subscription is the server's to announce. Otherwise the id is
-            // that of a request of the server, which was refused long ago.
+            // A server may only announce the end of a subscription. Any other id is that of a
+            // request of the server itself, which was refused long ago.
             Names::End(number) => listen(number),
             Names::Stranger => None,
             Names::Nobody => {
@@ -143,7 +156,7 @@ mod tests {
             token: Some(id.to_owned()),
             kind,
             modern: false,
-            mailbox: Arc::new(Mailbox::new()),
+            mailbox: Arc::new(Mailbox::of_request()),
         }
     }
 
@@ -157,11 +170,11 @@ mod tests {
         calls.add(7, call(Some("a"), "1", CallKind::Plain));
         calls.add(8, call(Some("b"), "1", CallKind::Plain));
         let now = Instant::now();
-        let owner = calls.addressee(&Names::Token(8), now).unwrap();
+        let owner = calls.addressee(Names::Token(8), now).unwrap();
         assert_eq!(owner.session.as_deref(), Some("b"));
-        assert_eq!(calls.addressee(&Names::Token(9), now).unwrap_err(), Dropped::Stranger);
+        assert_eq!(calls.addressee(Names::Token(9), now).unwrap_err(), Dropped::Stranger);
         calls.answer(8);
-        assert_eq!(calls.addressee(&Names::Token(8), now).unwrap_err(), Dropped::Stranger);
+        assert_eq!(calls.addressee(Names::Token(8), now).unwrap_err(), Dropped::Stranger);
     }
 
     #[test] // B-9, M-64
@@ -169,18 +182,18 @@ mod tests {
         let mut calls = Calls::default();
         let now = Instant::now();
         let nobody = Dropped::Unattributable;
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody);
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody);
         calls.add(1, call(None, "1", CallKind::Plain));
-        assert!(calls.addressee(&Names::Nobody, now).is_ok());
+        assert!(calls.addressee(Names::Nobody, now).is_ok());
         calls.add(2, call(None, "2", CallKind::Plain));
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody);
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody);
         calls.give_up(2, now);
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody, "may be its own");
-        assert!(calls.addressee(&Names::Nobody, now + LINGER).is_ok());
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody, "may be its own");
+        assert!(calls.addressee(Names::Nobody, now + LINGER).is_ok());
         calls.add(3, call(None, "3", CallKind::Plain));
         calls.give_up(3, now);
         calls.answer(3);
-        assert!(calls.addressee(&Names::Nobody, now).is_ok(), "answered after all");
+        assert!(calls.addressee(Names::Nobody, now).is_ok(), "answered after all");
     }
 
     #[test] // M-23
@@ -190,10 +203,10 @@ mod tests {
         calls.add(1, call(None, "1", CallKind::Listen));
         calls.add(2, call(None, "2", CallKind::Plain));
         for names in [Names::Subscription(1), Names::End(1)] {
-            assert!(calls.addressee(&names, now).is_ok());
+            assert!(calls.addressee(names, now).is_ok());
         }
         for names in [Names::Subscription(2), Names::End(2), Names::Stranger] {
-            assert_eq!(calls.addressee(&names, now).unwrap_err(), Dropped::Stranger);
+            assert_eq!(calls.addressee(names, now).unwrap_err(), Dropped::Stranger);
         }
     }
 

@@ -2,39 +2,21 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use log::info;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use signal_hook::consts::SIGSYS;
 
-use super::StdioConfig;
-use super::lines::Lines;
-use super::server::Shared;
+use super::shared::Shared;
 use super::stdin::{Stdin, WriterEnd};
-use super::throttle::{Heads, Throttle, printable};
-use crate::launcher::{Launcher, Started};
+use super::{reader, stderr};
+use crate::launcher::Started;
 use crate::net::Cancel;
-
-/// How much is read from a pipe at once, in bytes: what a pipe holds.
-const READ_CHUNK: usize = 64 * 1024;
-
-/// Most bytes that are still read from a pipe after its child is gone. A full pipe of the
-/// largest usual size; more comes only from a process that escaped the group.
-const DRAIN_MAX: usize = 1024 * 1024;
-
-/// How much of a line of the child's stderr reaches the log, in bytes.
-const STDERR_LINE: usize = 1024;
-
-/// Lines of the child's stderr that reach the log in one minute.
-const STDERR_PER_MINUTE: u32 = 300;
 
 /// Stack of the threads of a channel, in bytes. They neither recurse nor keep buffers on it.
 const STACK: usize = 256 * 1024;
@@ -55,9 +37,10 @@ pub struct StartError {
 }
 
 impl StartError {
-    pub(super) fn of(config: &StdioConfig, error: io::Error) -> Self {
-        let program = config.argv.first().cloned().unwrap_or_default();
-        let for_a_shell = config.argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
+    /// What to say of a command that the system does not start for this reason.
+    pub fn of(argv: &[String], error: io::Error) -> Self {
+        let program = argv.first().cloned().unwrap_or_default();
+        let for_a_shell = argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
         Self { program, for_a_shell, error }
     }
 }
@@ -93,193 +76,137 @@ impl std::error::Error for StartError {
 
 /// A started child with its threads. The launcher owns the process and alone reaps it.
 pub(super) struct Running {
-    launcher: Arc<Launcher>,
+    shared: Arc<Shared>,
     number: u32,
     pub pid: i32,
     pub stdin: Arc<Stdin>,
-    /// Gives its status once it has ended, and what it left behind in its group with it.
+    /// Gives the child's status once it has ended, and what it left behind in its group with it.
     pub ended: Receiver<ExitStatus>,
     gone: Cancel,
-    reader: JoinHandle<()>,
-    others: Vec<JoinHandle<()>>,
+    /// The reader is the first.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     /// Starts the command, without a shell and in a process group of its own (F-64, M-24), and
-    /// the threads on its pipes. The child is installed in the state of the channel.
+    /// the threads on its pipes. The child is installed in the state of the server.
     pub fn launch(shared: &Arc<Shared>) -> Result<Self, StartError> {
-        let config = &shared.config;
-        Self::try_launch(shared, config).map_err(|error| StartError::of(config, error))
+        Self::try_launch(shared).map_err(|error| StartError::of(&shared.config.argv, error))
     }
 
-    fn try_launch(shared: &Arc<Shared>, config: &StdioConfig) -> io::Result<Self> {
-        let gone = Cancel::new()?;
-        let started = config.launcher.launch(config.command)?;
-        let (number, pid, ended) = (started.number, started.pid, started.ended.clone());
-        let mut threads = Vec::new();
-        match Self::attach(shared, started, &gone, &mut threads) {
-            Ok(stdin) => {
-                let reader = threads.remove(0);
-                let launcher = config.launcher.clone();
-                Ok(Self { launcher, number, pid, stdin, ended, gone, reader, others: threads })
-            }
+    fn try_launch(shared: &Arc<Shared>) -> io::Result<Self> {
+        let (gone, closed) = (Cancel::new()?, Cancel::new()?);
+        let config = &shared.config;
+        let Started { number, pid, stdin, stdout, stderr, ended } =
+            config.launcher.launch(config.command)?;
+        // Ours alone: the child's end of the pipe is another open file.
+        let unblocked = [&stdin, &stdout, &stderr]
+            .into_iter()
+            .try_for_each(|pipe| rustix::io::ioctl_fionbio(pipe, true));
+        let stdin = Arc::new(Stdin::new(stdin, closed, config.limits.stdin_stall));
+        let (shared, threads) = (shared.clone(), Vec::new());
+        let mut running = Self { shared, number, pid, stdin, ended, gone, threads };
+        match unblocked.map_err(io::Error::from).and_then(|()| running.attach(stdout, stderr)) {
+            Ok(()) => Ok(running),
             Err(error) => {
-                // Out of threads or descriptors: undo, so that the next attempt starts clean.
-                config.launcher.kill(number);
-                gone.cancel();
-                if let Some(live) = shared.lock().live.take() {
-                    live.stdin.close();
-                }
-                for thread in threads {
-                    let _ = thread.join();
-                }
-                let _ = ended.recv_timeout(UNDO_MAX);
+                // Out of threads: undo, so that the next attempt starts clean.
+                running.kill();
+                let _ = running.ended.recv_timeout(UNDO_MAX);
+                running.clear_away();
                 Err(error)
             }
         }
     }
 
-    fn attach(
-        shared: &Arc<Shared>,
-        started: Started,
-        gone: &Cancel,
-        threads: &mut Vec<JoinHandle<()>>,
-    ) -> io::Result<Arc<Stdin>> {
-        let pipe = |pipe: OwnedFd| -> io::Result<OwnedFd> {
-            // Ours alone: the child's end of the pipe is another open file.
-            rustix::io::ioctl_fionbio(&pipe, true)?;
-            Ok(pipe)
-        };
-        let stdin = pipe(started.stdin)?;
-        let stdout = pipe(started.stdout)?;
-        let stderr = pipe(started.stderr)?;
-        let stdin = Arc::new(Stdin::new(stdin, shared.config.limits.stdin_stall)?);
+    fn attach(&mut self, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
+        let (shared, stdin) = (&self.shared, &self.stdin);
         shared.stats.starts.inc();
-        shared.lock().install(started.pid, stdin.clone(), &shared.config.limits, Instant::now());
-
-        let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| -> io::Result<()> {
-            threads.push(thread(name, body)?);
-            Ok(())
-        };
-        spawn("stdio-reader", {
-            let (shared, gone) = (shared.clone(), gone.clone());
-            Box::new(move || read_messages(&shared, stdout, &gone))
-        })?;
-        spawn("stdio-stderr", {
-            let (shared, gone) = (shared.clone(), gone.clone());
-            Box::new(move || log_stderr(&shared, stderr, &gone))
-        })?;
-        spawn("stdio-writer", {
+        let number = shared.number();
+        shared.lock().install(self.pid, stdin.clone(), &shared.config.limits, number);
+        self.threads.push(thread("stdio-reader", {
+            let (shared, gone) = (shared.clone(), self.gone.clone());
+            move || reader::run(&shared, &stdout, &gone)
+        })?);
+        self.threads.push(thread("stdio-stderr", {
+            let (shared, gone) = (shared.clone(), self.gone.clone());
+            move || stderr::run(&shared, &stderr, &gone)
+        })?);
+        self.threads.push(thread("stdio-writer", {
             let (shared, stdin) = (shared.clone(), stdin.clone());
-            Box::new(move || match stdin.run(|| shared.is_starting()) {
-                WriterEnd::Closed => {}
-                WriterEnd::Broken => shared.input_broken(),
-                WriterEnd::Stalled => shared.input_stalled(),
-            })
-        })?;
-        Ok(stdin)
+            move || write(&shared, &stdin)
+        })?);
+        Ok(())
     }
 
     /// Sends SIGTERM to the child and all of its process group.
     pub fn terminate(&self) {
-        self.launcher.terminate(self.number);
+        self.shared.config.launcher.terminate(self.number);
     }
 
     /// Sends SIGKILL to the child and all of its process group.
     pub fn kill(&self) {
-        self.launcher.kill(self.number);
+        self.shared.config.launcher.kill(self.number);
     }
 
-    /// After the end of the child: reads what it said last, then calls `read` before the rest is
-    /// cleared away.
-    pub fn clear_away(self, read: impl FnOnce()) {
+    /// After the end of the child: reads what it said last, fails the calls that are still open,
+    /// and joins the threads. Its state stays until the server knows what follows.
+    pub fn clear_away(self) {
+        if let Some(live) = &mut self.shared.lock().live {
+            live.exited = true;
+        }
         self.gone.cancel();
         self.stdin.close();
-        let _ = self.reader.join();
-        read();
-        for thread in self.others {
-            let _ = thread.join();
+        let mut threads = self.threads.into_iter();
+        let _ = threads.next().map(JoinHandle::join);
+        self.shared.lose_calls();
+        let _ = threads.try_for_each(JoinHandle::join);
+    }
+}
+
+/// The thread on the child's standard input.
+fn write(shared: &Shared, stdin: &Stdin) {
+    let limits = &shared.config.limits;
+    // A child that is busy with its own start need not read yet.
+    let is_starting = || {
+        shared.lock().live.as_ref().is_some_and(|live| {
+            live.answered_at.is_none() && live.born.elapsed() < limits.initialize
+        })
+    };
+    match stdin.run(is_starting) {
+        WriterEnd::Closed => {}
+        // It may answer what it has, but takes nothing more.
+        WriterEnd::Broken => {
+            shared.end_child("child closed its standard input", limits.closed_wait);
+        }
+        WriterEnd::Stalled => {
+            shared.stats.stalls.inc();
+            let reason =
+                format!("child has not read its standard input for {:?}", limits.stdin_stall);
+            shared.end_child(&reason, Duration::ZERO);
         }
     }
 }
 
 /// Starts a thread of the channel.
-pub(super) fn thread(name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+pub(super) fn thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body)
 }
 
-/// How a child ended, in words; `None` if the launcher could not tell.
+/// In words how a child ended; the status is `None` if the launcher could not tell.
 pub(super) fn exit_words(status: Option<ExitStatus>) -> String {
     let code = status.and_then(|status| status.code());
     let signal = status.and_then(|status| status.signal());
     match (code, signal) {
         (Some(code), _) => format!("child exited with status {code}"),
-        // A filter of system calls does it, ours or another's.
+        // The signal of a filter of system calls, ours or another's.
         (None, Some(SIGSYS)) => {
             "child was ended by SIGSYS: confinement takes no 32-bit programs".to_owned()
         }
         (None, Some(signal)) => format!("child was ended by signal {signal}"),
         (None, None) => "child ended".to_owned(),
-    }
-}
-
-/// The thread on the child's standard output: never blocked by anything but the pipe.
-fn read_messages(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
-    let mut inbox = shared.inbox();
-    let mut lines = Lines::new(shared.config.limits.line);
-    read_pipe(&pipe, gone, |bytes| lines.push(bytes, &mut |line| inbox.line(line)));
-    lines.end(&mut |line| inbox.line(line));
-    if !gone.is_cancelled() {
-        shared.output_closed();
-    }
-}
-
-/// The thread on the child's standard error, which is drained whatever happens to the lines
-/// (M-16).
-fn log_stderr(shared: &Shared, pipe: OwnedFd, gone: &Cancel) {
-    let mut heads = Heads::new(STDERR_LINE);
-    let mut throttle = Throttle::new(STDERR_PER_MINUTE);
-    let channel = &shared.config.channel;
-    let mut each = |line: &[u8]| match throttle.admit(Instant::now()) {
-        None => shared.stats.stderr_held_back.inc(),
-        Some(held_back) => {
-            if held_back > 0 {
-                info!(channel:%, lines = held_back; "lines of the child's stderr were left out");
-            }
-            info!(channel:%; "child: {}", printable(line, STDERR_LINE));
-        }
-    };
-    read_pipe(&pipe, gone, |bytes| heads.push(bytes, &mut each));
-    heads.end(&mut each);
-}
-
-/// Reads until the pipe ends. Once `gone`, only what is in the pipe already: a process that left
-/// the child's group may hold the other end for ever.
-fn read_pipe(pipe: &OwnedFd, gone: &Cancel, mut each: impl FnMut(&[u8])) {
-    let mut buffer = vec![0; READ_CHUNK];
-    let mut drained = 0;
-    loop {
-        let mut set = [
-            PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(gone.fd(), PollFlags::IN),
-        ];
-        // A failed wait shows in the read.
-        let _ = poll(&mut set, None);
-        match rustix::io::read(pipe, &mut buffer[..]) {
-            Ok(0) => return,
-            Ok(n) => {
-                each(&buffer[..n]);
-                if gone.is_cancelled() {
-                    drained += n;
-                }
-            }
-            Err(Errno::AGAIN) if gone.is_cancelled() => return,
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => return,
-        }
-        if drained > DRAIN_MAX {
-            return;
-        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where one worker waits for what the child says to its call. The child's reader fills it and
-//! never blocks on it; it is bounded, and the answer always fits.
+//! Where one worker waits for the outcome of its message: notifications, then the answer. The
+//! child's reader fills it and never blocks on it. It is bounded, and the answer always fits.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -9,9 +9,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::mcp::backlog::Backlog;
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::Failure;
+use crate::wire::{Failure, FailureKind, FailureSource};
 
-/// How what the worker waits for came out.
+/// The child ended, or closed its output, before it answered.
+pub(super) const CHILD_GONE: Failure =
+    Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
+
+/// How the message came out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The child's answer, with the client's own id.
@@ -25,11 +29,11 @@ pub(super) enum Outcome {
     Lost(Failure),
     /// The child took no byte of the frame, and is gone.
     Unsent,
-    /// The frame was written whole; only notifications wait for this.
+    /// The whole frame is written, which is all that a notification waits for.
     Written,
 }
 
-/// What a wait ended with.
+/// How a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// A notification; more may follow.
@@ -44,12 +48,14 @@ pub(super) enum Next {
     Cancelled,
 }
 
-/// One call's mailbox.
+/// The mailbox of one message.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     slot: Mutex<Slot>,
     ring: Sender<()>,
     bell: Receiver<()>,
+    /// Nothing follows once the message is written.
+    until_written: bool,
 }
 
 #[derive(Debug)]
@@ -60,10 +66,20 @@ struct Slot {
 }
 
 impl Mailbox {
-    pub fn new() -> Self {
+    /// For a request: its worker waits for the answer.
+    pub fn of_request() -> Self {
+        Self::new(false)
+    }
+
+    /// For a notification: its worker waits until it is written.
+    pub fn of_notification() -> Self {
+        Self::new(true)
+    }
+
+    fn new(until_written: bool) -> Self {
         let (ring, bell) = bounded(1);
         let slot = Slot { notes: Backlog::new(), outcome: None, withdrawn_at: None };
-        Self { slot: Mutex::new(slot), ring, bell }
+        Self { slot: Mutex::new(slot), ring, bell, until_written }
     }
 
     /// Adds a notification; `token` is its progress token, if it is progress. Returns how many
@@ -74,13 +90,26 @@ impl Mailbox {
         dropped
     }
 
-    /// Says how it came out; the first word counts.
-    pub fn finish(&self, outcome: Outcome) {
-        self.lock().outcome.get_or_insert(outcome);
+    /// Sets the outcome, unless one is set already: then it is dropped, and this returns false.
+    pub fn finish(&self, outcome: Outcome) -> bool {
+        let mut slot = self.lock();
+        if slot.outcome.is_some() {
+            return false;
+        }
+        slot.outcome = Some(outcome);
+        drop(slot);
         self.wake();
+        true
     }
 
-    /// The client cancelled: if the child has not answered by then, stop waiting.
+    /// The whole message is written.
+    pub fn written(&self) {
+        if self.until_written {
+            self.finish(Outcome::Written);
+        }
+    }
+
+    /// The client cancelled: if the child has not answered by `at`, the worker stops waiting.
     pub fn withdraw(&self, at: Instant) {
         self.lock().withdrawn_at.get_or_insert(at);
         self.wake();
@@ -151,7 +180,7 @@ mod tests {
 
     #[test] // M-5
     fn notifications_come_before_the_answer() {
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::of_request();
         mailbox.note("a".to_owned(), Some("1".to_owned()));
         mailbox.note("b".to_owned(), None);
         assert_eq!(drain(&mailbox), ["a", "b"]);
@@ -159,7 +188,7 @@ mod tests {
 
     #[test]
     fn after_the_limit_an_answer_that_is_there_is_still_handed_out() {
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::of_request();
         let cancel = Cancel::new().unwrap();
         let past = Instant::now();
         mailbox.note("late".to_owned(), None);
@@ -171,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_by_limit_cancel_or_withdrawal() {
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::of_request();
         let cancel = Cancel::new().unwrap();
         let far = Instant::now() + Duration::from_secs(60);
         mailbox.withdraw(Instant::now());

@@ -5,21 +5,25 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::calls::{Call, CallKind};
 use super::child::{self, StartError};
-use super::inbox::Inbox;
+use super::limits::StdioConfig;
 use super::mailbox::{Mailbox, Next, Outcome};
 use super::rewrite::{self, Outgoing};
-use super::state::{Gate, Handshake, Live, State, Wish};
-use super::stdin::{Frame, Stdin};
-use super::{PIPE_CLOSED, StdioConfig, StdioState, StdioStats, supervisor};
+use super::shared::Shared;
+use super::state::{Gate, Handshake, Live, PIPE_CLOSED, State, Wish};
+use super::status::{StdioState, StdioStats};
+use super::supervisor;
 use crate::mcp::{Answer, Bounds, CallError};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{
     Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId, jsonrpc,
 };
+
+/// A mistake of the caller: the message must be a request.
+const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
 
 /// One child that is kept running, with its threads.
 pub(super) struct Server {
@@ -28,37 +32,30 @@ pub(super) struct Server {
     stopped: Receiver<()>,
 }
 
-/// What the threads of a server have in common.
-pub(super) struct Shared {
-    pub config: StdioConfig,
-    pub stats: Arc<StdioStats>,
-    state: Mutex<State>,
-    nudge: Sender<()>,
-}
-
-/// A request on its way.
-struct Ticket {
-    number: u64,
-    mailbox: Arc<Mailbox>,
-    stdin: Arc<Stdin>,
+/// How a message passed the gate.
+enum Passed<'a> {
+    /// It may be queued while the lock is held.
+    Go(MutexGuard<'a, State>),
+    /// This is its answer.
+    Answered(String),
 }
 
 impl Server {
     /// Starts the child and its threads. Later failures to start are tried again.
     pub fn start(config: StdioConfig, stats: Arc<StdioStats>) -> Result<Self, StartError> {
-        let (nudge, nudged) = bounded(1);
-        let shared = Arc::new(Shared { config, stats, state: Mutex::new(State::new()), nudge });
+        let (shared, nudged) = Shared::new(config, stats);
+        let shared = Arc::new(shared);
         let (started, first) = bounded(1);
         let (done, stopped) = bounded::<()>(0);
         let supervisor = child::thread("stdio-supervise", {
             let shared = shared.clone();
-            Box::new(move || {
+            move || {
                 // Disconnects when this thread ends.
                 let _done = done;
                 supervisor::run(&shared, &nudged, &started);
-            })
+            }
         });
-        let supervisor = supervisor.map_err(|error| StartError::of(&shared.config, error))?;
+        let supervisor = supervisor.map_err(|error| StartError::of(&shared.config.argv, error))?;
         first.recv().expect("the supervisor reports the first start")?;
         Ok(Self { shared, supervisor: Mutex::new(Some(supervisor)), stopped })
     }
@@ -75,63 +72,127 @@ impl Server {
         let MessageKind::Request { id, method } = message.kind() else {
             return Err(NOT_A_REQUEST.into());
         };
-        let kind = match method.as_str() {
-            "initialize" => CallKind::Initialize,
-            "subscriptions/listen" => CallKind::Listen,
-            _ if outgoing.task => CallKind::Task,
-            _ => CallKind::Plain,
-        };
-        let wish = Wish {
-            initialize: (kind == CallKind::Initialize).then_some(id),
-            modern_request: outgoing.modern,
-        };
         // A frame of which a child took no byte before its end goes to the next child. That is
-        // no replay: nobody has seen it (M-6).
+        // no replay: no server has seen it (M-6).
         loop {
-            let number = self.shared.lock().number();
-            let mailbox = Arc::new(Mailbox::new());
-            // The text may be long: made outside the lock.
-            let bytes = match kind {
-                CallKind::Initialize => Vec::new(),
-                _ => outgoing.request(number),
+            let number = self.shared.number();
+            let call = Call {
+                session: session.map(str::to_owned),
+                id: id.clone(),
+                token: outgoing.token.map(str::to_owned),
+                kind: CallKind::of(method, outgoing.task),
+                modern: outgoing.modern,
+                mailbox: Arc::new(Mailbox::of_request()),
             };
-            let queue = |state: &mut State| {
+            let mailbox = call.mailbox.clone();
+            if let Some(json) = self.send(number, call, message, outgoing, bounds)? {
+                return Ok(answer(200, json));
+            }
+            let outcome = self.follow(number, &mailbox, id, bounds, on_notification)?;
+            if let Some((json, error_code)) = outcome {
+                return Ok(answer(rewrite::status(outgoing.modern, error_code), json));
+            }
+        }
+    }
+
+    /// Sends a request to the child under the id `number`, as soon as it may pass. Returns its
+    /// answer if it need not be sent.
+    fn send(
+        &self,
+        number: u64,
+        call: Call,
+        message: &Message,
+        outgoing: &Outgoing<'_>,
+        bounds: &Bounds,
+    ) -> Result<Option<String>, CallError> {
+        let initialize = (call.kind == CallKind::Initialize).then_some(&call.id);
+        let wish = Wish { initialize, modern_request: call.modern };
+        // The text may be long: made outside the lock.
+        let bytes = initialize.is_none().then(|| outgoing.request(number));
+        let mut state = match self.pass(wish, bounds)? {
+            Passed::Go(state) => state,
+            Passed::Answered(json) => return Ok(Some(json)),
+        };
+        let live = state.live.as_mut().ok_or(PIPE_CLOSED)?;
+        let (stdin, sender) = (live.stdin.clone(), Some(call.mailbox.clone()));
+        live.calls.add(number, call);
+        let is_initialize = bytes.is_none();
+        match bytes {
+            Some(bytes) => live.ask(bytes, sender),
+            None => {
                 let deadline = Instant::now() + self.shared.config.limits.initialize;
-                let live = state.live.as_mut()?;
-                live.calls.add(
-                    number,
-                    Call {
-                        session: session.map(str::to_owned),
-                        id: id.clone(),
-                        token: outgoing.token.map(str::to_owned),
-                        kind,
-                        modern: outgoing.modern,
-                        mailbox: mailbox.clone(),
-                    },
-                );
-                match kind {
-                    CallKind::Initialize => {
-                        live.begin_initialize(number, message, false, deadline);
+                live.begin_initialize(number, message, sender, deadline);
+            }
+        }
+        drop(state);
+        stdin.pump();
+        if is_initialize {
+            // The supervisor watches how long it takes.
+            self.shared.look();
+        }
+        Ok(None)
+    }
+
+    /// Waits for the answer to a request: the message, and its error code if it is an error.
+    /// `None` if the child took no byte of the request.
+    fn follow(
+        &self,
+        number: u64,
+        mailbox: &Arc<Mailbox>,
+        id: &RpcId,
+        bounds: &Bounds,
+        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
+    ) -> Result<Option<(String, Option<i64>)>, CallError> {
+        let begun = Instant::now();
+        let given_up = loop {
+            match mailbox.next(bounds.limit, &bounds.cancel) {
+                Next::Note(note) => {
+                    if on_notification(answer(200, note)).is_break() {
+                        break CallError::Unwanted;
                     }
-                    _ => live.ask(number, bytes),
                 }
-                Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
-            };
-            let ticket = match self.pass(wish, bounds, queue)? {
-                Passed::Queued(ticket) => ticket,
-                Passed::Answered(json) => return Ok(answer(200, json)),
-            };
-            ticket.stdin.pump();
-            if kind == CallKind::Initialize {
-                // The supervisor watches how long it takes.
-                self.shared.look();
-            }
-            match self.follow(&ticket, id, bounds, on_notification)? {
-                Some((json, error_code)) => {
-                    return Ok(answer(rewrite::status(outgoing.modern, error_code), json));
+                Next::Outcome(Outcome::Answer { json, error_code }) => {
+                    return Ok(Some((json, error_code)));
                 }
-                None => continue,
+                Next::Outcome(Outcome::Lost(failure)) => return Err(failure.into()),
+                Next::Outcome(Outcome::Unsent) => return Ok(None),
+                Next::Outcome(Outcome::Written) => {}
+                Next::Withdrawn => {
+                    self.give_up(number, false);
+                    return Ok(Some((jsonrpc::cancelled(id), None)));
+                }
+                Next::TimedOut => {
+                    if let Some(live) = &mut self.shared.lock().live {
+                        live.not_heard(begun, Instant::now());
+                    }
+                    break CallError::TimedOut;
+                }
+                Next::Cancelled => break CallError::Cancelled,
             }
+        };
+        self.give_up(number, true);
+        Err(given_up)
+    }
+
+    /// The worker of a request waits no longer. If the child has the request, it is told (B-11),
+    /// except where MCP forbids it (M-21); its answer will be dropped (M-11).
+    fn give_up(&self, number: u64, tell: bool) {
+        let mut state = self.shared.lock();
+        let Some(live) = &mut state.live else { return };
+        let Some(call) = live.calls.give_up(number, Instant::now()) else { return };
+        let stdin = live.stdin.clone();
+        if stdin.take_back(&call.mailbox) {
+            live.calls.answer(number);
+            if live.is_initialize(number) {
+                live.handshake = Handshake::Open;
+                state.bump();
+            }
+            return;
+        }
+        drop(state);
+        if tell && matches!(call.kind, CallKind::Plain | CallKind::Listen) {
+            let cancel = jsonrpc::cancel(number, "the caller waits no longer");
+            self.shared.send_urgent(&stdin, rewrite::line(&cancel));
         }
     }
 
@@ -143,29 +204,42 @@ impl Server {
         };
         let wish = Wish { initialize: None, modern_request: false };
         loop {
-            let mailbox = Arc::new(Mailbox::new());
-            let frame = (bytes.clone(), Some(mailbox.clone()));
-            let queue = |state: &mut State| {
-                let number = state.number();
-                let (bytes, written) = frame;
-                let live = state.live.as_mut()?;
-                live.stdin.push(Frame { number, bytes, written });
-                Some(Ticket { number, mailbox, stdin: live.stdin.clone() })
-            };
-            let Passed::Queued(ticket) = self.pass(wish, bounds, queue)? else {
-                return Ok(());
-            };
-            ticket.stdin.pump();
-            let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
+            let mailbox = Arc::new(Mailbox::of_notification());
+            let Passed::Go(state) = self.pass(wish, bounds)? else { return Ok(()) };
+            let stdin = state.live.as_ref().ok_or(PIPE_CLOSED)?.stdin.clone();
+            stdin.push(bytes.clone(), Some(mailbox.clone()));
+            drop(state);
+            stdin.pump();
+            let given_up = match mailbox.next(bounds.limit, &bounds.cancel) {
                 Next::Outcome(Outcome::Lost(failure)) => return Err(failure.into()),
                 Next::Outcome(Outcome::Unsent) => continue,
                 Next::TimedOut => CallError::TimedOut,
                 Next::Cancelled => CallError::Cancelled,
                 Next::Outcome(_) | Next::Note(_) | Next::Withdrawn => return Ok(()),
             };
-            ticket.stdin.take_back(ticket.number);
+            stdin.take_back(&mailbox);
             return Err(given_up);
         }
+    }
+
+    /// A remote client cancels a call: the cancel overtakes what waits for the child (B-2), under
+    /// the id that the child knows. False if it names no call that is open here.
+    pub fn forward_cancel(&self, message: &Message, session: Option<&str>) -> bool {
+        let state = self.shared.lock();
+        let named = rewrite::cancelled_id(message.text());
+        let Some((live, id)) = state.live.as_ref().zip(named) else { return false };
+        let Some((number, call)) = live.calls.named_by_client(session, &id) else { return false };
+        let (stdin, call) = (live.stdin.clone(), call.clone());
+        drop(state);
+        match call.kind {
+            CallKind::Initialize | CallKind::Task => self.shared.stats.swallowed.inc(),
+            _ if stdin.take_back(&call.mailbox) => call.mailbox.withdraw(Instant::now()),
+            _ => {
+                self.shared.send_urgent(&stdin, rewrite::cancelled(message.text(), number));
+                call.mailbox.withdraw(Instant::now() + self.shared.config.limits.withdrawn);
+            }
+        }
+        true
     }
 
     /// Whether it serves, and the process id of the child, if one runs.
@@ -199,13 +273,8 @@ impl Server {
         }
     }
 
-    /// Waits until a message may pass, and queues it in the same moment.
-    fn pass(
-        &self,
-        wish: Wish<'_>,
-        bounds: &Bounds,
-        queue: impl FnOnce(&mut State) -> Option<Ticket>,
-    ) -> Result<Passed, CallError> {
+    /// Waits until a message may pass. It is to be queued before the lock is given back.
+    fn pass(&self, wish: Wish<'_>, bounds: &Bounds) -> Result<Passed<'_>, CallError> {
         loop {
             let now = Instant::now();
             if bounds.cancel.is_cancelled() {
@@ -215,13 +284,10 @@ impl Server {
                 return Err(CallError::TimedOut);
             }
             let mut state = self.shared.lock();
-            let changed = match state.gate(wish, &self.shared.config.limits, now) {
-                Gate::Refused(error) => return Err(error),
+            let changed = match state.gate(wish, &self.shared.config.limits, now)? {
+                Gate::Go => return Ok(Passed::Go(state)),
                 Gate::Answered(json) => return Ok(Passed::Answered(json)),
                 Gate::Wait(changed) => changed,
-                Gate::Go => {
-                    return queue(&mut state).map(Passed::Queued).ok_or(PIPE_CLOSED.into());
-                }
             };
             drop(state);
             // The supervisor may have to ask the child something first.
@@ -233,72 +299,6 @@ impl Server {
             }
         }
     }
-
-    /// Waits for the answer to a request. `None` if the child took no byte of it.
-    fn follow(
-        &self,
-        ticket: &Ticket,
-        id: &RpcId,
-        bounds: &Bounds,
-        on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
-    ) -> Result<Option<(String, Option<i64>)>, CallError> {
-        let begun = Instant::now();
-        loop {
-            let given_up = match ticket.mailbox.next(bounds.limit, &bounds.cancel) {
-                Next::Note(note) => match on_notification(answer(200, note)) {
-                    ControlFlow::Continue(()) => continue,
-                    ControlFlow::Break(()) => CallError::Unwanted,
-                },
-                Next::Outcome(Outcome::Answer { json, error_code }) => {
-                    return Ok(Some((json, error_code)));
-                }
-                Next::Outcome(Outcome::Lost(failure)) => return Err(failure.into()),
-                Next::Outcome(Outcome::Unsent) => return Ok(None),
-                Next::Outcome(Outcome::Written) => continue,
-                Next::Withdrawn => {
-                    self.shared.give_up(ticket, false);
-                    return Ok(Some((jsonrpc::cancelled(id), None)));
-                }
-                Next::TimedOut => {
-                    if let Some(live) = &mut self.shared.lock().live {
-                        live.not_heard(begun, Instant::now());
-                    }
-                    CallError::TimedOut
-                }
-                Next::Cancelled => CallError::Cancelled,
-            };
-            self.shared.give_up(ticket, true);
-            return Err(given_up);
-        }
-    }
-
-    /// A remote client cancels a call: it overtakes what waits for the child (B-2), under the id
-    /// that the child knows. False if it names no call that is open here.
-    pub fn forward_cancel(&self, message: &Message, session: Option<&str>) -> bool {
-        let withdrawn_at = Instant::now() + self.shared.config.limits.withdrawn;
-        let mut state = self.shared.lock();
-        let own = state.number();
-        let named = rewrite::cancelled_id(message.text());
-        let found = state.live.as_ref().zip(named).and_then(|(live, id)| {
-            let (number, call) = live.calls.named_by_client(session, &id)?;
-            Some((live.stdin.clone(), number, call.kind, call.mailbox.clone()))
-        });
-        let Some((stdin, number, kind, mailbox)) = found else { return false };
-        match kind {
-            CallKind::Initialize | CallKind::Task => self.shared.stats.swallowed.inc(),
-            _ if stdin.take_back(number) => mailbox.withdraw(Instant::now()),
-            _ => {
-                let bytes = rewrite::cancelled(message.text(), number);
-                if !stdin.push_urgent(Frame { number: own, bytes, written: None }) {
-                    self.shared.stats.dropped_urgent.inc();
-                }
-                mailbox.withdraw(withdrawn_at);
-            }
-        }
-        drop(state);
-        stdin.pump();
-        true
-    }
 }
 
 impl Drop for Server {
@@ -308,108 +308,7 @@ impl Drop for Server {
     }
 }
 
-/// How a message passed the gate.
-enum Passed {
-    Queued(Ticket),
-    Answered(String),
-}
-
-/// A caller's mistake: a request is due here.
-const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
-
+/// An answer or notification of the child; it has no headers.
 pub(super) fn answer(status: u16, json: String) -> Answer {
     Answer { status, headers: Headers::new(), json }
-}
-
-impl Shared {
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unpoisoned()
-    }
-
-    /// Has the supervisor look at the state again.
-    pub fn look(&self) {
-        // A full channel means that it will look anyway.
-        let _ = self.nudge.try_send(());
-    }
-
-    pub fn inbox(&self) -> Inbox<'_> {
-        Inbox::new(self)
-    }
-
-    /// Writes what waits for the child, as far as it takes it.
-    pub fn pump(&self) {
-        let stdin = self.lock().live.as_ref().map(|live| live.stdin.clone());
-        if let Some(stdin) = stdin {
-            stdin.pump();
-        }
-    }
-
-    /// A worker waits no longer. If the child has the request, it is told (B-11), except where
-    /// MCP forbids it (M-21); its answer will be dropped (M-11).
-    fn give_up(&self, ticket: &Ticket, tell: bool) {
-        let mut state = self.lock();
-        let own = state.number();
-        let Some(live) = &mut state.live else { return };
-        let Some(call) = live.calls.give_up(ticket.number, Instant::now()) else { return };
-        if ticket.stdin.take_back(ticket.number) {
-            live.calls.answer(ticket.number);
-            if live.is_initialize(ticket.number) {
-                live.handshake = Handshake::Open;
-                state.bump();
-            }
-            return;
-        }
-        if tell && matches!(call.kind, CallKind::Plain | CallKind::Listen) {
-            let text = jsonrpc::cancel(ticket.number, "the caller waits no longer");
-            let frame = Frame { number: own, bytes: rewrite::line(&text), written: None };
-            if !live.stdin.push_urgent(frame) {
-                self.stats.dropped_urgent.inc();
-            }
-        }
-        drop(state);
-        ticket.stdin.pump();
-    }
-
-    pub fn lose_calls(&self) {
-        let lost = self.lock().lose_calls();
-        self.stats.lost_calls.add(lost);
-    }
-
-    /// The child closed its output: no answer can come any more.
-    pub fn output_closed(&self) {
-        let wait = self.config.limits.closed_wait;
-        self.lock().end_child("child closed its standard output", wait, wait);
-        self.lose_calls();
-        self.look();
-    }
-
-    /// The child closed its input: it may answer what it has, but takes nothing more.
-    pub fn input_broken(&self) {
-        let wait = self.config.limits.closed_wait;
-        self.lock().end_child("child closed its standard input", wait, wait);
-        self.look();
-    }
-
-    /// Whether the child may be busy with its own start, so that it need not read yet.
-    pub fn is_starting(&self) -> bool {
-        self.lock().live.as_ref().is_some_and(|live| {
-            live.answered_at.is_none() && live.born.elapsed() < self.config.limits.initialize
-        })
-    }
-
-    /// The child has stopped reading.
-    pub fn input_stalled(&self) {
-        self.stats.stalls.inc();
-        let stall = self.config.limits.stdin_stall;
-        let reason = format!("child has not read its standard input for {stall:?}");
-        self.lock().end_child(&reason, Duration::ZERO, self.config.limits.closed_wait);
-        self.look();
-    }
-
-    /// The child has ended.
-    pub fn exited(&self) {
-        if let Some(live) = &mut self.lock().live {
-            live.exited = true;
-        }
-    }
 }

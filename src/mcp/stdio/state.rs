@@ -1,7 +1,8 @@
-//! What is known of the channel at one moment, behind one lock: the child, its open calls, its
-//! handshake, its era, and who may pass.
+//! The state of one server, behind one lock: the child, its open calls, its handshake, its era,
+//! and which message may pass.
 //!
-//! Nothing here waits or reads; frames are only put into the queue of [`Stdin`].
+//! Nothing here waits, reads or writes: frames are only put into the queue of [`Stdin`]. `server`,
+//! `reader`, `child` and `supervisor` change it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,26 +10,33 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::calls::Calls;
-use super::mailbox::Outcome;
-use super::stdin::{Frame, Stdin};
-use super::{CHILD_GONE, CallError, Limits, PIPE_CLOSED, StdioState, rewrite};
-use crate::wire::{Message, RpcId, jsonrpc};
+use super::limits::Limits;
+use super::mailbox::{CHILD_GONE, Mailbox, Outcome};
+use super::rewrite::{self, Outgoing};
+use super::status::StdioState;
+use super::stdin::Stdin;
+use crate::mcp::CallError;
+use crate::wire::json::Members;
+use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId, jsonrpc};
 
-/// The channel.
+/// There is no child to write to.
+pub(super) const PIPE_CLOSED: Failure =
+    Failure::new(FailureSource::TransportClosed, FailureKind::ClosedPipe);
+
+/// A server: the running child, or why there is none.
 pub(super) struct State {
     /// The running child.
     pub live: Option<Live>,
     /// Why there is none.
     pub down: Down,
-    /// The handshake that a fresh child is brought back to (B-5).
+    /// The handshake that is repeated with a fresh child (B-5).
     pub remembered: Option<Remembered>,
     /// The grace period, once the channel is to stop.
     pub stopping: Option<Duration>,
     /// Children in a row that ended before they had proven themselves.
     pub failures: u32,
-    /// The last child died of being asked for its era; take the next one to be of the older.
+    /// The last child ended when it was asked for its era: the next one counts as older.
     pub assume_legacy: bool,
-    last_number: u64,
     changed: (Sender<()>, Receiver<()>),
 }
 
@@ -48,8 +56,7 @@ pub(super) struct Remembered {
     pub answer: String,
 }
 
-/// Calls in a row without any answer after which the child is said to be silent: one or two may
-/// be slow.
+/// A child is silent after so many calls in a row without any answer: one or two may be slow.
 const SILENT_CALLS: u32 = 3;
 
 /// One child process.
@@ -66,13 +73,13 @@ pub(super) struct Live {
     pub answered_at: Option<Instant>,
     /// When it answered last.
     heard_at: Option<Instant>,
-    /// Calls in a row whose time passed without any answer from it, to whatever.
+    /// Calls in a row that timed out while the child answered nothing at all.
     silent_calls: u32,
     /// When the last of them was given up.
     silent_at: Option<Instant>,
-    /// It is on its way out.
+    /// Set once it has been asked or told to end.
     pub ending: Option<Ending>,
-    /// It has ended, but is not cleared away yet.
+    /// It has ended, and its threads are still at work.
     pub exited: bool,
 }
 
@@ -86,34 +93,34 @@ pub(super) enum Handshake {
         /// When the child counts as hung.
         deadline: Instant,
         request: Message,
-        /// It is the tunnel's own, to a restarted child.
+        /// It is the tunnel's own to a restarted child.
         replay: bool,
     },
     /// Answered with success, and `notifications/initialized` was sent.
     Done,
 }
 
-/// How an `initialize` came out.
+/// How the child answered an `initialize`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initialize {
     /// With success.
     Done,
     /// With an error, for the client to see.
     Refused,
-    /// With an error to the tunnel's own one, which no client sees.
+    /// With an error to the tunnel's own request, which no client sees.
     ReplayRefused,
 }
 
 /// Whether the child speaks the protocol of 2026-07-28 and later (M-18, M-19).
 #[derive(Default)]
 pub(super) struct Era {
-    /// Known for the life of the process.
+    /// Once known, it holds for the life of the process.
     pub modern: Option<bool>,
-    /// A client's request waits to know.
+    /// A client's request waits for the answer.
     pub wanted: bool,
-    /// The id of `server/discover`, reserved for ever, as a late answer counts too.
+    /// The id of `server/discover`: kept, since a late answer counts too.
     pub probe: Option<u64>,
-    /// When silence means that the child is of the older kind.
+    /// From then on silence means that the child is older.
     pub deadline: Option<Instant>,
 }
 
@@ -133,7 +140,7 @@ pub(super) enum Step {
     Killed,
 }
 
-/// What a message of a remote client needs to pass.
+/// The properties of a message that decide whether it may pass.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     /// Its id, if it is an `initialize`.
@@ -148,10 +155,8 @@ pub(super) enum Gate {
     Go,
     /// Not yet: look again when this disconnects.
     Wait(Receiver<()>),
-    /// It need not: this is its answer.
+    /// It need not pass: this is its answer.
     Answered(String),
-    /// Never.
-    Refused(CallError),
 }
 
 impl State {
@@ -163,60 +168,62 @@ impl State {
             stopping: None,
             failures: 0,
             assume_legacy: false,
-            last_number: 0,
             changed: bounded(0),
         }
     }
 
-    /// The next id for the child: never used before, and exact in a double.
-    pub fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// Wakes all who wait at the gate.
+    /// Wakes every worker that waits at the gate.
     pub fn bump(&mut self) {
         self.changed = bounded(0);
     }
 
     /// Whether a message may be written to the child at this moment.
-    pub fn gate(&mut self, wish: Wish<'_>, limits: &Limits, now: Instant) -> Gate {
-        if self.stopping.is_some() {
-            return Gate::Refused(PIPE_CLOSED.into());
-        }
-        let Some(live) = &mut self.live else {
-            return match self.down.next_try {
-                Some(at) if at <= now + limits.down_wait => Gate::Wait(self.changed.1.clone()),
-                _ => Gate::Refused(PIPE_CLOSED.into()),
-            };
-        };
+    ///
+    /// # Errors
+    /// If it may not, now or soon.
+    pub fn gate(
+        &mut self,
+        wish: Wish<'_>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Gate, CallError> {
         let wait = Gate::Wait(self.changed.1.clone());
+        let live = match &mut self.live {
+            _ if self.stopping.is_some() => return Err(PIPE_CLOSED.into()),
+            None if self.down.next_try.is_some_and(|at| at <= now + limits.down_wait) => {
+                return Ok(wait);
+            }
+            None => return Err(PIPE_CLOSED.into()),
+            Some(live) => live,
+        };
         if live.ending.is_some() || live.exited {
-            return wait;
+            return Ok(wait);
         }
         match (&live.handshake, wish.initialize, &self.remembered) {
-            (Handshake::Pending { .. }, _, _) => return wait,
+            (Handshake::Pending { .. }, _, _) => return Ok(wait),
             (Handshake::Done, Some(id), Some(remembered)) => {
                 // The remembered answer has a result, so it can be restored.
-                let answer = rewrite::restore_response(&remembered.answer, id, false);
-                return Gate::Answered(answer.unwrap_or_default());
+                let root = Members::of(&remembered.answer).ok();
+                let answer = root.and_then(|root| rewrite::restore_response(&root, id, false));
+                return Ok(Gate::Answered(answer.unwrap_or_default()));
             }
             _ => {}
         }
         match live.era.modern {
-            _ if !wish.modern_request => Gate::Go,
-            Some(true) => Gate::Go,
-            Some(false) => Gate::Refused(CallError::OlderServer),
+            _ if !wish.modern_request => Ok(Gate::Go),
+            Some(true) => Ok(Gate::Go),
+            Some(false) => Err(CallError::OlderServer),
             None => {
                 live.era.wanted = true;
-                wait
+                Ok(wait)
             }
         }
     }
 
     /// Takes in a fresh child. If clients were initialized on an earlier one, it is initialized
-    /// in the same way before anything else is written (B-5).
-    pub fn install(&mut self, pid: i32, stdin: Arc<Stdin>, limits: &Limits, now: Instant) {
+    /// in the same way before anything else is written (B-5), under the id `number`.
+    pub fn install(&mut self, pid: i32, stdin: Arc<Stdin>, limits: &Limits, number: u64) {
+        let now = Instant::now();
         let mut live = Live {
             pid,
             born: now,
@@ -233,9 +240,7 @@ impl State {
             exited: false,
         };
         if let Some(remembered) = &self.remembered {
-            self.last_number += 1;
-            let request = remembered.request.clone();
-            live.begin_initialize(self.last_number, &request, true, now + limits.initialize);
+            live.begin_initialize(number, &remembered.request, None, now + limits.initialize);
         }
         self.live = Some(live);
         self.bump();
@@ -261,24 +266,19 @@ impl State {
 
     /// Fails all calls, because no answer can come any more (M-25). Those of which the child has
     /// no byte may be tried with the next child. Returns how many were lost.
-    pub fn lose_calls(&mut self) -> u64 {
+    pub fn lose_calls(&mut self) -> usize {
         let Some(live) = &mut self.live else { return 0 };
-        let unsent = live.stdin.abandon();
-        let mut lost = 0;
-        for (number, call) in live.calls.take_all() {
-            call.mailbox.finish(if unsent.contains(&number) {
-                Outcome::Unsent
-            } else {
-                lost += 1;
-                Outcome::Lost(CHILD_GONE)
-            });
+        let begun = live.stdin.abandon();
+        let calls = live.calls.take_all().into_values();
+        let lost = calls.filter(|call| call.mailbox.finish(Outcome::Lost(CHILD_GONE))).count();
+        if let Some(begun) = begun {
+            begun.finish(Outcome::Lost(CHILD_GONE));
         }
         lost
     }
 
     /// Notes the answer to the pending `initialize`.
     pub fn initialized(&mut self, text: &str, success: bool) -> Initialize {
-        let number = self.number();
         let Some(live) = &mut self.live else { return Initialize::Refused };
         let Handshake::Pending { request, replay, .. } =
             std::mem::replace(&mut live.handshake, Handshake::Open)
@@ -289,11 +289,10 @@ impl State {
             live.handshake = Handshake::Done;
             self.remembered = Some(Remembered { request, answer: text.to_owned() });
             // At once, and whatever the client does next: other sessions share the child, and it
-            // serves nobody before this (M-17). What clients send themselves is swallowed.
-            let bytes = rewrite::line(jsonrpc::INITIALIZED);
-            live.stdin.push(Frame { number, bytes, written: None });
+            // serves nobody before this (M-17). Those that clients send are swallowed.
+            live.stdin.push(rewrite::line(jsonrpc::INITIALIZED), None);
         } else if replay {
-            // The child lives and refuses: let it tell the clients itself from now on.
+            // The child lives and refuses: from now on it may tell the clients itself.
             self.remembered = None;
         }
         self.bump();
@@ -313,7 +312,7 @@ impl State {
         }
     }
 
-    /// What the operator is to know.
+    /// The state that the operator sees.
     pub fn summary(&self, limits: &Limits, now: Instant) -> StdioState {
         let Some(live) = &self.live else {
             let next_try_in = self.down.next_try.map(|at| at.saturating_duration_since(now));
@@ -343,18 +342,20 @@ impl State {
 }
 
 impl Live {
-    /// Queues an `initialize`; nothing else passes until it is answered.
+    /// Queues an `initialize`; nothing else passes until it is answered. Without a sender it is
+    /// the tunnel's own, to a restarted child.
     pub fn begin_initialize(
         &mut self,
         number: u64,
         request: &Message,
-        replay: bool,
+        sender: Option<Arc<Mailbox>>,
         deadline: Instant,
     ) {
         // It was looked at before, when its client sent it.
-        let Some(outgoing) = rewrite::Outgoing::of(request) else { return };
-        self.ask(number, outgoing.initialize(number));
-        self.handshake = Handshake::Pending { number, deadline, request: request.clone(), replay };
+        let Some(outgoing) = Outgoing::of(request) else { return };
+        let (request, replay) = (request.clone(), sender.is_none());
+        self.ask(outgoing.initialize(number), sender);
+        self.handshake = Handshake::Pending { number, deadline, request, replay };
     }
 
     /// Whether this number is that of the pending `initialize`.
@@ -368,12 +369,12 @@ impl Live {
     }
 
     /// Queues a request and notes that the child was asked something.
-    pub fn ask(&mut self, number: u64, bytes: Vec<u8>) {
+    pub fn ask(&mut self, bytes: Vec<u8>, sender: Option<Arc<Mailbox>>) {
         self.asked_at.get_or_insert_with(Instant::now);
-        self.stdin.push(Frame { number, bytes, written: None });
+        self.stdin.push(bytes, sender);
     }
 
-    /// The time of a call that was put to the child at `begun` has passed.
+    /// A call that was put to the child at `begun` has timed out.
     pub fn not_heard(&mut self, begun: Instant, now: Instant) {
         if self.heard_at.is_none_or(|heard| heard < begun) {
             self.silent_calls = self.silent_calls.saturating_add(1);
@@ -381,8 +382,8 @@ impl Live {
         }
     }
 
-    /// The child has answered something. The first time, its silence on another question begins
-    /// to say something too; returns whether it is.
+    /// The child has answered something. From its first answer on, silence on `server/discover`
+    /// means more, so it is given less time. Returns whether this was the first.
     pub fn heard(&mut self, discover: Duration, now: Instant) -> bool {
         self.heard_at = Some(now);
         self.silent_calls = 0;

@@ -1,12 +1,11 @@
 //! The child's standard input: whole frames, one after another, never two at once (M-13).
 //!
-//! A caller writes its frame itself if the pipe has room and nobody else is writing; whatever is
-//! left over is the writer thread's, the only one who waits for the pipe. The queue is bounded
-//! by its users: a caller has at most one frame here and takes it back when it gives up, and the
-//! urgent lane has limits of its own.
+//! The pipe does not block. A worker writes its frame itself; the writer thread waits for the pipe
+//! and writes what did not fit. Both write under the lock of the queue, so frames keep their
+//! order. Two rules bound the queue: a worker has at most one frame in it and takes it back when
+//! it gives up, and urgent frames have limits of their own.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -14,31 +13,28 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::CHILD_GONE;
 use super::mailbox::{Mailbox, Outcome};
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 
-/// Most frames in the urgent lane (cancels, answers to the child): they have no caller who waits
-/// and so bounds them. More of them means that the child does not read.
+/// Most urgent frames (cancels, answers to the child) in the queue. No caller waits for them, so
+/// nothing else bounds them. More of them mean that the child does not read.
 const URGENT_MAX: usize = 1024;
 
-/// Most bytes in the urgent lane.
+/// Most bytes of urgent frames.
 const URGENT_BYTES: usize = 1024 * 1024;
 
-/// Frames that a caller writes before it leaves the rest to the writer thread, so that no worker
-/// is kept busy with the frames of others.
-const CALLER_FRAMES: usize = 8;
+/// Most bytes that are written before the lock is given back: what a pipe holds, a few times over.
+/// A worker leaves the rest to the writer thread.
+const WRITE_MAX: usize = 256 * 1024;
 
 /// One message for the child.
-#[derive(Debug)]
-pub(super) struct Frame {
-    /// Its name in this queue: of a request, the id that the child sees.
-    pub number: u64,
+struct Frame {
     /// The line, with its end.
-    pub bytes: Vec<u8>,
-    /// Who waits until it is written.
-    pub written: Option<Arc<Mailbox>>,
+    bytes: Vec<u8>,
+    /// Where a worker waits for it, if one does.
+    sender: Option<Arc<Mailbox>>,
+    urgent: bool,
 }
 
 /// Why the writer thread ended.
@@ -52,7 +48,7 @@ pub(super) enum WriterEnd {
     Stalled,
 }
 
-/// The write end of the pipe and what waits for it.
+/// The write end of the pipe and the frames that wait for it.
 pub(super) struct Stdin {
     queue: Mutex<Queue>,
     work: Condvar,
@@ -63,196 +59,129 @@ pub(super) struct Stdin {
 struct Queue {
     /// `None` once closed.
     pipe: Option<Arc<OwnedFd>>,
-    /// The frame whose turn it is, and how much of it the child has.
-    current: Option<(Frame, usize)>,
-    urgent: VecDeque<Frame>,
-    urgent_bytes: usize,
-    normal: VecDeque<Frame>,
-    /// Someone is in `write` with the frame whose turn it is.
-    busy: bool,
+    /// The child closed its end.
     broken: bool,
-    /// Since when the pipe has been full at every look.
+    /// In the order in which the child gets them.
+    frames: VecDeque<Frame>,
+    /// How much of the first frame the child has, in bytes.
+    begun: usize,
+    /// Since when every attempt to write has found the pipe full.
     full_since: Option<Instant>,
 }
 
-/// How an attempt to write ended.
-#[derive(PartialEq, Eq)]
-enum Pumped {
-    /// Nothing is left, or someone else is at it.
-    Done,
-    /// The pipe is full.
-    Full,
-    /// The child closed its end.
-    Broken,
-    /// The caller has done its share.
-    Enough,
-}
-
 impl Stdin {
-    /// Takes the write end of the pipe, which must not block. `stall` is the longest time that
-    /// the child may take no byte while there is one for it.
-    pub fn new(pipe: OwnedFd, stall: Duration) -> io::Result<Self> {
-        Ok(Self {
-            queue: Mutex::new(Queue {
-                pipe: Some(Arc::new(pipe)),
-                current: None,
-                urgent: VecDeque::new(),
-                urgent_bytes: 0,
-                normal: VecDeque::new(),
-                busy: false,
-                broken: false,
-                full_since: None,
-            }),
-            work: Condvar::new(),
-            closed: Cancel::new()?,
-            stall,
-        })
+    /// Takes the write end of the pipe, which must not block, and a fresh switch. `stall` is the
+    /// longest time that the child may take no byte while there is one for it.
+    pub fn new(pipe: OwnedFd, closed: Cancel, stall: Duration) -> Self {
+        let queue = Queue {
+            pipe: Some(Arc::new(pipe)),
+            broken: false,
+            frames: VecDeque::new(),
+            begun: 0,
+            full_since: None,
+        };
+        Self { queue: Mutex::new(queue), work: Condvar::new(), closed, stall }
     }
 
-    /// Adds a frame at the end. [`Stdin::pump`] gets it on its way.
-    pub fn push(&self, frame: Frame) {
-        self.lock().normal.push_back(frame);
+    /// Adds a frame at the end; [`Stdin::pump`] writes it. The sender is told when it is written,
+    /// or that it never will be.
+    pub fn push(&self, bytes: Vec<u8>, sender: Option<Arc<Mailbox>>) {
+        self.lock().frames.push_back(Frame { bytes, sender, urgent: false });
     }
 
-    /// Adds a frame that overtakes all but the one that is being written and earlier urgent
-    /// ones. Says whether there was room.
+    /// Adds a frame that overtakes all but earlier urgent ones and the one that is half written.
+    /// Returns false if there is no room.
     #[must_use]
-    pub fn push_urgent(&self, frame: Frame) -> bool {
+    pub fn push_urgent(&self, bytes: Vec<u8>) -> bool {
         let mut queue = self.lock();
-        if queue.urgent.len() >= URGENT_MAX || queue.urgent_bytes + frame.bytes.len() > URGENT_BYTES
-        {
+        let begun = queue.begun_frames();
+        let earlier = queue.frames.iter().skip(begun).take_while(|frame| frame.urgent);
+        let (count, size) =
+            earlier.fold((0, 0), |(n, size), frame| (n + 1, size + frame.bytes.len()));
+        if count >= URGENT_MAX || size + bytes.len() > URGENT_BYTES {
             return false;
         }
-        queue.urgent_bytes += frame.bytes.len();
-        queue.urgent.push_back(frame);
+        queue.frames.insert(begun + count, Frame { bytes, sender: None, urgent: true });
         true
     }
 
-    /// Removes a frame of which the child has no byte yet. Says whether there was one.
-    pub fn take_back(&self, number: u64) -> bool {
+    /// Removes a frame of which the child has no byte yet. Returns whether there was one.
+    pub fn take_back(&self, sender: &Arc<Mailbox>) -> bool {
         let mut queue = self.lock();
-        if !queue.busy && matches!(&queue.current, Some((frame, 0)) if frame.number == number) {
-            queue.current = None;
-            return true;
-        }
-        let place = queue.normal.iter().position(|frame| frame.number == number);
-        place.and_then(|at| queue.normal.remove(at)).is_some()
+        let begun = queue.begun_frames();
+        let is_its = |frame: &Frame| frame.sender.as_ref().is_some_and(|s| Arc::ptr_eq(s, sender));
+        let place = queue.frames.iter().skip(begun).position(is_its);
+        place.and_then(|at| queue.frames.remove(begun + at)).is_some()
     }
 
     /// Writes what the pipe takes, without waiting for it.
     pub fn pump(&self) {
-        self.write(CALLER_FRAMES);
+        let mut queue = self.lock();
+        queue.write();
+        if !queue.frames.is_empty() {
+            self.work.notify_one();
+        }
     }
 
     /// Closes the pipe, which is how a child is asked to end (M-24).
     pub fn close(&self) {
         self.lock().pipe = None;
         self.closed.cancel();
-        self.work.notify_all();
+        self.work.notify_one();
     }
 
-    /// What was never written, once the child is gone: the numbers of the frames of which it has
-    /// no byte. Those who wait for a frame are told.
-    pub fn abandon(&self) -> Vec<u64> {
+    /// Clears the queue once the child is gone, and tells the senders whose frames were never
+    /// begun. Returns the sender of the frame of which the child has a part.
+    pub fn abandon(&self) -> Option<Arc<Mailbox>> {
         let mut queue = self.lock();
-        let mut frames: Vec<_> = queue.current.take().into_iter().collect();
-        frames.extend(queue.normal.drain(..).map(|frame| (frame, 0)));
-        queue.urgent.clear();
-        for (frame, end) in &frames {
-            settle(frame, *end);
+        let begun = queue.begun_frames();
+        queue.begun = 0;
+        for sender in queue.frames.drain(begun..).filter_map(|frame| frame.sender) {
+            sender.finish(Outcome::Unsent);
         }
-        frames.into_iter().filter(|(_, end)| *end == 0).map(|(frame, _)| frame.number).collect()
+        queue.frames.pop_front()?.sender
     }
 
     /// The writer thread: waits for the pipe on behalf of everyone. When the child took no byte
-    /// for too long, `excused` says whether it is to have as much time again.
+    /// for too long, `excused` says whether it gets as much time again.
     pub fn run(&self, excused: impl Fn() -> bool) -> WriterEnd {
         loop {
             let mut queue = self.lock();
-            while queue.pipe.is_some() && !queue.broken && (queue.busy || queue.is_empty()) {
-                queue = self.work.wait(queue).unpoisoned();
-            }
-            if queue.pipe.is_none() {
-                return WriterEnd::Closed;
+            let pipe = loop {
+                match &queue.pipe {
+                    None => return WriterEnd::Closed,
+                    Some(_) if queue.broken => return WriterEnd::Broken,
+                    Some(pipe) if !queue.frames.is_empty() => break pipe.clone(),
+                    Some(_) => queue = self.work.wait(queue).unpoisoned(),
+                }
+            };
+            let waited = queue.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+            drop(queue);
+            self.wait_for_room(&pipe, self.stall.saturating_sub(waited));
+            // The pipe closes with its last owner, which must not be this one by accident.
+            drop(pipe);
+            let mut queue = self.lock();
+            queue.write();
+            if queue.full_since.is_none_or(|since| since.elapsed() < self.stall) {
+                continue;
             }
             drop(queue);
-            match self.write(usize::MAX) {
-                Pumped::Broken => return WriterEnd::Broken,
-                Pumped::Full if !self.wait_for_room() => {
-                    if !excused() {
-                        return WriterEnd::Stalled;
-                    }
-                    self.lock().full_since = None;
-                }
-                Pumped::Full | Pumped::Done | Pumped::Enough => {}
+            if !excused() {
+                return WriterEnd::Stalled;
             }
+            self.lock().full_since = Some(Instant::now());
         }
     }
 
-    /// Waits until the pipe may have room again, or is closed. False if it had none for `stall`.
-    fn wait_for_room(&self) -> bool {
-        let (pipe, since) = {
-            let queue = self.lock();
-            match (&queue.pipe, queue.full_since) {
-                (Some(pipe), Some(since)) => (pipe.clone(), since),
-                _ => return true,
-            }
-        };
-        let left = self.stall.saturating_sub(since.elapsed());
-        let timeout = left.try_into().expect("a stall limit of minutes fits a timespec");
+    /// Returns when the pipe may have room, is closed, or `timeout` has passed: an attempt to
+    /// write shows which.
+    fn wait_for_room(&self, pipe: &OwnedFd, timeout: Duration) {
+        let timeout = timeout.try_into().expect("a stall limit of minutes fits a timespec");
         let mut set = [
             PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::OUT),
             PollFd::from_borrowed_fd(self.closed.fd(), PollFlags::IN),
         ];
-        // An interrupted wait is one that may have room; the next look tells.
-        !matches!(poll(&mut set, Some(&timeout)), Ok(0))
-    }
-
-    fn write(&self, most: usize) -> Pumped {
-        let mut queue = self.lock();
-        if queue.busy {
-            return Pumped::Done;
-        }
-        for _ in 0..most {
-            if queue.broken {
-                return Pumped::Broken;
-            }
-            let Some(pipe) = queue.pipe.clone() else { return Pumped::Done };
-            let Some((frame, start)) = queue.next() else { return Pumped::Done };
-            queue.busy = true;
-            drop(queue);
-            let (end, result) = write_some(&pipe, &frame.bytes, start);
-            // The pipe closes with its last owner, which must not be this one by accident.
-            drop(pipe);
-            queue = self.lock();
-            queue.busy = false;
-            if end > start {
-                queue.full_since = None;
-            }
-            match result {
-                Ok(()) => {
-                    if let Some(written) = &frame.written {
-                        written.finish(Outcome::Written);
-                    }
-                }
-                Err(_) if queue.pipe.is_none() => {
-                    settle(&frame, end);
-                    return Pumped::Done;
-                }
-                Err(error) => {
-                    queue.current = Some((frame, end));
-                    self.work.notify_one();
-                    if error == Errno::AGAIN {
-                        queue.full_since.get_or_insert_with(Instant::now);
-                        return Pumped::Full;
-                    }
-                    queue.broken = true;
-                    return Pumped::Broken;
-                }
-            }
-        }
-        self.work.notify_one();
-        Pumped::Enough
+        let _ = poll(&mut set, Some(&timeout));
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -261,65 +190,64 @@ impl Stdin {
 }
 
 impl Queue {
-    fn is_empty(&self) -> bool {
-        self.current.is_none() && self.urgent.is_empty() && self.normal.is_empty()
+    /// How many frames the child has a part of: one or none, always the first.
+    fn begun_frames(&self) -> usize {
+        usize::from(self.begun > 0)
     }
 
-    fn next(&mut self) -> Option<(Frame, usize)> {
-        if let Some(current) = self.current.take() {
-            // An untouched frame has no claim to its turn before an urgent one.
-            match current {
-                (frame, 0) if !self.urgent.is_empty() => self.normal.push_front(frame),
-                current => return Some(current),
+    /// Writes until nothing is left, the pipe is full or broken, or [`WRITE_MAX`] is reached.
+    fn write(&mut self) {
+        let mut budget = WRITE_MAX;
+        while budget > 0 && !self.broken {
+            let (Some(pipe), Some(frame)) = (&self.pipe, self.frames.front()) else { return };
+            let rest = &frame.bytes[self.begun..];
+            match rustix::io::write(pipe, &rest[..rest.len().min(budget)]) {
+                Ok(written) => {
+                    self.full_since = None;
+                    budget -= written;
+                    self.begun += written;
+                    if self.begun == frame.bytes.len() {
+                        self.begun = 0;
+                        if let Some(sender) = self.frames.pop_front().and_then(|f| f.sender) {
+                            sender.written();
+                        }
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.full_since.get_or_insert_with(Instant::now);
+                    return;
+                }
+                Err(_) => self.broken = true,
             }
         }
-        if let Some(frame) = self.urgent.pop_front() {
-            self.urgent_bytes -= frame.bytes.len();
-            return Some((frame, 0));
-        }
-        self.normal.pop_front().map(|frame| (frame, 0))
     }
-}
-
-/// Tells whoever waits for a frame that it will not be written any further.
-fn settle(frame: &Frame, end: usize) {
-    let outcome = match end {
-        0 => Outcome::Unsent,
-        _ => Outcome::Lost(CHILD_GONE),
-    };
-    if let Some(written) = &frame.written {
-        written.finish(outcome);
-    }
-}
-
-/// Writes from `at` until the end or until the pipe takes no more. Returns how far it came.
-fn write_some(pipe: &OwnedFd, bytes: &[u8], mut at: usize) -> (usize, Result<(), Errno>) {
-    while at < bytes.len() {
-        match rustix::io::write(pipe, &bytes[at..]) {
-            Ok(n) => at += n,
-            Err(Errno::INTR) => {}
-            Err(error) => return (at, Err(error)),
-        }
-    }
-    (at, Ok(()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Read;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
 
     use super::*;
+    use crate::mcp::stdio::mailbox::{CHILD_GONE, Next};
 
     fn pipe(stall: Duration) -> (Arc<Stdin>, File) {
         let (read, write) = rustix::pipe::pipe().unwrap();
         rustix::io::ioctl_fionbio(&write, true).unwrap();
-        (Arc::new(Stdin::new(write, stall).unwrap()), File::from(read))
+        (Arc::new(Stdin::new(write, Cancel::new().unwrap(), stall)), File::from(read))
     }
 
-    fn frame(number: u64, bytes: impl Into<Vec<u8>>) -> Frame {
-        Frame { number, bytes: bytes.into(), written: None }
+    fn push(stdin: &Stdin, bytes: impl Into<Vec<u8>>) -> Arc<Mailbox> {
+        let sender = Arc::new(Mailbox::of_notification());
+        stdin.push(bytes.into(), Some(sender.clone()));
+        sender
+    }
+
+    fn outcome(sender: &Mailbox) -> Next {
+        sender.next(Instant::now() + LONG, &Cancel::new().unwrap())
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -338,7 +266,7 @@ mod tests {
                     for n in 0..20 {
                         let mut bytes = vec![b'a' + caller; 1 + 9_973 * n];
                         bytes.push(b'\n');
-                        stdin.push(frame(0, bytes));
+                        stdin.push(bytes, None);
                         stdin.pump();
                     }
                 })
@@ -361,21 +289,21 @@ mod tests {
     #[test] // B-2
     fn an_urgent_frame_overtakes_all_that_has_not_begun() {
         let (stdin, mut read) = pipe(LONG);
-        stdin.push(frame(1, vec![b'1'; 100_000]));
+        let first = push(&stdin, vec![b'1'; 100_000]);
         stdin.pump();
-        stdin.push(frame(2, "2"));
-        stdin.push(frame(3, "3"));
-        assert!(stdin.push_urgent(frame(4, "4")));
-        assert!(!stdin.take_back(1), "the child has a part of it");
-        assert!(stdin.take_back(3));
-        assert!(!stdin.take_back(3));
+        push(&stdin, "2");
+        let third = push(&stdin, "3");
+        assert!(stdin.push_urgent("4".into()) && stdin.push_urgent("5".into()));
+        assert!(!stdin.take_back(&first), "the child has a part of it");
+        assert!(stdin.take_back(&third));
+        assert!(!stdin.take_back(&third));
         let writer = thread::spawn({
             let stdin = stdin.clone();
             move || stdin.run(|| false)
         });
-        let mut all = vec![0; 100_002];
+        let mut all = vec![0; 100_003];
         read.read_exact(&mut all).unwrap();
-        assert_eq!(&all[99_999..], b"142");
+        assert_eq!(&all[99_999..], b"1452");
         stdin.close();
         writer.join().unwrap();
     }
@@ -383,35 +311,55 @@ mod tests {
     #[test] // B-10
     fn a_child_that_takes_no_byte_is_stalled() {
         let (stdin, _read) = pipe(Duration::from_millis(20));
-        let written = Arc::new(Mailbox::new());
-        stdin.push(frame(1, vec![b'1'; 100_000]));
-        stdin.push(Frame { written: Some(written.clone()), ..frame(2, "2") });
+        let begun = push(&stdin, vec![b'1'; 100_000]);
+        let unsent = push(&stdin, "2");
         stdin.pump();
         assert_eq!(stdin.run(|| false), WriterEnd::Stalled);
-        assert_eq!(stdin.abandon(), [2], "of the first one the child has a part");
-        let cancel = Cancel::new().unwrap();
-        let next = written.next(Instant::now() + LONG, &cancel);
-        assert_eq!(next, super::super::mailbox::Next::Outcome(Outcome::Unsent));
+        assert!(stdin.abandon().is_some_and(|sender| Arc::ptr_eq(&sender, &begun)));
+        assert_eq!(outcome(&unsent), Next::Outcome(Outcome::Unsent));
+    }
+
+    #[test] // B-10
+    fn a_child_that_is_excused_gets_as_much_time_again() {
+        let (stdin, _read) = pipe(Duration::from_millis(20));
+        push(&stdin, vec![b'1'; 100_000]);
+        let excuses = AtomicU32::new(0);
+        let started = Instant::now();
+        let end = stdin.run(|| excuses.fetch_add(1, Ordering::Relaxed) < 2);
+        assert_eq!((end, excuses.into_inner()), (WriterEnd::Stalled, 3));
+        assert!(started.elapsed() >= Duration::from_millis(60));
     }
 
     #[test]
     fn a_child_that_closed_its_input_breaks_the_pipe() {
         let (stdin, read) = pipe(LONG);
         drop(read);
-        stdin.push(frame(1, "1"));
+        let unsent = push(&stdin, "1");
         assert_eq!(stdin.run(|| false), WriterEnd::Broken);
-        assert_eq!(stdin.abandon(), [1]);
+        assert!(stdin.abandon().is_none());
+        assert_eq!(outcome(&unsent), Next::Outcome(Outcome::Unsent));
+    }
+
+    #[test]
+    fn a_notification_is_done_when_it_is_written_and_a_request_is_not() {
+        let (stdin, _read) = pipe(LONG);
+        let request = Arc::new(Mailbox::of_request());
+        stdin.push(b"1".to_vec(), Some(request.clone()));
+        let notification = push(&stdin, "2");
+        stdin.pump();
+        assert_eq!(outcome(&notification), Next::Outcome(Outcome::Written));
+        assert!(request.finish(Outcome::Lost(CHILD_GONE)));
     }
 
     #[test]
     fn the_urgent_lane_is_bounded() {
         let (stdin, _read) = pipe(LONG);
-        for n in 0..URGENT_MAX as u64 {
-            assert!(stdin.push_urgent(frame(n, "x")));
+        for _ in 0..URGENT_MAX {
+            assert!(stdin.push_urgent("x".into()));
         }
-        assert!(!stdin.push_urgent(frame(0, "x")));
+        assert!(!stdin.push_urgent("x".into()));
         let (stdin, _read) = pipe(LONG);
-        assert!(stdin.push_urgent(frame(0, vec![0; URGENT_BYTES])));
-        assert!(!stdin.push_urgent(frame(0, "x")));
+        assert!(stdin.push_urgent(vec![0; URGENT_BYTES]));
+        assert!(!stdin.push_urgent("x".into()));
     }
 }

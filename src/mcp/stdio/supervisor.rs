@@ -1,8 +1,7 @@
-//! The one thread that owns the child: asks it whether it is there, ends it, notices its end, starts
-//! the next one.
+//! The thread that owns the child: asks it for its era, ends it, notices its end, and starts the
+//! next one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,12 @@ use crossbeam_channel::{Receiver, Sender, at, never, select};
 use log::{info, warn};
 
 use super::child::{Running, StartError, exit_words};
-use super::server::Shared;
-use super::state::{Handshake, State, Step};
-use super::{Limits, rewrite};
+use super::limits::Limits;
+use super::rewrite;
+use super::shared::Shared;
+use super::state::{Down, Handshake, State, Step};
+use crate::random;
+use crate::record_kind::RecordKind;
 use crate::wire::jsonrpc;
 
 /// How long a child whose input was closed at shutdown may take to end by itself (M-24).
@@ -21,59 +23,50 @@ const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
 /// How long a child may take to end after `SIGTERM`, at shutdown and otherwise.
 const TERM_WAIT: Duration = Duration::from_secs(2);
 
-/// How one child ended.
-struct End {
-    reason: String,
-    /// It had run long enough, and answered, so that its end says nothing about the next one.
-    well: bool,
-}
-
-/// Runs until the channel is stopped. Whether the first start succeeds is told to `started`; if
-/// not, that was all.
+/// Runs until the server is stopped. Whether the first start succeeds is told to `started`; if
+/// not, the thread ends.
 pub(super) fn run(
     shared: &Arc<Shared>,
     nudge: &Receiver<()>,
     started: &Sender<Result<(), StartError>>,
 ) {
-    let first = match Running::launch(shared) {
-        Ok(running) => running,
+    let mut launched = match Running::launch(shared) {
+        Ok(running) => {
+            let _ = started.send(Ok(()));
+            Ok(running)
+        }
         Err(error) => return drop(started.send(Err(error))),
     };
-    let _ = started.send(Ok(()));
-    let mut running = first;
     loop {
-        info!(
-            channel:% = shared.config.channel,
-            pid = running.pid;
-            "MCP child started"
-        );
-        let end = attend(shared, running, nudge);
-        if end.well {
-            shared.lock().failures = 0;
-        }
-        let mut reason = end.reason;
-        running = loop {
-            let delay = {
-                let mut state = shared.lock();
-                state.failures = state.failures.saturating_add(1);
-                backoff(&shared.config.limits, state.failures - 1)
-            };
-            if !rest(shared, nudge, &reason, delay) {
-                return;
-            }
-            match Running::launch(shared) {
-                Ok(running) => break running,
-                Err(error) => {
-                    shared.stats.start_failures.inc();
-                    reason = error.to_string();
-                }
+        let past = match launched {
+            Ok(running) => Past::Ended(attend(shared, running, nudge)),
+            Err(error) => {
+                shared.stats.start_failures.inc();
+                Past::NotStarted(error)
             }
         };
+        if !rest(shared, nudge, past) {
+            return;
+        }
+        launched = Running::launch(shared);
     }
 }
 
+/// Why no child runs.
+enum Past {
+    /// It ended; its status, if the launcher could tell.
+    Ended(Option<ExitStatus>),
+    NotStarted(StartError),
+}
+
 /// Looks after one child until it is gone.
-fn attend(shared: &Arc<Shared>, running: Running, nudge: &Receiver<()>) -> End {
+fn attend(shared: &Shared, running: Running, nudge: &Receiver<()>) -> Option<ExitStatus> {
+    info!(
+        target: RecordKind::ChildEvent.target(),
+        channel:% = shared.config.channel,
+        pid = running.pid;
+        "MCP child started"
+    );
     let status = loop {
         let next = due(&mut shared.lock(), shared, &running);
         running.stdin.pump();
@@ -85,63 +78,71 @@ fn attend(shared: &Arc<Shared>, running: Running, nudge: &Receiver<()>) -> End {
             recv(timer) -> _ => {}
         }
     };
-    shared.exited();
-    running.clear_away(|| shared.lose_calls());
+    running.clear_away();
+    status
+}
+
+/// Waits before the next start. False if the server is stopped.
+fn rest(shared: &Shared, nudge: &Receiver<()>, past: Past) -> bool {
+    let limits = &shared.config.limits;
     let mut state = shared.lock();
-    let Some(live) = state.live.take() else {
-        return End { reason: exit_words(status), well: false };
+    let reason = end_of(&mut state, limits, past);
+    let delay = backoff(limits, state.failures);
+    state.failures = state.failures.saturating_add(1);
+    let until = Instant::now() + delay;
+    state.down = Down { reason: reason.clone(), next_try: Some(until) };
+    state.bump();
+    if state.stopping.is_none() {
+        drop(state);
+        warn!(
+            target: RecordKind::ChildEvent.target(),
+            channel:% = shared.config.channel,
+            restart_in_ms = delay.as_millis() as u64;
+            "{reason}"
+        );
+        state = shared.lock();
+    }
+    while state.stopping.is_none() {
+        drop(state);
+        if Instant::now() >= until {
+            return true;
+        }
+        let _ = nudge.recv_deadline(until);
+        state = shared.lock();
+    }
+    state.down = Down { reason: "stopped".to_owned(), next_try: None };
+    state.bump();
+    false
+}
+
+/// Removes the child that is gone from the state. Returns in words why there is none.
+fn end_of(state: &mut State, limits: &Limits, past: Past) -> String {
+    let live = state.live.take();
+    let status = match past {
+        Past::Ended(status) => status,
+        Past::NotStarted(error) => return error.to_string(),
     };
-    let forced = live.ending.as_ref().is_some_and(|ending| ending.step > Step::Closed);
+    let Some(live) = live else { return exit_words(status) };
+    if live.answered_at.is_some() && live.born.elapsed() >= limits.proven {
+        // Its end says nothing about the next child.
+        state.failures = 0;
+    }
     // Some old servers end when they are asked anything before `initialize`.
     state.assume_legacy = live.era.probe.is_some() && live.era.modern.is_none();
-    let limits = &shared.config.limits;
-    let reason = match live.ending {
-        // It went by itself before it was made to: its own status says more.
-        Some(ending) if forced => ending.reason,
+    match live.ending {
+        Some(ending) if ending.step > Step::Closed => ending.reason,
+        // It ended by itself before it was made to: its own status says more.
         _ => exit_words(status),
-    };
-    End { reason, well: live.answered_at.is_some() && live.born.elapsed() >= limits.proven }
+    }
 }
 
-/// Waits before the next start. False if the channel is stopped.
-fn rest(shared: &Shared, nudge: &Receiver<()>, reason: &str, delay: Duration) -> bool {
-    let until = Instant::now() + delay;
-    let stopping = {
-        let mut state = shared.lock();
-        let stopping = state.stopping.is_some();
-        state.down.reason = if stopping { "stopped" } else { reason }.to_owned();
-        state.down.next_try = (!stopping).then_some(until);
-        state.bump();
-        stopping
-    };
-    if stopping {
-        return false;
-    }
-    warn!(
-        channel:% = shared.config.channel,
-        restart_in_ms = delay.as_millis() as u64;
-        "{reason}"
-    );
-    while Instant::now() < until {
-        let _ = nudge.recv_deadline(until);
-        let mut state = shared.lock();
-        if state.stopping.is_some() {
-            state.down.reason = "stopped".to_owned();
-            state.down.next_try = None;
-            state.bump();
-            return false;
-        }
-    }
-    true
-}
-
-/// Does what is due and says when to look again.
+/// Does what is due and returns when to look again.
 fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant> {
     let now = Instant::now();
     let limits = &shared.config.limits;
     if let Some(grace) = state.stopping {
-        // A child that does not end when its input does gets a part of the grace period for
-        // that, and a part for `SIGTERM`.
+        // The grace period is divided: first the child may end because its input did, then after
+        // `SIGTERM`.
         let patience = STOP_CLOSE_WAIT.min(grace / 2);
         state.end_child("stopped", patience, TERM_WAIT.min(grace - patience));
     }
@@ -173,13 +174,13 @@ fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant>
 
 /// Finds out whether the child speaks the modern protocol, once a client needs to know (M-18).
 fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> {
-    let number = state.number();
     let live = state.live.as_mut()?;
     if live.era.modern.is_some() || !live.era.wanted {
         return None;
     }
     if live.era.probe.is_none() {
-        live.ask(number, rewrite::line(&jsonrpc::discover(number)));
+        let number = shared.number();
+        live.ask(rewrite::line(&jsonrpc::discover(number)), None);
         live.era.probe = Some(number);
         // A child that has not answered anything may still be starting.
         let limits = &shared.config.limits;
@@ -202,8 +203,7 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
 fn backoff(limits: &Limits, failures: u32) -> Duration {
     let (min, max) = limits.backoff;
     let whole = min.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(max);
-    let random = RandomState::new().build_hasher().finish() as u32;
-    whole.mul_f64(0.75 + 0.25 * f64::from(random) / f64::from(u32::MAX))
+    whole.mul_f64(0.75 + 0.25 * random::fraction())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How much of a chatty child reaches the log.
+//! Bounds on the output of a child that reaches the log, for `reader` and `stderr`.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ impl Throttle {
         Self { per_minute, window: None, used: 0, held_back: 0 }
     }
 
-    /// Whether a line may be logged now; if so, how many were not since the last one.
+    /// `None` if a line may not be logged now. Otherwise the number of lines that were left out
+    /// since the last one.
     pub fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.window.is_none_or(|start| now.duration_since(start) >= WINDOW) {
             self.window = Some(now);
@@ -54,46 +55,6 @@ pub(super) fn printable(bytes: &[u8], max: usize) -> String {
     out
 }
 
-/// Splits bytes into lines and keeps only the beginning of each.
-#[derive(Debug)]
-pub(super) struct Heads {
-    keep: usize,
-    buffer: Vec<u8>,
-}
-
-impl Heads {
-    /// `keep` is how much of a line is kept, in bytes.
-    pub fn new(keep: usize) -> Self {
-        Self { keep, buffer: Vec::new() }
-    }
-
-    /// Takes the next bytes and hands out the beginning of each line that they complete. Empty
-    /// lines are passed over.
-    pub fn push(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8])) {
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            let (text, ended) = match piece.strip_suffix(b"\n") {
-                Some(text) => (text, true),
-                None => (piece, false),
-            };
-            // One byte more than is kept tells that the line was longer.
-            let room = (self.keep + 1).saturating_sub(self.buffer.len()).min(text.len());
-            self.buffer.extend_from_slice(&text[..room]);
-            if ended {
-                self.end(each);
-            }
-        }
-    }
-
-    /// Hands out what stands after the last line end.
-    pub fn end(&mut self, each: &mut dyn FnMut(&[u8])) {
-        let line = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
-        if !line.is_empty() {
-            each(line);
-        }
-        self.buffer.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,19 +76,5 @@ mod tests {
         assert_eq!(printable(b"a\x1b[31m\tb\r\n\xff", 99), "a\\u{1b}[31m b\\r\\n\u{fffd}");
         assert_eq!(printable("x\u{2028}".as_bytes(), 99), "x\\u{2028}");
         assert_eq!(printable(b"abcdef", 3), "abc...");
-    }
-
-    #[test]
-    fn only_the_head_of_a_long_line_is_kept() {
-        for step in [1, 4, 100] {
-            let mut heads = Heads::new(3);
-            let mut found = Vec::new();
-            let mut each = |line: &[u8]| found.push(printable(line, 3));
-            for piece in b"ab\r\n\nabcdefgh\nabc\nrest".chunks(step) {
-                heads.push(piece, &mut each);
-            }
-            heads.end(&mut each);
-            assert_eq!(found, ["ab", "abc...", "abc", "res..."]);
-        }
     }
 }

@@ -1,7 +1,7 @@
-//! Repeated lines: a place in the program that says too much is only counted for a while.
+//! Repeated lines: a statement that logs too often is counted for a while instead of written.
 //!
-//! What a remote party or a server can make the daemon say is said in a fixed number of places,
-//! so the memory of them is bounded whatever anybody sends.
+//! The memory for it is bounded by the number of log statements in the program, whatever a remote
+//! party sends.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,31 +9,26 @@ use std::time::{Duration, Instant};
 use log::Record;
 
 use super::line::Line;
+use crate::record_kind::RecordKind;
 
-/// Lines of one place that are written within [`WINDOW`]: enough to see what they have in common.
+/// How many lines of one statement are written within [`WINDOW`]: enough to see what they share.
 pub const BURST: u32 = 20;
 
-/// How long lines are counted before one that was left out is written, with the count.
+/// How long lines are counted before the last of them is written, with the count.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Modules that never say too much: the lines of a child have a bound for each child
-/// (`mcp::stdio`), and those of the daemon's main thread come once, or by an operator's signal.
-const BOUNDED: [&str; 2] = ["mcp_tunnel::mcp::stdio::", "mcp_tunnel::daemon"];
-
-/// A statement in the program that logs: its file and line.
+/// A log statement: its file and line.
 pub type Place = (&'static str, u32);
 
-/// Where a record comes from, if that place can say too much.
+/// Where an ordinary record was logged. Records of a kind are bounded where they are logged.
 pub fn place(record: &Record<'_>) -> Option<Place> {
-    let [by_child, main_thread] = BOUNDED;
-    let target = record.target();
-    if target.starts_with(by_child) || target == main_thread {
+    if RecordKind::of(record.target()).is_some() {
         return None;
     }
     Some((record.file_static()?, record.line()?))
 }
 
-/// What the places have said lately.
+/// What each statement has logged lately.
 #[derive(Default)]
 pub struct Floods {
     places: HashMap<Place, Seen>,
@@ -49,7 +44,7 @@ struct Seen {
 }
 
 impl Floods {
-    /// Gives the line back if it is to be written.
+    /// Returns the line if it is to be written.
     pub fn admit(&mut self, place: Place, line: Line, now: Instant) -> Option<Line> {
         let until = now + WINDOW;
         let fresh = Seen { until, written: 0, left_out: 0, last: None };
@@ -64,8 +59,8 @@ impl Floods {
         None
     }
 
-    /// The last line of each place whose window has ended, with the number of lines that were
-    /// left out. A place that was quiet for a window may say as much as before.
+    /// The last line of each statement whose window has ended, with the number of lines that were
+    /// left out. After a quiet window a statement may log as much as at first.
     pub fn due(&mut self, now: Instant) -> Vec<Line> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
@@ -84,7 +79,7 @@ impl Floods {
         lines
     }
 
-    /// The same for all places, at the end of the process.
+    /// The same for all statements, at the end of the process.
     pub fn all(&mut self) -> Vec<Line> {
         let places = std::mem::take(&mut self.places).into_values();
         places.filter_map(|seen| Some(seen.last?.counted(seen.left_out))).collect()
@@ -134,9 +129,8 @@ mod tests {
             let mut record = Record::builder();
             place(&record.target(target).file_static(Some("f")).line(Some(1)).build())
         };
-        assert_eq!(place_of("mcp_tunnel::mcp::stdio::child"), None);
-        assert_eq!(place_of("mcp_tunnel::daemon"), None);
-        assert_eq!(place_of("mcp_tunnel::daemon::watch"), Some(("f", 1)));
+        assert_eq!(place_of(RecordKind::ChildOutput.target()), None);
+        assert_eq!(place_of(RecordKind::Daemon.target()), None);
         assert_eq!(place_of("mcp_tunnel::dispatch::worker"), Some(("f", 1)));
     }
 }

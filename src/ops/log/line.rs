@@ -1,4 +1,4 @@
-//! One log line: its parts, and the forms in which they are written.
+//! One log line: its parts, and the formats it is written in.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,25 +6,30 @@ use std::time::SystemTime;
 
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
-use time::OffsetDateTime;
 
-use crate::net::raw::DUMP_MAX;
+use crate::record_kind::RecordKind;
 use crate::wire::json;
+use crate::wire::time::{rfc3339_millis, rfc3339_nanos};
 
-/// Longest message, in bytes. A line then fits into one write to a pipe, more or less, and a
-/// child that prints megabytes into its log can not fill the disk with one line.
+/// Longest message, in bytes. Such a line usually fits into one write to a pipe, and a child that
+/// prints megabytes cannot fill the disk with one line.
 const MESSAGE_MAX: usize = 2_000;
 
 /// Longest value of one field, in bytes.
 const VALUE_MAX: usize = 500;
 
-/// The field that holds a whole HTTP message, where the operator wants those.
+/// Longest whole HTTP message in one record, in bytes.
+const DUMP_MAX: usize = 16 * 1024;
+
+/// The field that holds a whole HTTP message, if the operator has asked for them.
 const DUMP: &str = "dump";
 
 /// The parts of a line.
 pub struct Line {
-    time: OffsetDateTime,
+    time: SystemTime,
     pub level: Level,
+    /// What the record is about; `None` for an ordinary one.
+    pub kind: Option<RecordKind>,
     pub component: &'static str,
     message: String,
     fields: Vec<Field>,
@@ -41,36 +46,37 @@ impl Line {
     /// The line of one record.
     pub fn of(record: &Record<'_>, time: SystemTime) -> Self {
         let mut fields = Fields(Vec::new());
-        // A source that fails has given what it has; the line is worth more than the error.
+        // The fields before an error are kept: the line is worth more than the error.
         let _ = record.key_values().visit(&mut fields);
         Self {
-            time: time.into(),
+            time,
             level: record.level(),
+            kind: RecordKind::of(record.target()),
             component: component(record.target()),
             message: cut(record.args().to_string(), MESSAGE_MAX),
             fields: fields.0,
         }
     }
 
-    /// A warning of the log itself.
+    /// A warning about the log itself.
     pub fn notice(message: String) -> Self {
-        let (time, level) = (OffsetDateTime::now_utc(), Level::Warn);
-        Self { time, level, component: "log", message, fields: Vec::new() }
+        let (time, level) = (SystemTime::now(), Level::Warn);
+        Self { time, level, kind: None, component: "log", message, fields: Vec::new() }
     }
 
-    /// Whether it holds a payload, as only whole HTTP messages do.
+    /// Whether it holds a payload. Only dumps of HTTP messages do.
     pub fn holds_payload(&self) -> bool {
         self.fields.iter().any(|field| field.name == DUMP)
     }
 
-    /// The line with the number of lines like it that were left out.
+    /// Adds the number of similar lines that were left out.
     pub fn counted(mut self, left_out: u64) -> Self {
         let (name, text) = ("left_out".to_owned(), left_out.to_string());
         self.fields.push(Field { name, text, bare: true });
         self
     }
 
-    /// The form for the journal, which knows the time: its priority, then as the plain line.
+    /// The format for the journal, which adds the time: a priority, then the plain line.
     pub fn journal(&self) -> String {
         let priority = match self.level {
             Level::Error => 3,
@@ -86,7 +92,7 @@ impl Line {
         let mut out = format!(
             "{{\"seq\":{seq},\"time\":\"{}\",\"level\":\"{}\",\"message\":{},\
              \"attrs\":{{\"component\":\"{}\"",
-            self.date(9),
+            rfc3339_nanos(self.time),
             self.level,
             json::quote(&self.message),
             self.component
@@ -101,7 +107,7 @@ impl Line {
 
     /// The line that `simple_logger` writes, with its line end.
     pub fn plain(&self) -> String {
-        let (date, level, component) = (self.date(3), self.level, self.component);
+        let (date, level, component) = (rfc3339_millis(self.time), self.level, self.component);
         format!("{date} {level:<5} [{component}] {}\n", self.message_and_fields())
     }
 
@@ -114,10 +120,14 @@ impl Line {
         out
     }
 
-    /// The `struct-text` form, with its line end.
+    /// The `struct-text` format, with its line end.
     pub fn struct_text(&self, always: &[(&'static str, String)]) -> String {
-        let mut out =
-            format!("time={} level={} msg={}", self.date(3), self.level, quoted(&self.message));
+        let mut out = format!(
+            "time={} level={} msg={}",
+            rfc3339_millis(self.time),
+            self.level,
+            quoted(&self.message)
+        );
         for (name, value) in always {
             let _ = write!(out, " {name}={}", quoted(value));
         }
@@ -129,11 +139,11 @@ impl Line {
         out
     }
 
-    /// The JSON form, with its line end.
+    /// The JSON format, with its line end.
     pub fn json(&self, always: &[(&'static str, String)]) -> String {
         let mut out = format!(
             "{{\"time\":\"{}\",\"level\":\"{}\",\"msg\":{}",
-            self.date(9),
+            rfc3339_nanos(self.time),
             self.level,
             json::quote(&self.message)
         );
@@ -147,22 +157,6 @@ impl Line {
         }
         out.push_str("}\n");
         out
-    }
-
-    /// RFC 3339 in UTC with so many digits of the second (G-4).
-    fn date(&self, digits: usize) -> String {
-        let t = self.time;
-        let nanos = format!("{:09}", t.nanosecond());
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{}Z",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            &nanos[..digits]
-        )
     }
 }
 
@@ -233,15 +227,15 @@ fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
-/// Whether a character would change how a terminal or a log reader shows the rest of the log:
-/// control characters, the Unicode line ends, and the marks that turn the writing direction.
+/// Whether a character could change how a terminal or a log viewer shows the rest of the log:
+/// control characters, the Unicode line ends, and marks that change the writing direction.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with unsafe characters written as escapes: a message that quotes remote text can not
+/// The text with unsafe characters written as escapes: a message that quotes remote text cannot
 /// forge a second line.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
@@ -254,7 +248,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A value as one word: quoted if it holds what would end the word.
+/// A value as one word, quoted if it holds a character that would end the word.
 fn quoted(text: &str) -> Cow<'_, str> {
     let plain = |c: char| !(c == ' ' || c == '"' || c == '=' || c == '\\' || is_unsafe(c));
     if !text.is_empty() && text.chars().all(plain) {

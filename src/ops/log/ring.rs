@@ -5,10 +5,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use super::line::Line;
+use crate::record_kind::RecordKind;
 use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 
-/// Most bytes of all records together (W-22): a flood of long lines costs old lines, not memory.
+/// Most bytes of all records together (W-22): a flood of long lines drops old lines and does not
+/// take more memory.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// One record, as the JSON object that `/api/logs` shows.
@@ -18,22 +20,24 @@ pub struct LogEvent {
     pub seq: u64,
     /// When it was logged.
     pub at: SystemTime,
+    /// What it is about; `None` for an ordinary record.
+    pub kind: Option<RecordKind>,
     /// The object.
     pub json: String,
 }
 
-/// What a reader of the stream gets.
+/// What a reader of the log stream gets.
 #[derive(Debug)]
 pub struct Batch {
-    /// New records, the oldest first; none if the wait passed.
+    /// New records, the oldest first; empty if none came in time.
     pub events: Vec<LogEvent>,
-    /// Records between the last one seen and these that are not kept any more.
+    /// How many records after the last one seen were dropped before these.
     pub missed: u64,
-    /// The process ends: there will be no more.
+    /// The process is ending: no more records will come.
     pub closed: bool,
 }
 
-/// The ring.
+/// The newest records, up to a number and a size.
 #[derive(Debug)]
 pub struct LogRing {
     capacity: usize,
@@ -61,7 +65,8 @@ impl LogRing {
         }
         let mut inner = self.lock();
         inner.last_seq += 1;
-        let event = LogEvent { seq: inner.last_seq, at, json: line.event(inner.last_seq) };
+        let seq = inner.last_seq;
+        let event = LogEvent { seq, at, kind: line.kind, json: line.event(seq) };
         inner.bytes += event.json.len();
         inner.events.push_back(event);
         while inner.events.len() > self.capacity || inner.bytes > BYTES_MAX {
@@ -72,7 +77,7 @@ impl LogRing {
         self.more.notify_all();
     }
 
-    /// How many records are kept at most.
+    /// Most records kept.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -89,7 +94,7 @@ impl LogRing {
         self.lock().last_seq
     }
 
-    /// Waits for records after number `seen`, at most `wait`; gives at most `limit` at once.
+    /// Waits up to `wait` for records after number `seen`; returns at most `limit` of them.
     pub fn after(&self, seen: u64, wait: Duration, limit: usize) -> Batch {
         let quiet = |inner: &mut Inner| inner.last_seq <= seen && !inner.closed;
         let waited = self.more.wait_timeout_while(self.lock(), wait, quiet);
@@ -101,12 +106,12 @@ impl LogRing {
         Batch { events, missed, closed: inner.closed }
     }
 
-    /// Records that [`LogRing::after`] could not give any more.
+    /// How many records were dropped before [`LogRing::after`] could return them.
     pub(super) fn missed(&self) -> u64 {
         self.missed.get()
     }
 
-    /// Ends every wait, now and later.
+    /// Ends every wait, now and from now on.
     pub fn close(&self) {
         self.lock().closed = true;
         self.more.notify_all();

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcp_tunnel::net::client::{ClientConfig, connect};
-use mcp_tunnel::net::{Cancel, Ledger, Proxy, Trust};
+use mcp_tunnel::net::{Cancel, Ledger, Proxy, Tls, Trust};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -94,7 +94,7 @@ fn connections(
     let trust = Trust::load(Some(&pair.cert)).map_err(|e| e.to_string())?;
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
     let direct = ClientConfig {
-        tls: Some(trust.hop(None).map_err(|e| e.to_string())?),
+        tls: Some(Tls::new(&trust, None).map_err(|e| e.to_string())?),
         unix_socket: None,
         proxy: None,
         idle: CONNECT_LIMIT,
