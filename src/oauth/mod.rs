@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 
-use crate::mcp::{HttpBinding, HttpWay};
+use crate::mcp::HttpBinding;
 use crate::net::Cancel;
+use crate::net::client::ClientConfig;
 
 pub use ask::Challenge;
 pub use documents::Resource;
@@ -31,7 +32,7 @@ pub use startup::Startup;
 
 /// How an origin that is not the server's is reached: its TLS, socket and proxy, or why it can
 /// not be.
-pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<HttpWay, String> + Send + Sync>;
+pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<ClientConfig, String> + Send + Sync>;
 
 /// Finds out about one HTTP server.
 pub struct Discovery {
