@@ -19,8 +19,12 @@
 //! Payloads are carried as raw text ([`serde_json::value::RawValue`]): what nobody here had to
 //! understand is not encoded again.
 //!
-//! Doors between the rooms open downwards only: `cli` calls all, `daemon` and `doctor` all but
-//! `cli`; both reach out by the `hops` that the configuration describes. `dispatch` calls
+//! Doors between the rooms open downwards only. Each program has a room of its own on top, which
+//! holds its command table: `commands` for `mcp-tunnel`, `operator` for `mcp-tunnel-ctl`, `relay` for
+//! `mcp-tunnel-relay`; `cli` is what a command line is, and knows no command. `commands` calls
+//! `daemon`, `doctor` and `stub`; `daemon` and `doctor` call all below, and reach out by the `hops`
+//! that the configuration describes. `operator` calls the way to the control plane and
+//! `daemon_client`, as `commands` and `doctor` do. `dispatch` calls
 //! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
 //! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
 //! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
@@ -33,9 +37,11 @@
 //! and a log record that is unlike the others carries a `record_kind`.
 
 pub mod cli;
+pub mod commands;
 pub mod confine;
 pub mod control_plane;
 pub mod daemon;
+mod daemon_client;
 pub mod dispatch;
 mod doctor;
 mod hops;
@@ -45,6 +51,7 @@ pub mod mcp;
 pub mod net;
 pub mod oauth;
 pub mod observed;
+pub mod operator;
 pub mod ops;
 mod record_kind;
 pub mod relay;

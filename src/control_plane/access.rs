@@ -277,7 +277,7 @@ fn secrets(
 }
 
 /// A key as `Authorization` has it, if it can be there.
-pub(super) fn bearer(key: &Secret) -> Option<Secret> {
+pub(crate) fn bearer(key: &Secret) -> Option<Secret> {
     can_be_header(key.expose()).then(|| Secret::new(["Bearer ", key.expose()].concat()))
 }
 
@@ -302,7 +302,7 @@ pub fn new_instance_id() -> Result<String, AccessError> {
 
 /// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
 /// where it must be; empty for none.
-pub(super) fn clean_path(path: &str) -> String {
+pub(crate) fn clean_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.trim().split('/') {
         match segment {
@@ -337,7 +337,7 @@ const SEGMENT: AsciiSet = NON_ALPHANUMERIC
     .remove(b'@');
 
 /// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
-pub(super) fn encode_segment(segment: &str) -> String {
+pub(crate) fn encode_segment(segment: &str) -> String {
     let decoded: Vec<u8> = percent_decode_str(segment).collect();
     percent_encode(&decoded, &SEGMENT).to_string()
 }

@@ -4,7 +4,6 @@
 //! nothing else: what a command means is not its business.
 
 pub mod access;
-pub mod admin;
 pub mod error_body;
 pub mod failure;
 pub mod metadata;

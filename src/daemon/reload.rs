@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use log::LevelFilter;
 
-use super::prepared::refuse_unsupported;
 use super::shared::Shared;
+use super::verdict;
 use crate::control_plane::Access;
 use crate::hops::{Hops, bindings};
 use crate::mcp::Binding;
@@ -126,7 +126,11 @@ impl Reloader {
         match &loaded.config {
             Some(config) => {
                 self.files = stamped(files(config));
-                wrong.extend(refuse_unsupported(config).and_then(|()| self.renew(config)).err());
+                let unsupported = verdict::unsupported(config, &loaded.effective);
+                match unsupported.is_empty() {
+                    true => wrong.extend(self.renew(config).err()),
+                    false => wrong.extend(unsupported.iter().map(ToString::to_string)),
+                }
             }
             None => wrong.extend(loaded.problems.iter().map(ToString::to_string)),
         }

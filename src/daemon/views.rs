@@ -8,11 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::advice;
+use super::advice::{self, Causes};
 use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
-use crate::cli::config::source_json;
 use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
@@ -93,7 +92,7 @@ impl Status {
             None => {}
         }
         let report = self.readiness.report();
-        status["advice"] = advice::json(&report);
+        status["advice"] = advice::json(&report, &Causes::of(&self.shared));
         // The report is JSON text already.
         let text = status.to_string();
         format!("{},\"readiness\":{}}}", &text[..text.len() - 1], report.json())
@@ -254,7 +253,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
         json!({
             "key": Setting::of(e.id).key,
             "value": value,
-            "source": source_json(&e.source),
+            "source": e.source.json(),
         })
     };
     let settings: Vec<Value> = effective.iter().map(shown).collect();

@@ -6,11 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
-use crate::cli::init::PAGES;
 use crate::confine;
 use crate::control_plane::metadata::{self, FetchError};
 use crate::control_plane::new_instance_id;
-use crate::daemon::refuse_unsupported;
+use crate::daemon::verdict;
 use crate::hops::bindings::access;
 use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
@@ -19,6 +18,7 @@ use crate::net::trust::Peer;
 use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
+use crate::settings::samples::PAGES;
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
@@ -49,7 +49,9 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secrets_locked());
     rows.push(confinement(config.process.confinement));
     rows.extend(warnings(loaded));
-    rows.extend(unsupported(config));
+    let mut refused = verdict::unsupported(config, &loaded.effective);
+    refused.extend(verdict::files(config, &loaded.effective));
+    rows.extend(problems(&refused));
     let hops = hops(config, &mut rows);
     rows.extend(hops.iter().flat_map(Hops::all).filter_map(|hop| {
         let (proxy, source) = hop.proxy.as_ref()?;
@@ -230,14 +232,6 @@ fn warnings(loaded: &Loaded) -> Option<Row> {
         .next("`mcp-tunnel config show` tells where each value comes from.");
     row.evidence = lines;
     Some(row)
-}
-
-fn unsupported(config: &Config) -> Option<Row> {
-    let wrong = refuse_unsupported(config).err()?;
-    Some(
-        Row::fail("config_validation", wrong)
-            .why("The daemon does not start with this configuration."),
-    )
 }
 
 /// Certificates, keys and proxies.

@@ -9,10 +9,9 @@ use ureq::http::{HeaderMap, Method};
 
 use super::checks::{NO_WAY, server_certificate};
 use super::{Row, Status};
-use crate::doctor::preflight;
 use crate::hops::bindings::{binding, discovery};
 use crate::hops::commands::launcher;
-use crate::hops::{Hop, Hops};
+use crate::hops::{Hop, Hops, preflight};
 use crate::mcp::{Binding, Bounds, CallError, HttpHop, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};

@@ -3,7 +3,6 @@
 mod checks;
 mod listener;
 mod mcp;
-pub mod preflight;
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -11,8 +10,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::command::Invocation;
-use crate::cli::{NEGATIVE, help, load, say};
+use crate::cli::{Invocation, NEGATIVE, help, load, say};
 use crate::settings::{Id, Loaded, Source};
 
 /// How a check ended.

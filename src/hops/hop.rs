@@ -60,6 +60,7 @@ impl Hop {
 #[derive(Debug)]
 pub struct Hops {
     trust: Option<Trust>,
+    warnings: Vec<String>,
     control_plane: Hop,
     channels: Vec<(ChannelName, Hop)>,
     oauth: Option<OAuthHop>,
@@ -171,7 +172,8 @@ impl Hops {
     /// If a file or a proxy can not be used.
     pub fn of(config: &Config) -> Result<Self, HopError> {
         let raw_log: Option<RawLog> = config.log.http_raw_unsafe.then_some(raw::request);
-        let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
+        let bundle = config.ca_bundle.clone();
+        let mut reader = Reader { bundle, trust: None, warnings: Vec::new() };
         let ambient = &config.ambient_proxy;
         let control_plane = &config.control_plane;
         let wanted = Wanted {
@@ -183,7 +185,7 @@ impl Hops {
             route: control_plane::route,
             raw: raw_log,
         };
-        let control_plane = hop(&wanted, ambient, &mut trust)?;
+        let control_plane = hop(&wanted, ambient, &mut reader)?;
         let mut channels = Vec::new();
         let mut oauth = None;
         for binding in &config.mcp.bindings {
@@ -197,10 +199,10 @@ impl Hops {
                     route: server_route,
                     raw: raw_log,
                 };
-                let hop = hop(&wanted, ambient, &mut trust)?;
+                let hop = hop(&wanted, ambient, &mut reader)?;
                 if binding.channel.is_main() {
                     oauth = Some(OAuthHop {
-                        tls: trust.hop(None).map_err(|error| error.line),
+                        tls: reader.hop(None).map_err(|error| error.line),
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
@@ -210,12 +212,18 @@ impl Hops {
                 channels.push((binding.channel.clone(), hop));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels, oauth })
+        let Reader { trust, warnings, .. } = reader;
+        Ok(Self { trust, warnings, control_plane, channels, oauth })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
     pub fn trust(&self) -> Option<&Trust> {
         self.trust.as_ref()
+    }
+
+    /// What is doubtful about them, one line each, to be logged at start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The way to the control plane.
@@ -255,10 +263,11 @@ impl Hops {
     }
 }
 
-/// Reads the trusted certificates the first time that somebody needs them.
+/// Reads the trusted certificates once, when the first hop needs them, and collects warnings.
 struct Reader {
     bundle: Option<PathBuf>,
     trust: Option<Trust>,
+    warnings: Vec<String>,
 }
 
 impl Reader {
@@ -281,16 +290,17 @@ fn identity_error(error: TlsError) -> HopError {
     HopError { part: HopPart::Identity, line: error.to_string() }
 }
 
-fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Hop, HopError> {
+fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, reader: &mut Reader) -> Result<Hop, HopError> {
     let tls = match wanted.target.https {
-        true => Some(trust.hop(wanted.identity)?),
+        true => Some(reader.hop(wanted.identity)?),
         false => None,
     };
     let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
     if let Some(unused) = &unused_identity {
         unused.check().map_err(identity_error)?;
     }
-    let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
+    let mut warn = |line| reader.warnings.push(line);
+    let chosen = chosen(wanted.target, wanted.explicit, ambient, &mut warn)
         .map_err(|line| HopError { part: HopPart::Proxy, line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
@@ -298,7 +308,7 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     };
     let proxy = match proxy {
         None => None,
-        Some((url, source)) => Some((built(&url, || trust.hop(None))?, source)),
+        Some((url, source)) => Some((built(&url, || reader.hop(None))?, source)),
     };
     Ok(Hop {
         name: wanted.name.to_owned(),
@@ -311,11 +321,24 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     })
 }
 
-/// The proxy of its setting, else that of the environment (W-30, P-6).
+/// The proxy of its setting, else that of the environment (W-30, P-6); a variable that holds no
+/// proxy is logged.
+///
+/// # Errors
+/// If the environment's proxy cannot be used.
 pub fn proxy_for(
     target: &HttpUrl,
     explicit: Option<&ProxySetting>,
     ambient: &AmbientProxy,
+) -> Result<Option<(ProxyUrl, String)>, String> {
+    chosen(target, explicit, ambient, &mut |line| log::warn!("{line}"))
+}
+
+fn chosen(
+    target: &HttpUrl,
+    explicit: Option<&ProxySetting>,
+    ambient: &AmbientProxy,
+    warn: &mut dyn FnMut(String),
 ) -> Result<Option<(ProxyUrl, String)>, String> {
     if let Some(explicit) = explicit {
         return Ok(Some((explicit.url.clone(), explicit.source.clone())));
@@ -324,7 +347,7 @@ pub fn proxy_for(
         Choice::Direct => Ok(None),
         Choice::Unreadable(variable) => {
             let host = &target.host;
-            log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
+            warn(format!("{variable} holds no URL of a proxy: {host} is reached without one"));
             Ok(None)
         }
         Choice::Proxy(url, variable) => Ok(Some((url, format!("env:{variable}")))),

@@ -1,4 +1,5 @@
-//! From a host and a port to a connected socket.
+//! From a host and a port, or a path, to a connected socket. [`super::transport`] and
+//! [`super::proxy`] call it.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -15,15 +16,15 @@ use super::error::Fault;
 use super::lookup::lookup;
 use super::stream::{Socket, Stream, earlier, timespec_until, wait_for};
 
-/// How long one connection may take to come about (wire.md, section 1).
+/// How long one connection may take to be established (wire.md, section 1).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the first address alone is tried before the next one is tried beside it (RFC 8305,
-/// section 5, recommends 250 ms): a dead IPv6 route does not cost a full timeout.
+/// How long an address is tried alone before the next one is tried at the same time, so that a dead
+/// IPv6 route does not cost a full timeout. RFC 8305, section 5, recommends 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// The TCP keep-alive interval (wire.md, section 1): a peer that is gone without a word is
-/// noticed even while a long poll is quiet.
+/// The TCP keep-alive interval (wire.md, section 1). It shows that a peer has vanished even while a
+/// long poll is quiet.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects to a host by TCP, within `limit` and [`DIAL_TIMEOUT`].
@@ -70,7 +71,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
     }
 }
 
-/// How long to leave a unix listener alone whose backlog is full.
+/// How long to wait before a unix listener whose backlog is full is tried again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -78,8 +79,8 @@ fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-/// Tries the addresses in their order, a next one beside those that are slow, and takes the
-/// first that connects.
+/// Tries the addresses in their order, the next one while earlier ones are slow, and takes the first
+/// that connects.
 fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io::Result<OwnedFd> {
     let mut waiting = addresses.iter();
     let mut under_way: Vec<OwnedFd> = Vec::new();
@@ -122,7 +123,7 @@ fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io
     }
 }
 
-/// Starts one connection; `true` if it stands at once.
+/// Starts one connection; `true` if it is established at once.
 fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -136,7 +137,7 @@ fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     }
 }
 
-/// Which sockets are ready, in ascending order; none when `until` passes first.
+/// The indexes of the sockets that are ready, in ascending order; none if `until` passes first.
 fn wait_any(
     sockets: &[OwnedFd],
     until: Option<Instant>,
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_is_given_up() {
+    fn a_dial_is_cancelled() {
         let cancel = Cancel::new().unwrap();
         cancel.cancel();
         let error = tcp("127.0.0.1", 9, None, &cancel).unwrap_err();

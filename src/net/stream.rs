@@ -1,4 +1,6 @@
-//! One connected socket, read and written with a limit and a way to give up.
+//! One connected socket. Each read and write has a limit, and can be cancelled from another thread.
+//!
+//! No other module of `net` waits for the peer of a connection.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -18,17 +20,17 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
-/// A socket whose reads and writes end at [`Stream::limit`] or when somebody gives up.
+/// A socket whose reads and writes end at [`Stream::limit`], or when they are cancelled.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
     cancel: Cancel,
-    /// When a wait turns into `TimedOut`; `None` waits as long as it takes.
+    /// When a wait ends with `TimedOut`; `None` waits as long as it takes.
     pub(super) limit: Option<Instant>,
-    /// How long to listen on, after a cancel, for an answer that is on its way already.
+    /// How long to go on listening, after a cancel, for an answer that is already on its way.
     pub(super) linger: Option<Duration>,
     half_closed: bool,
-    /// Bytes went out since the last read: their answer is not here yet, so a read waits first.
+    /// Bytes went out since the last read. Their answer is not here yet, so a read waits first.
     sent: bool,
 }
 
@@ -38,7 +40,8 @@ impl Stream {
         Self { socket, cancel, limit: None, linger: None, half_closed: false, sent: false }
     }
 
-    /// Whether an idle connection can carry another request: nothing to read, not even an end.
+    /// Whether an idle connection can carry another request: there is nothing to read, not even its
+    /// end.
     pub(super) fn is_idle(&self) -> bool {
         let mut byte = [0];
         let peeked = match &self.socket {
@@ -60,15 +63,15 @@ impl Stream {
                 (Err(error), Some(_)) if what == PollFlags::IN && is_cancelled(&error) => {}
                 (waited, _) => return waited,
             }
-            // From here on the peer sees the end of our side: it can no longer hand out
-            // anything, and what it handed out before can still be read.
+            // From here on the peer sees the end of our side, and hands out nothing more. What it
+            // handed out before can still be read.
             self.half_closed = true;
             let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
         }
         let until = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let mut set = [PollFd::from_borrowed_fd(self.socket.as_fd(), what)];
         match poll(&mut set, timespec_until(until)?.as_ref()) {
-            // A signal: the caller tries again and comes back here.
+            // After a signal, the caller tries again and comes back here.
             Ok(1..) | Err(rustix::io::Errno::INTR) => Ok(()),
             Ok(_) => Err(Fault::cancelled().into()),
             Err(error) => Err(error.into()),
@@ -90,7 +93,10 @@ fn is_cancelled(error: &io::Error) -> bool {
     fault.is_some_and(|fault| fault.kind == NetErrorKind::Cancelled)
 }
 
-/// Waits until `fd` is ready, the limit passes (`TimedOut`) or somebody gives up.
+/// Waits until `fd` is ready.
+///
+/// # Errors
+/// `TimedOut` if the limit passes, or [`Fault`] if the wait is cancelled.
 pub(super) fn wait_for(
     fd: BorrowedFd<'_>,
     what: PollFlags,
@@ -104,7 +110,7 @@ pub(super) fn wait_for(
             PollFd::from_borrowed_fd(cancel.fd(), PollFlags::IN),
         ];
         match poll(&mut set, timeout.as_ref()) {
-            // What has arrived counts, even if somebody has given up meanwhile.
+            // Bytes that have arrived count, even after a cancel.
             Ok(_) if !set[0].revents().is_empty() => return Ok(()),
             Ok(_) if !set[1].revents().is_empty() => return Err(Fault::cancelled().into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -119,7 +125,7 @@ pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant>
     Some(limit.map_or(own, |limit| limit.min(own)))
 }
 
-/// The time left as `poll` takes it; an error once nothing is left.
+/// The time left, in the form that `poll` takes; an error if nothing is left.
 pub(super) fn timespec_until(limit: Option<Instant>) -> io::Result<Option<Timespec>> {
     let Some(limit) = limit else { return Ok(None) };
     let left = limit.saturating_duration_since(Instant::now());
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_ends_when_somebody_gives_up() {
+    fn a_read_ends_when_it_is_cancelled() {
         let (mut stream, _theirs, cancel) = pair();
         let reader = thread::spawn(move || stream.read(&mut [0]).unwrap_err());
         cancel.cancel();

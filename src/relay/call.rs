@@ -18,6 +18,9 @@ use super::ids::RequestKey;
 const NOTIFY_ITEMS: usize = 64;
 const NOTIFY_BYTES: usize = 1024 * 1024;
 
+/// How often a waiting thread checks whether its client has gone.
+pub const CLIENT_CHECK: Duration = Duration::from_secs(1);
+
 /// What the client asked for, as far as the answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -12,7 +12,7 @@
 //! and `stats`.
 
 mod admin;
-pub(crate) mod args;
+mod args;
 mod budget;
 mod call;
 mod connector;
@@ -23,11 +23,14 @@ mod edge;
 mod guard;
 mod ids;
 mod keys;
+mod metadata;
 mod ops;
+mod problems;
 mod reply;
-pub(crate) mod serve;
+mod serve;
 mod stats;
 mod tunnel;
+mod waiter;
 
 use std::collections::HashMap;
 use std::io;
@@ -49,7 +52,8 @@ use reply::{Problem, Reply, Visit};
 use stats::Stats;
 use tunnel::{Record, Tunnel};
 
-pub use serve::main;
+pub use args::HELP;
+pub use serve::{EXIT_CODES, main};
 
 /// Connections, and so threads, of one relay: 8 000 idle ones take about 310 MiB.
 const CONNECTIONS: usize = 8192;

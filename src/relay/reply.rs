@@ -163,6 +163,16 @@ impl<'c> Visit<'c> {
         self.exchange.head().headers.get(name)
     }
 
+    /// The answer to the preflight request of a browser, which carries no key. It allows every
+    /// header that was asked for; authentication follows later, and the origin was checked before.
+    pub fn preflight(&self, methods: &str) -> Reply {
+        let headers = self.header("Access-Control-Request-Headers").unwrap_or("Content-Type");
+        Reply::empty(204)
+            .with("Access-Control-Allow-Methods", methods.to_owned())
+            .with("Access-Control-Allow-Headers", headers.to_owned())
+            .with("Access-Control-Max-Age", "600".to_owned())
+    }
+
     /// Answers.
     pub fn reply(self, reply: Reply) {
         // A client that has gone does not get its answer, and nobody else wants it.

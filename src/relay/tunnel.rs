@@ -15,17 +15,18 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::httpd::Probe;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{ChannelName, TunnelId};
+use crate::wire::time::rfc3339;
+use crate::wire::{ChannelName, Headers, TunnelId};
 
 use super::budget::Reserved;
 use super::call::{Call, Failure, Item};
 use super::daemons::Daemons;
-use super::discovery::Known;
-use super::ids::{RequestKey, TunnelTag};
+use super::ids::{RequestKey, TunnelTag, request_id};
+use super::metadata::MetadataCache;
 use super::stats::Stats;
 
 /// Most commands that wait in one tunnel, and their bytes together: two of the largest bodies.
@@ -62,6 +63,27 @@ impl Queued {
     fn bytes(&self) -> usize {
         self.text.iter().map(Vec::len).sum()
     }
+}
+
+/// A command as JSON for the answer to a poll, up to its payload. The closing brace is added there.
+pub fn command_text(
+    call: &Call,
+    token: &str,
+    command_type: &str,
+    budget: Duration,
+    headers: &Headers,
+) -> String {
+    let headers = serde_json::to_string(headers).expect("strings always serialize");
+    let payload = if command_type == "jsonrpc" { ",\"jsonrpc\":" } else { "" };
+    format!(
+        "{{\"request_id\":\"{}\",\"shard_token\":\"{token}\",\"command_type\":\"{command_type}\",\
+         \"channel\":\"{}\",\"created_at\":\"{}\",\"response_timeout\":\"{}ms\",\
+         \"headers\":{headers}{payload}",
+        request_id(&call.id),
+        call.channel,
+        rfc3339(SystemTime::now()),
+        budget.as_millis(),
+    )
 }
 
 /// Which lanes a poll drains: the listed ones, or all if there are none.
@@ -166,7 +188,7 @@ pub struct Tunnel {
     /// not, and the client would wait in vain (relay.md, F7).
     pub takes_responses: AtomicBool,
     /// The OAuth metadata of the server behind it.
-    pub metadata: Known,
+    pub metadata: MetadataCache,
     record: Mutex<Record>,
     daemons: Mutex<Daemons>,
     stats: Arc<Stats>,
@@ -206,7 +228,7 @@ impl Tunnel {
             tag,
             guarded: AtomicBool::new(guarded),
             takes_responses: AtomicBool::new(false),
-            metadata: Known::default(),
+            metadata: MetadataCache::default(),
             record: Mutex::new(record),
             daemons: Mutex::default(),
             stats,

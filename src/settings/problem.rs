@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::table::{Id, Setting};
 use super::yaml::Mark;
 
@@ -33,6 +35,18 @@ impl Source {
             Self::Variable(_) => 2,
             Self::File { .. } => 1,
             Self::Default => 0,
+        }
+    }
+
+    /// For reports that programs read.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Flag(flag) => json!({"kind": "flag", "name": flag}),
+            Self::Variable(name) => json!({"kind": "variable", "name": name}),
+            Self::File { path, mark } => {
+                json!({"kind": "file", "path": &**path, "line": mark.line, "column": mark.column})
+            }
+            Self::Default => json!({"kind": "default"}),
         }
     }
 }
