@@ -121,7 +121,7 @@ pub fn is_ok(base: &str, path: &str) -> bool {
     get(base, path, PROBE_LIMIT, BODY_MAX).is_ok_and(|(status, _)| (200..300).contains(&status))
 }
 
-/// What a live daemon says of each condition of its readiness; `None` if none answers there.
+/// The readiness conditions that a live daemon reports; `None` if none answers there.
 pub fn conditions(base: &str) -> Option<String> {
     if !is_live(base) {
         return None;

@@ -1,15 +1,16 @@
-//! Commands of `mcp-tunnel-ctl`, typed as commands of `mcp-tunnel`: the whole command line goes to
-//! that program, in place of this one.
+//! Commands of `mcp-tunnel-ctl` that are typed as commands of `mcp-tunnel`: this process becomes
+//! `mcp-tunnel-ctl`, with the same arguments.
 //!
-//! It is looked for beside this program's own file, never on `PATH`, and executed only if
+//! That program is looked up beside this program's own file, never on `PATH`. It is executed only
+//! if all of these hold:
 //!
 //! - it is a regular file, not a symbolic link;
 //! - nobody can write it who could not write `mcp-tunnel` itself: its owner is that of `mcp-tunnel`
 //!   or root, others may not write it, and its group only if the same group may write `mcp-tunnel`;
-//! - it holds [`Mark`], which names the program and this version. A mark is no signature: it tells
-//!   a foreign file and another release, and the rule above keeps strangers out.
+//! - it contains [`Mark`], which names the program and this version. A mark is not a signature: it
+//!   only catches a foreign file or another release. The rule above keeps strangers out.
 //!
-//! What was checked is what is executed: both by one open file.
+//! One open file is checked and executed, so the program cannot be exchanged in between.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -39,7 +40,7 @@ pub fn forward(args: Vec<OsString>) -> ExitCode {
     ExitCode::from(NEGATIVE)
 }
 
-/// The way to a program that never returns.
+/// No value: `exec` does not return when it succeeds.
 enum Never {}
 
 fn execute(args: Vec<OsString>) -> Result<Never, String> {

@@ -20,8 +20,9 @@ use crate::launcher;
 
 pub use table::PROGRAM;
 
-/// Runs what this program is asked to do by itself, as a child: nobody types it, so it is not in
-/// the table. `None` if the arguments ask for something else.
+/// Runs the internal commands with which this program starts itself as a child: the launcher and
+/// the confinement probe. Nobody types them, so they are not in the table. `None` if the arguments
+/// name neither.
 pub fn internal(args: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = args.split_first()?;
     if first == launcher::ARGUMENT {

@@ -1,4 +1,4 @@
-//! `run` and `mcp-stub`: what is asked of the daemon and of the built-in server.
+//! `run` and `mcp-stub`: start the daemon and the built-in MCP server.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

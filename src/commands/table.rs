@@ -51,7 +51,7 @@ pub static PROGRAM: Program = Program {
     forwards_to: "mcp-tunnel-ctl",
 };
 
-/// A command of `mcp-tunnel-ctl`, whose table has the rest.
+/// A command of `mcp-tunnel-ctl`. Flags, words and texts are in the table of that program.
 const fn elsewhere(name: &'static str, short: &'static str) -> Command {
     Command {
         name,

@@ -20,7 +20,7 @@ const ADMIN_KEY: &str = "OPENAI_ADMIN_KEY";
 
 /// Why a command has no result.
 pub enum Failed {
-    /// What was typed or set is wrong: one plain line.
+    /// A mistake in the arguments or the environment: one plain line.
     Usage(String),
     /// The control plane.
     Call(AdminError),
@@ -160,7 +160,7 @@ pub fn scope(invocation: &Invocation, flag: &str) -> Result<Option<Vec<String>>,
     Ok(Some(values))
 }
 
-/// A way to the control plane. `get` may do with a runtime key.
+/// A client of the control plane. A runtime key is enough for `get`.
 fn admin(invocation: &Invocation, runtime_key_will_do: bool) -> Result<Admin, Failed> {
     let env = Env::of_process();
     let key = key(invocation.last("admin-key"), &env, runtime_key_will_do)?;
@@ -171,7 +171,7 @@ fn admin(invocation: &Invocation, runtime_key_will_do: bool) -> Result<Admin, Fa
     connect(invocation, &env, &base_url, &url_path, &key)
 }
 
-/// The same with an address and the reference of a key that come from elsewhere.
+/// A client for an address and a key reference that do not come from the arguments.
 pub fn reach(
     invocation: &Invocation,
     env: &Env,

@@ -48,7 +48,7 @@ pub const PASSED: [Id; 7] = [
     Id::HealthUrlFile,
 ];
 
-/// What ended a wait early.
+/// Why a wait ended early.
 enum Ended {
     /// A signal.
     Asked,
@@ -56,7 +56,7 @@ enum Ended {
     Failed(String),
 }
 
-/// What was asked for.
+/// The options of the command.
 struct Options {
     listen: String,
     tunnel_id: TunnelId,
@@ -429,7 +429,7 @@ impl Ready<'_> {
             "control_plane_transport": transport,
             "control_plane_unix_socket": socket.unwrap_or_default(),
             "health_url": self.health_url,
-            // What callers know the control plane in memory as.
+            // The name that callers know for the control plane in memory.
             "backend": "go",
         });
         format!("{json:#}\n")

@@ -1,5 +1,5 @@
-//! The program `mcp-tunnel-ctl`: what an operator does beside the daemon. It alone can use an admin
-//! key; the daemon's program has none of this code.
+//! The program `mcp-tunnel-ctl`: the commands that an operator needs and the daemon does not. Only
+//! this program can use an admin key; `mcp-tunnel` has none of its code.
 //!
 //! `src/bin/mcp-tunnel-ctl.rs` alone calls it.
 

@@ -1,8 +1,8 @@
 //! `runtimes`: daemons of a user without a service manager, each with a profile of its own.
 //!
-//! The profile names the tunnel, the pid file, the URL file and the log, and those tell the rest.
-//! Before there is a profile, [`records`] keeps which tunnel was made for an alias. Under systemd
-//! none of this is needed.
+//! The profile names the tunnel, the PID file, the URL file and the log; these files tell the rest.
+//! Until there is a profile, [`records`] keeps the tunnel that was made for an alias. A host with
+//! systemd needs none of this.
 
 pub mod cleanup;
 pub mod create;
@@ -62,7 +62,7 @@ struct Runtime {
     log_file: Option<PathBuf>,
 }
 
-/// What a daemon is doing.
+/// The state of a daemon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Stopped,
@@ -83,7 +83,7 @@ impl State {
 }
 
 impl Runtime {
-    /// An alias of which no more is known.
+    /// An alias with a tunnel and no profile yet.
     fn named(alias: &str, profile: &Path) -> Self {
         Self {
             alias: alias.to_owned(),
@@ -115,7 +115,7 @@ impl Runtime {
         })
     }
 
-    /// The process, if it lives. A number that another process has by now is none of ours.
+    /// The process, if it lives. A process ID that has been reused by another program is ignored.
     fn pid(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.pid_file.as_ref()?).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;

@@ -1,5 +1,5 @@
-//! Small records of a user's, kept between commands: JSON files with mode 0600 in a directory with
-//! mode 0700. `runtimes` and `admin-profiles` use it; the daemon does not.
+//! Small records that a user's commands keep: JSON files with mode 0600 in a directory with mode
+//! 0700. `runtimes` and `admin-profiles` use them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use crate::settings::{Env, output};
 /// Most bytes of a record that are read.
 const RECORD_MAX: u64 = 4 * 1024 * 1024;
 
-/// Where records, pid files, URL files and logs are.
+/// The directory of records, PID files, URL files and logs.
 ///
 /// # Errors
-/// If no variable says where.
+/// If no variable names one.
 pub fn root(env: &Env) -> Result<PathBuf, String> {
     let dir = if let Some(dir) = env.non_blank("TUNNEL_CLIENT_STATE_DIR") {
         PathBuf::from(dir)
@@ -29,10 +29,10 @@ pub fn root(env: &Env) -> Result<PathBuf, String> {
     Ok(dir.canonicalize().unwrap_or(dir))
 }
 
-/// What a file records; nothing yet if there is none.
+/// Reads a record; a file that does not exist is an empty one.
 ///
 /// # Errors
-/// One line that names the file. A file that is not understood is never replaced.
+/// One line that names the file. A file that cannot be parsed is left as it is.
 pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
     use std::io::Read;
     let shown = path.display();

@@ -1,7 +1,7 @@
-//! `top`: one screen on how a running daemon is, drawn again and again until `q` or Ctrl-C.
+//! `top`: the state of a running daemon on one screen, redrawn until `q` or Ctrl-C.
 //!
-//! A thread asks the daemon, so that a daemon that hangs keeps neither a key nor a change of the
-//! window waiting.
+//! A thread of its own asks the daemon, so a daemon that hangs delays neither a key press nor a
+//! resize of the window.
 
 mod draw;
 mod screen;
@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(2);
 /// Longest answer that is read, in bytes.
 const BODY_MAX: usize = 1024 * 1024;
-/// Commands that are asked for: more than fit onto most screens.
+/// Number of commands to ask for: more than fit on most screens.
 const COMMANDS: usize = 60;
 /// Columns and lines of what is printed into a pipe.
 const PLAIN_SIZE: (usize, usize) = (80, 24);

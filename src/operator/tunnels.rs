@@ -30,7 +30,7 @@ pub struct Tunnel {
     pub name: String,
     /// Its description.
     pub description: String,
-    /// Who made it.
+    /// The user who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
     /// Tenants that it belongs to.
@@ -44,7 +44,7 @@ pub struct Tunnel {
     pub organization_ids: Vec<String>,
 }
 
-/// What is created or changed; what is `None` stays as it is.
+/// The fields of a new tunnel, or the changes to one: `None` leaves a field as it is.
 #[derive(Debug, Default, Serialize)]
 pub struct Fields {
     /// New name.
@@ -61,10 +61,10 @@ pub struct Fields {
     pub organization_ids: Option<Vec<String>>,
 }
 
-/// An answer and the service's name for the request.
+/// An answer with the request id that the service gave it.
 #[derive(Debug)]
 pub struct Answered<T> {
-    /// What was asked for.
+    /// The answer.
     pub value: T,
     /// `X-Request-Id`.
     pub request_id: Option<String>,
@@ -77,11 +77,11 @@ pub struct AdminError {
     pub method: Method,
     /// The path with its query.
     pub path: String,
-    /// What went wrong.
+    /// The cause.
     pub cause: Cause,
 }
 
-/// What went wrong with a call.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum Cause {
     /// The service refused.
@@ -102,7 +102,7 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
-/// A way to the tunnels of a control plane.
+/// A client for the tunnels of a control plane.
 pub struct Admin {
     origin: String,
     prefix: String,
@@ -115,7 +115,7 @@ impl Admin {
     /// Prepares the client. `origin` is scheme, host and port.
     ///
     /// # Errors
-    /// If the key cannot be a header, or the system gives no random bytes.
+    /// If the key cannot be sent as a header, or the system gives no random bytes.
     pub fn new(
         origin: String,
         url_path: &str,

@@ -1,4 +1,4 @@
-//! Writing a configuration file: whole or not at all, for its owner's eyes only.
+//! Writes a configuration file: whole or not at all, readable by its owner only.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,8 @@ const FILE_MODE: u32 = 0o600;
 /// Mode of directories that are made here.
 const DIR_MODE: u32 = 0o700;
 
-/// Most that a replaced file hands on of its mode: its group may read it, others may not.
+/// The most permissions that a replacement takes over from the old file: its group may read it,
+/// others may not.
 const KEPT_MODE: u32 = 0o640;
 
 /// Writes a file with mode 0600, making its directory (0700) if there is none. An existing file

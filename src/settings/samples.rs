@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::wire::json;
 
-/// What a sample needs for its MCP server.
+/// The kind of MCP server that a sample is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Exactly one of URL and command.
@@ -23,9 +23,9 @@ pub struct Sample {
     pub summary: &'static str,
     /// When to use it.
     pub when: &'static str,
-    /// What it needs.
+    /// The kind of server.
     pub needs: Needs,
-    /// Sentences on what to do beside it.
+    /// Further steps, as sentences.
     pub notes: &'static str,
     /// Whether it goes out through a proxy with a CA of its own.
     pub enterprise: bool,
@@ -75,7 +75,7 @@ pub fn find(name: &str) -> Option<&'static Sample> {
     SAMPLES.iter().find(|sample| sample.name == name)
 }
 
-/// What goes into a profile.
+/// The values of a profile.
 pub struct Inputs<'a> {
     /// Required.
     pub tunnel_id: &'a str,

@@ -43,13 +43,19 @@ impl<'a> Members<'a> {
         self.members.iter().any(|(key, _)| key == name)
     }
 
+    /// Every value of a member, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.members.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
+    }
+
     /// Where each value of a member stands in the text, in order.
     pub fn spans(&self, name: &str) -> Vec<Range<usize>> {
-        self.members
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| span(self.text, value))
-            .collect()
+        self.values(name).map(|value| span(self.text, value)).collect()
+    }
+
+    /// The text of the whole object.
+    pub fn text(&self) -> &'a str {
+        self.text
     }
 
     /// All members, in order.

@@ -15,6 +15,7 @@ use super::rewrite::{self, Outgoing};
 use super::status::StdioState;
 use super::stdin::Stdin;
 use crate::mcp::CallError;
+use crate::wire::json::Members;
 use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId, jsonrpc};
 
 /// There is no child to write to.
@@ -202,7 +203,8 @@ impl State {
             (Handshake::Pending { .. }, _, _) => return Ok(wait),
             (Handshake::Done, Some(id), Some(remembered)) => {
                 // The remembered answer has a result, so it can be restored.
-                let answer = rewrite::restore_response(&remembered.answer, id, false);
+                let root = Members::of(&remembered.answer).ok();
+                let answer = root.and_then(|root| rewrite::restore_response(&root, id, false));
                 return Ok(Gate::Answered(answer.unwrap_or_default()));
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! `runtimes cleanup`: what each alias has, and which files belong to none any more.
+//! `runtimes cleanup`: shows what each alias has, and removes files that no longer belong to one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,8 +24,8 @@ struct Entry {
     files: Vec<PathBuf>,
 }
 
-/// `runtimes cleanup`: says what there is; with `--apply`, removes the files of aliases that are
-/// none any more.
+/// `runtimes cleanup`: reports on every alias. With `--apply`, it removes the files of aliases that
+/// have nothing else left.
 pub fn cleanup(invocation: &Invocation) -> ExitCode {
     match cleaned(invocation) {
         Ok(text) => {

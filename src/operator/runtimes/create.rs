@@ -1,4 +1,4 @@
-//! `runtimes create`: the tunnel of an alias, made once and found again after that.
+//! `runtimes create`: makes the tunnel of an alias once, and finds it again later.
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -64,7 +64,7 @@ fn created(invocation: &Invocation) -> Result<String, Failed> {
     Ok(format!("{alias}\t{how}\t{}\nNext, with a runtime key: {next}\n", tunnel.id))
 }
 
-/// The tunnel, and how it was come by.
+/// The tunnel, and where it comes from: `recorded`, `found` or `created`.
 fn tunnel(
     invocation: &Invocation,
     alias: &str,

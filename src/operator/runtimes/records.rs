@@ -1,4 +1,4 @@
-//! Which tunnel was made for which alias, before there is a profile that says it.
+//! The tunnel that was made for each alias, kept until a profile names it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The picture of `top`: lines that fit into a terminal of whatever size.
+//! Draws the screen of `top`: lines that fit a terminal of any size.
 
 use std::io::IsTerminal;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::ops::log::printable;
 
-/// What the daemon said last.
+/// The latest answers of the daemon.
 pub struct Look {
     /// `/api/status`.
     pub status: Value,

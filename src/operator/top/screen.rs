@@ -1,4 +1,4 @@
-//! The terminal: taken over while `top` runs, and given back as it was, however `top` ends.
+//! Takes over the terminal while `top` runs, and restores it however `top` ends.
 
 use std::io::{self, IsTerminal, Read, Write, stdin, stdout};
 use std::os::unix::net::UnixStream;
