@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! control_plane::poll      reads the long poll, stamps the receipt time, parses each command
-//!       |  bounded lanes (crossbeam), together at most `max_inflight_requests` commands
+//!       |  two lanes behind one lock, for at most `max_inflight_requests` commands
 //! dispatch::worker         one of N forwarding threads; owns the command until its last
 //!       |                  answer is posted
 //!       |-> mcp            which binding serves this channel
@@ -53,8 +53,10 @@ pub mod oauth;
 pub mod observed;
 pub mod operator;
 pub mod ops;
+mod random;
 mod record_kind;
 pub mod relay;
+mod remedies;
 pub mod secret;
 pub mod settings;
 pub mod stats;

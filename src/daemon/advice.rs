@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::poll_state::FailureClass;
 use super::shared::Shared;
-use crate::control_plane::FailureClass;
 use crate::hops::certificates;
 use crate::net::Cause;
 use crate::ops::readiness::{Finding, Report, Verdict};

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::poll_state::{FailureClass, PollState, TOO_MANY_DAEMONS};
 use super::shared::Shared;
 use super::timers::ProxyHealth;
-use crate::control_plane::poll::TOO_MANY_DAEMONS;
-use crate::control_plane::{FailureClass, PollState};
 use crate::hops::{Hops, certificates};
 use crate::mcp::Binding;
 use crate::mcp::stdio::StdioState;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::poll_state::PollState;
 use super::shared::Shared;
 use super::timers::ProxyHealth;
 use crate::confine::Part;
-use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;
 use crate::dispatch::DispatchStats;
 use crate::dispatch::stats::Dropped;
@@ -225,7 +225,7 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 
 fn queue_metrics(shared: &Shared, out: &mut Exposition) {
     let (in_hand, oldest) = shared.dispatch.in_hand();
-    let oldest_wait = shared.outlet.oldest_wait();
+    let oldest_wait = shared.queue.oldest_wait();
     for (name, help, value) in [
         ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
         (
@@ -239,7 +239,11 @@ fn queue_metrics(shared: &Shared, out: &mut Exposition) {
             oldest_wait.as_secs_f64(),
         ),
         ("commands_queue_capacity", "Commands that may wait.", shared.queue_capacity as f64),
-        ("commands_queue_length", "Commands that wait for a worker.", shared.outlet.len() as f64),
+        (
+            "commands_queue_length",
+            "Commands that wait for a worker.",
+            shared.queue.waiting() as f64,
+        ),
         ("dispatcher_worker_pool_capacity", "Workers.", shared.workers as f64),
         (
             "dispatcher_worker_pool_occupancy",

@@ -19,6 +19,7 @@ mod confined;
 mod confinement;
 mod metrics;
 mod page;
+mod poll_state;
 mod prepared;
 mod probe;
 mod reload;

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::verdict;
 use crate::confine;
-use crate::control_plane::{Access, new_instance_id};
+use crate::control_plane::Access;
 use crate::hops::certificates::shared_identity;
 use crate::hops::{Hops, bindings, commands};
 use crate::launcher;
@@ -19,6 +19,7 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::Signals;
+use crate::random;
 use crate::record_kind::RecordKind;
 use crate::settings::config::{HealthListener, LogFormat};
 use crate::settings::url::bracketed;
@@ -65,7 +66,7 @@ impl<'a> Prepared<'a> {
         parent::end_with_it()?;
         // Before any thread, so that no signal finds its default action.
         let signals = Signals::install().map_err(|e| format!("signals cannot be handled: {e}"))?;
-        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let instance_id = random::instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
         for warning in &config.warnings {
             log::warn!(target: RecordKind::Daemon.target(), "{warning}");

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::poll_state::PollState;
 use super::reload::ReloadState;
 use super::timers::ProxyHealth;
 use crate::confine::Confinement;
+use crate::control_plane::Access;
 use crate::control_plane::respond::RespondStats;
-use crate::control_plane::{Access, PollState};
-use crate::dispatch::DispatchStats;
-use crate::dispatch::queue::Outlet;
+use crate::dispatch::{DispatchStats, Queue};
 use crate::hops::Hops;
 use crate::launcher::Launcher;
 use crate::mcp::{Binding, StdioChannel};
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) oauth: Arc<Startup>,
-    pub(super) outlet: Outlet,
+    pub(super) queue: Arc<Queue>,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
     pub(super) dispatch: Arc<DispatchStats>,
@@ -59,7 +59,7 @@ impl Shared {
         if self.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
             return Some("the process that starts MCP commands is gone".to_owned());
         }
-        let waiting = self.outlet.len();
+        let waiting = self.queue.waiting();
         let progress = Progress {
             since_poll_step: self.poll.since_step(waiting > 0),
             poll_limit: self.access.attempt_limit,

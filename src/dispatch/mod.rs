@@ -11,6 +11,6 @@ pub mod stats;
 mod worker;
 
 pub use pool::{Pool, PoolConfig};
-pub use queue::{Intake, queue};
+pub use queue::{Producer, Queue};
 pub use record::{CommandRecord, Observer};
 pub use stats::DispatchStats;

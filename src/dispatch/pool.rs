@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::queue::Outlet;
+use super::queue::{Lane, Queue};
 use super::record::{Notes, Observer};
 use super::stats::DispatchStats;
 use super::worker::{Hop, Worker};
@@ -62,16 +62,16 @@ impl Pool {
     /// If the system gives no thread.
     pub fn start(
         config: &PoolConfig,
-        outlet: &Outlet,
+        queue: &Arc<Queue>,
         abandon: &Cancel,
         end: &Cancel,
     ) -> io::Result<Self> {
         let (alive, running) = bounded::<()>(0);
         let mut threads = Vec::new();
         let names = (0..config.workers.max(1))
-            .map(|i| (format!("worker-{i}"), false))
-            .chain((0..EXPRESS_THREADS).map(|i| (format!("express-{i}"), true)));
-        for (name, express_only) in names {
+            .map(|i| (format!("worker-{i}"), Lane::Calls))
+            .chain((0..EXPRESS_THREADS).map(|i| (format!("express-{i}"), Lane::Express)));
+        for (name, lane) in names {
             let hops = config
                 .bindings
                 .iter()
@@ -91,17 +91,17 @@ impl Pool {
                 ttl: config.connection_max_ttl,
                 abandon: abandon.clone(),
             };
-            let outlet = outlet.clone();
+            let consumer = queue.consumer(lane);
             let alive = alive.clone();
             threads.push(thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
                 let _alive = alive;
-                worker.run(&outlet, express_only);
+                worker.run(&consumer);
             })?);
         }
         Ok(Self { threads, running })
     }
 
-    /// Waits until all threads have ended, which they do once the intake is gone and the lanes
+    /// Waits until all threads have ended, which they do once the producers are gone and the lanes
     /// are empty. `false` if `limit` passes first.
     pub fn wait_until(&self, limit: Instant) -> bool {
         self.running.recv_deadline(limit) == Err(RecvTimeoutError::Disconnected)

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::queue::{Errand, Outlet, Queued};
+use super::queue::{Action, Consumer, Job, Lane};
 use super::record::{CommandRecord, Notes, Observer};
 use super::stats::{DispatchStats, Dropped, FailureLabels, LatencyLabels, method_label};
 use crate::control_plane::respond::UNREACHED_MAX;
@@ -61,39 +61,39 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Works until the intake is gone and the lanes are empty.
-    pub(super) fn run(&self, outlet: &Outlet, express_only: bool) {
-        let next = || if express_only { outlet.next_express() } else { outlet.next() };
-        while let Some(queued) = next() {
-            let _busy: Option<Held<'_>> = (!express_only).then(|| self.stats.busy.hold());
+    /// Works until the producers are gone and nothing is left in the lanes for this thread.
+    pub(super) fn run(&self, consumer: &Consumer) {
+        while let Some(job) = consumer.next() {
+            let is_worker = consumer.lane == Lane::Calls;
+            let _busy: Option<Held<'_>> = is_worker.then(|| self.stats.busy.hold());
             let _in_hand = self.stats.take_in_hand();
-            let waited = queued.command.received_at.elapsed();
+            let waited = job.command.received_at.elapsed();
             self.stats.queued.observe(waited);
             self.notes.begin(waited);
-            taken(&queued.command, waited);
-            self.process(&queued);
-            let record = self.notes.record(&queued.command);
+            taken(&job.command, waited);
+            self.process(&job);
+            let record = self.notes.record(&job.command);
             over(&record);
             (self.observer)(record);
         }
     }
 
-    fn process(&self, queued: &Queued) {
-        let command = &queued.command;
+    fn process(&self, job: &Job<'_>) {
+        let command = &job.command;
         if passed(command.deadline) {
             return self.dropped(command, Dropped::DeadlineQueued);
         }
         let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
         let response = match (self.hops.get(&command.channel), &command.kind) {
-            _ if queued.errand != Errand::Forward => {
+            _ if job.action != Action::Forward => {
                 self.notes.outcome("withdrawn");
                 withdrawn(command)
             }
             (None, _) => Some(self.unsupported_channel(command)),
             (Some(hop), CommandKind::JsonRpc(message)) => {
-                self.json_rpc(hop, queued, message, &bounds)
+                self.json_rpc(hop, command, message, &bounds)
             }
-            (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, queued, &bounds),
+            (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, command, &bounds),
             (Some(_), CommandKind::OauthDiscovery) if command.channel.is_main() => {
                 self.discover(command, &bounds)
             }
@@ -116,24 +116,19 @@ impl Worker {
     fn json_rpc(
         &self,
         hop: &Hop,
-        queued: &Queued,
+        command: &Command,
         message: &Message,
         bounds: &Bounds,
     ) -> Option<Response> {
-        let command = &queued.command;
         match message.kind() {
             MessageKind::Request { id, .. } => {
-                let answered = self
-                    .in_order(queued, bounds)
-                    .and_then(|()| self.request(hop, command, message, bounds));
+                let answered = self.request(hop, command, message, bounds);
                 self.request_response(command, id, answered)
             }
             MessageKind::Notification { .. } => {
-                let delivered = self.in_order(queued, bounds).and_then(|()| {
-                    self.timed(|| match hop {
-                        Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
-                        Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
-                    })
+                let delivered = self.at_server(bounds, || match hop {
+                    Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
+                    Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
                 });
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
             }
@@ -143,17 +138,16 @@ impl Worker {
         }
     }
 
-    /// Waits until the notification before this command has been delivered (B-33).
-    fn in_order(&self, queued: &Queued, bounds: &Bounds) -> Result<(), CallError> {
+    /// One exchange with the server; none begins once exchanges are to end.
+    fn at_server<T>(
+        &self,
+        bounds: &Bounds,
+        exchange: impl FnOnce() -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         if bounds.cancel.is_cancelled() {
             return Err(CallError::Cancelled);
         }
-        let Some(gate) = &queued.after else { return Ok(()) };
-        crossbeam_channel::select! {
-            recv(gate) -> _ => Ok(()),
-            recv(bounds.cancel.channel()) -> _ => Err(CallError::Cancelled),
-            recv(crossbeam_channel::at(bounds.limit)) -> _ => Err(CallError::TimedOut),
-        }
+        self.timed(exchange)
     }
 
     fn timed<T>(&self, exchange: impl FnOnce() -> T) -> T {
@@ -186,7 +180,7 @@ impl Worker {
                 }
             }
         };
-        self.timed(|| match hop {
+        self.at_server(bounds, || match hop {
             Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
             Hop::Stdio(channel) => {
                 channel.request(message, &command.headers, bounds, &mut on_notification)
@@ -242,14 +236,11 @@ impl Worker {
         Some(Response { resp_type, resp_code, resp_headers, resp_json: None })
     }
 
-    fn terminate(&self, hop: &Hop, queued: &Queued, bounds: &Bounds) -> Option<Response> {
-        let command = &queued.command;
-        let ended = self.in_order(queued, bounds).and_then(|()| {
-            self.timed(|| match hop {
-                Hop::Http(hop) => hop.terminate(&command.headers, bounds),
-                // A child has no sessions to end (F-56).
-                Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
-            })
+    fn terminate(&self, hop: &Hop, command: &Command, bounds: &Bounds) -> Option<Response> {
+        let ended = self.at_server(bounds, || match hop {
+            Hop::Http(hop) => hop.terminate(&command.headers, bounds),
+            // A child has no sessions to end (F-56).
+            Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)
     }

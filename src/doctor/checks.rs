@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::{Row, Status, listener, mcp};
 use crate::confine;
-use crate::control_plane::metadata::{self, FetchError};
-use crate::control_plane::new_instance_id;
 use crate::daemon::verdict;
 use crate::hops::bindings::access;
 use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
+use crate::hops::metadata::{self, FetchError};
 use crate::hops::{Hop, Hops, environment};
 use crate::net::trust::Peer;
 use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
+use crate::random;
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
 use crate::settings::samples::PAGES;
@@ -332,7 +332,7 @@ fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     let mut quick = config.clone();
     quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
-    let asked = new_instance_id()
+    let asked = random::instance_id()
         .map_err(|e| e.to_string())
         .and_then(|instance| access(&quick, instance, hop))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));

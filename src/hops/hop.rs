@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use ureq::http::Uri;
 
 use super::raw;
-use crate::control_plane;
 use crate::net::client::ClientConfig;
 use crate::net::ledger::{RawLog, Route};
 use crate::net::trust::TlsError;
@@ -182,7 +181,7 @@ impl Hops {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
-            route: control_plane::route,
+            route: control_plane_route,
             raw: raw_log,
         };
         let control_plane = hop(&wanted, ambient, &mut reader)?;
@@ -361,7 +360,17 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     let tls = url.https.then(tls).transpose()?;
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
 }
+
 /// The pattern of a path at an MCP server, for metrics: the configured path may hold a secret.
 fn server_route(path: &str) -> &'static str {
     if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
+}
+
+/// The pattern of a path of the control plane, for metrics: the tunnel's id would be the same on every sample.
+fn control_plane_route(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
+        Some("response") => "/v1/tunnels/{tunnel_id}/response",
+        _ => "/v1/tunnels/{tunnel_id}",
+    }
 }

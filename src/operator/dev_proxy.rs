@@ -16,7 +16,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::beside;
 use crate::cli::{Invocation, fail, say};
-use crate::control_plane::new_instance_id;
 use crate::daemon_client::{conditions, is_ok};
 use crate::ops::parent;
 use crate::ops::signals::{Event, Signals};
@@ -134,7 +133,7 @@ fn options(invocation: &Invocation) -> Result<Options, String> {
 fn proxy(invocation: &Invocation, options: &Options) -> Result<(), String> {
     // Before the children, so that no signal leaves them behind.
     let signals = watch_signals()?;
-    let key = new_instance_id().map_err(|e| e.to_string())?;
+    let key = crate::random::instance_id().map_err(|e| e.to_string())?;
     let scratch = Scratch::new()?;
     let limit = Instant::now() + options.readiness;
     let mut parts = Vec::new();
@@ -364,7 +363,7 @@ impl Drop for Part {
 
 impl Scratch {
     fn new() -> Result<Self, String> {
-        let id = new_instance_id().map_err(|e| e.to_string())?;
+        let id = crate::random::instance_id().map_err(|e| e.to_string())?;
         let path = std::env::temp_dir().join(format!("mcp-tunnel-dev-{id}"));
         DirBuilder::new()
             .mode(0o700)

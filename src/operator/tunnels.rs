@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-use crate::control_plane::access::{bearer, clean_path, encode_segment, new_instance_id};
-use crate::control_plane::error_body::StatusError;
+use crate::control_plane::StatusError;
+use crate::control_plane::access::bearer;
 use crate::net::client::{ClientConfig, header_value};
 use crate::net::{Cancel, Client, Ledger, Outgoing, Proxy, SecretHeaders, Tls};
+use crate::random;
 use crate::secret::Secret;
+use crate::settings::url::{clean_path, encode_segment};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
 /// How long one call may take (W-82).
@@ -123,7 +125,7 @@ impl Admin {
         tls: Option<Tls>,
         proxy: Option<Proxy>,
     ) -> Result<Self, String> {
-        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let instance_id = random::instance_id()?;
         let bearer = bearer(key).ok_or("the admin key cannot be sent as a header")?;
         let mut headers = HeaderMap::new();
         for (name, value) in [

@@ -1,11 +1,12 @@
-//! What the control plane knows of the tunnel (W-79): shown to the operator, never needed.
+//! The tunnel's document at the control plane (W-79): shown to the operator, never needed.
+//! `daemon` fetches it once, `doctor` as its check of the control plane.
 
 use std::fmt;
 
 use ureq::http::{HeaderMap, Method};
 
-use super::access::{Access, daemons};
-use super::error_body::StatusError;
+use crate::control_plane::StatusError;
+use crate::control_plane::access::{Access, daemons};
 use crate::net::{Cancel, NetError};
 use crate::wire::json::{self, Members};
 
@@ -51,7 +52,7 @@ impl std::error::Error for FetchError {}
 /// Asks once.
 ///
 /// # Errors
-/// If the control plane can not be reached, refuses, or answers something else.
+/// If the control plane cannot be reached, refuses, or answers something else.
 pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, FetchError> {
     let client = access.client(cancel, None);
     let reply = access
