@@ -64,23 +64,23 @@ fn tls(config: &Config, shared: &Shared) -> Value {
     }
     let mut tls = json!({"system_trust": system_trust});
     match trust.and_then(|trust| trust.bundle()) {
-        Some(bundle) => {
-            let source = bundle.path.display().to_string();
-            let is_unreadable = |(_, facts): &&(String, Option<Facts>)| facts.is_none();
-            let unreadable = bundle.certificates.iter().filter(is_unreadable).count();
-            let listed = bundle.certificates.iter().take(BUNDLE_SHOWN);
-            let listed: Vec<Value> = listed
-                .map(|(id, facts)| {
-                    let mut shown = facts.as_ref().map(described).unwrap_or_default();
+        Some((path, certificates)) => {
+            let source = path.display().to_string();
+            let unreadable = certificates.iter().filter(|der| Facts::of(der).is_none()).count();
+            let listed: Vec<Value> = certificates
+                .iter()
+                .take(BUNDLE_SHOWN)
+                .map(|der| {
+                    let mut shown = Facts::of(der).as_ref().map(described).unwrap_or_default();
                     shown.entry("parse_status").or_insert_with(|| "unreadable".into());
-                    shown.insert("cert_id".to_owned(), id.as_str().into());
+                    shown.insert("cert_id".to_owned(), sha256(der).into());
                     shown.insert("source".to_owned(), source.as_str().into());
                     Value::Object(shown)
                 })
                 .collect();
             tls["extra_bundle"] = json!({
                 "path": source,
-                "cert_count": bundle.certificates.len(),
+                "cert_count": certificates.len(),
                 "parse_errors": unreadable,
                 "certificates": listed,
             });
@@ -92,6 +92,12 @@ fn tls(config: &Config, shared: &Shared) -> Value {
         None => {}
     }
     tls
+}
+
+/// The SHA-256 in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A certificate's facts, under the names of the reference.
