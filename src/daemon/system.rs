@@ -1,5 +1,5 @@
-//! `/api/system`: whom the daemon believes, who it is, and how its proxies are (operations.md,
-//! section 2.2).
+//! `/api/system`: the trusted certificates, our own and the servers', the proxies and their health,
+//! and the process (operations.md, section 2.2).
 
 use std::time::SystemTime;
 
@@ -13,8 +13,8 @@ use crate::net::certificate::Facts;
 use crate::settings::Config;
 use crate::wire::time::rfc3339;
 
-/// Most certificates of the bundle that are listed: a whole system store in it is 150. The count
-/// is that of all.
+/// Most certificates of the bundle that are listed; a whole system store has about 150. The count
+/// in the answer is that of all.
 const BUNDLE_SHOWN: usize = 200;
 
 /// The object.
@@ -114,7 +114,7 @@ fn described(facts: &Facts) -> serde_json::Map<String, Value> {
     members.as_object().cloned().unwrap_or_default()
 }
 
-/// What is in use on each hop: ours, and of the server's chain the first that expires.
+/// The certificates in use on each hop: ours, and the one of the server's chain that expires first.
 fn in_use(shared: &Shared) -> Vec<Value> {
     let of = |hop: &Hop| {
         certificates::of(hop)
@@ -144,7 +144,7 @@ fn proxies(shared: &Shared) -> Vec<Value> {
     known
 }
 
-/// Each way and what the checks of its proxy found.
+/// Each hop and the results of its proxy's checks.
 fn routes(shared: &Shared) -> Vec<Value> {
     let hops = shared.hops.all().zip(shared.proxy_health.routes()).enumerate();
     hops.map(|(number, (hop, checks))| {
