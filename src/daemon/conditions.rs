@@ -1,12 +1,11 @@
 //! Readiness: what must hold for commands to be served, and what an operator should know besides.
-//! Each condition is asked afresh whenever somebody looks; none waits.
+//! Each condition is evaluated afresh for every probe; none waits.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::poll_state::{FailureClass, PollState, TOO_MANY_DAEMONS};
-use super::shared::Shared;
-use super::timers::ProxyHealth;
+use super::shared::{ProxyHealth, Shared};
 use crate::hops::{Hops, certificates};
 use crate::mcp::Binding;
 use crate::mcp::stdio::StdioState;
@@ -132,7 +131,8 @@ fn certificate_condition(hops: &Arc<Hops>) -> Condition {
     })
 }
 
-/// A proxy that fails its check is told; whether commands are served the polls know better.
+/// Whether a proxy fails its checks. It never makes the daemon unready: the polls show better
+/// whether commands are served.
 fn proxy_condition(hops: &Arc<Hops>, health: &Arc<ProxyHealth>) -> Condition {
     let (hops, health) = (Arc::clone(hops), Arc::clone(health));
     Condition::new("proxy", move || {

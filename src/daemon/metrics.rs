@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::command_stats::CommandStats;
 use super::poll_state::PollState;
-use super::shared::Shared;
-use super::timers::ProxyHealth;
+use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
 use crate::control_plane::respond::RespondStats;
 use crate::dispatch::record::Dropped;

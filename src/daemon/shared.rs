@@ -1,18 +1,17 @@
 //! What the threads of the running daemon share: the cells that each room fills, for those who
 //! report on them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::command_stats::CommandStats;
 use super::poll_state::PollState;
-use super::reload::ReloadState;
-use super::timers::ProxyHealth;
 use crate::confine::Confinement;
 use crate::control_plane::Access;
 use crate::control_plane::respond::RespondStats;
 use crate::dispatch::Queue;
 use crate::hops::Hops;
+use crate::hops::health::RouteHealth;
 use crate::launcher::Launcher;
 use crate::mcp::{Binding, StdioChannel};
 use crate::oauth::{Discovery, Startup};
@@ -20,6 +19,8 @@ use crate::ops::api::Token;
 use crate::ops::audit::Audit;
 use crate::ops::log::Logger;
 use crate::ops::progress::Progress;
+use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
 /// Made once, before the threads that use it.
@@ -77,5 +78,47 @@ impl Shared {
             Binding::Stdio(channel) => Some((name, channel)),
             Binding::Http(_) => None,
         })
+    }
+}
+
+/// How the reloads went.
+#[derive(Debug, Default)]
+pub struct ReloadState {
+    /// Reloads without a fault.
+    pub done: Counter,
+    /// Reloads with a fault.
+    pub failed: Counter,
+    complaint: Mutex<Option<String>>,
+}
+
+impl ReloadState {
+    /// Why the last reload left something old in use; nothing if it did not.
+    pub fn complaint(&self) -> Option<String> {
+        self.cell().clone()
+    }
+
+    /// Notes why, or that nothing old is in use.
+    pub fn complain(&self, complaint: Option<String>) {
+        *self.cell() = complaint;
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<String>> {
+        self.complaint.lock().unpoisoned()
+    }
+}
+
+/// What the checks of the proxies found, in the order of [`Hops::all`].
+#[derive(Debug)]
+pub struct ProxyHealth(Vec<RouteHealth>);
+
+impl ProxyHealth {
+    /// Nothing is known yet.
+    pub fn new(hops: &Hops) -> Self {
+        Self(hops.all().map(|_| RouteHealth::default()).collect())
+    }
+
+    /// One for each hop, in the order of [`Hops::all`].
+    pub fn routes(&self) -> &[RouteHealth] {
+        &self.0
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator page shows, as JSON: `/api/status`, `/api/settings`, and the record of a
 //! command (operations.md, section 2).
 //!
-//! All that a peer chose itself (names of servers and tools) is made printable here.
+//! Text that a peer chose (names of servers and tools) is made printable here.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -154,7 +154,7 @@ impl Status {
     }
 }
 
-/// One way: the control plane's is number 0.
+/// One hop; number 0 is that to the control plane.
 pub(super) fn route(number: usize, hop: &Hop) -> Value {
     let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
     let mut route = json!({
@@ -171,7 +171,7 @@ pub(super) fn route(number: usize, hop: &Hop) -> Value {
     route
 }
 
-/// What was found of the main channel's server, in the reference's word, and the complaint.
+/// The state of the main channel's server in the reference's word, and what is wrong with it.
 pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
@@ -187,7 +187,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     (Some(word), binding.complaint())
 }
 
-/// What a server has said of itself.
+/// What a server has said about itself.
 fn catalog(catalog: &Catalog, shown: &mut Value) {
     let text = |text: &str| Value::from(printable(text));
     if let Some(about) = catalog.server() {
@@ -207,7 +207,7 @@ fn catalog(catalog: &Catalog, shown: &mut Value) {
     }
 }
 
-/// `/api/harpoon/status`: this program has no Harpoon, and refuses targets at its start.
+/// `/api/harpoon/status`: this version has no Harpoon, and refuses its settings.
 pub(super) fn harpoon(config: &Config) -> String {
     json!({
         "enabled": false,
@@ -220,8 +220,8 @@ pub(super) fn harpoon(config: &Config) -> String {
     .to_string()
 }
 
-/// `/api/settings`: each setting with its source. Secrets are redacted where they are read; of
-/// what may hold one unmarked (arguments of a command, a path or query) only the head is shown.
+/// `/api/settings`: each setting with its source. Secrets are redacted where they are read. Values
+/// that may hold an unmarked secret (arguments of a command, a path or query) are cut to their head.
 pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
     let heads = |wanted: Id| {
         let heads: Vec<String> = config

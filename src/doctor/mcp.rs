@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method};
 
-use super::checks::{NO_WAY, server_certificate};
+use super::certificates::{NO_WAY, server_certificate};
 use super::{Row, Status};
 use crate::hops::bindings::{binding, discovery};
 use crate::hops::commands::launcher;
@@ -68,7 +68,7 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
             rows.push(match found {
                 Ok(path) => Row::pass(id("mcp_command_executable"), path.display().to_string()),
                 Err(wrong) => Row::fail(id("mcp_command_executable"), wrong)
-                    .why("The daemon can not start this server.")
+                    .why("The daemon cannot start this server.")
                     .next("Give the full path of the program; there is no shell."),
             });
             for name in ["mcp_server_reachable", "oauth_metadata"] {
@@ -76,7 +76,7 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
             }
             if failed {
                 for name in ["mcp_initialize", "mcp_tools"] {
-                    rows.push(Row::skip(id(name), "the command can not be started"));
+                    rows.push(Row::skip(id(name), "the command cannot be started"));
                 }
                 return rows;
             }
@@ -86,7 +86,7 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
     rows
 }
 
-/// One GET to the server, with its TLS and socket settings. Gives the status.
+/// Sends one GET to the server, with its TLS and socket settings. Returns the status.
 fn reach(http: &HttpTarget, hop: &Hop) -> Result<u16, String> {
     let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
@@ -121,14 +121,14 @@ fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row
     match reached {
         Ok(status) => Row::pass(id, format!("{} answers (HTTP {status})", http.url.origin())),
         Err(detail) => Row::fail(id, format!("{}: {detail}", http.url.origin()))
-            .why("Calls fail as long as the server can not be reached from this host.")
+            .why("Calls fail as long as the server cannot be reached from this host.")
             .next("Start the server, or correct its URL.")
             .next(format!("Try it from this host: curl -i {}", http.url)),
     }
 }
 
-/// The server's OAuth metadata, found as the daemon finds them. A server without any answers 404,
-/// and that is fine.
+/// Looks for the server's OAuth metadata as the daemon does. A server without any answers 404,
+/// which is fine.
 fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, hops: &Hops) -> Row {
     if !configured.channel.is_main() {
         return Row::skip(id, "only the metadata of channel main are passed on");
@@ -217,7 +217,7 @@ impl Session {
 
     fn notify(&mut self, text: &str, cancel: &Cancel) {
         let Ok(message) = Message::parse(text.to_owned()) else { return };
-        // What comes of it shows in the next call.
+        // A failure shows in the next call.
         match self {
             Self::Http { hop, session } => {
                 let headers = Self::headers(session.as_deref());
@@ -329,8 +329,8 @@ fn listed(id: String, tools: Result<Value, String>) -> Row {
     }
 }
 
-/// Begins a session; a server that has none is asked to describe itself. Gives what the server
-/// calls itself, and the `params` that further requests need.
+/// Begins a session; a server without sessions is asked to describe itself. Returns the server's
+/// name for itself, and the `params` that further requests need.
 fn initialize(session: &mut Session, cancel: &Cancel) -> (Result<String, String>, String) {
     match session.call(jsonrpc::initialize(1), cancel) {
         Ok(result) => {

@@ -1,5 +1,7 @@
-//! `doctor`: tries each part of the configuration out, changes nothing, and says what to mend.
+//! `doctor`: tries each part of the configuration, changes nothing, and says what to mend. The
+//! command table calls it.
 
+mod certificates;
 mod checks;
 mod listener;
 mod mcp;

@@ -53,7 +53,7 @@ impl Hop {
     }
 }
 
-/// All ways of one configuration.
+/// All hops of one configuration.
 #[derive(Debug)]
 pub struct Hops {
     trust: Option<Trust>,
@@ -63,11 +63,11 @@ pub struct Hops {
     oauth: Option<OAuthHop>,
 }
 
-/// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
+/// How to reach the origins that the OAuth metadata of `main`'s server names: with the server's
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
 pub struct OAuthHop {
-    /// Or why there is none: a host without certificates may have no need of them.
+    /// Or the reason why there is none: a host without certificates may not need any.
     tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
@@ -76,9 +76,9 @@ pub struct OAuthHop {
 }
 
 impl OAuthHop {
-    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
-    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
-    /// that the environment names for them.
+    /// The TCP ports that discovery may connect to besides the server's own: those of web servers,
+    /// because the authorization server is not known yet, and those of the proxies that the
+    /// environment names for them.
     pub fn ports(&self) -> BTreeSet<u16> {
         if self.explicit.is_some() || self.unix_socket.is_some() {
             return BTreeSet::new();
@@ -96,10 +96,11 @@ impl OAuthHop {
             .collect()
     }
 
-    /// The way to one of them. `open` are the ports that the process may connect to, if not all.
+    /// How to reach one of them. `open` are the ports that the process may connect to; `None`
+    /// means all.
     ///
     /// # Errors
-    /// If the proxy for it can not be used, or the port is closed.
+    /// If the proxy for it cannot be used, or the port is closed.
     pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
         let tls = match uri.scheme_str() {
             Some("http") => self.tls.clone().ok(),
@@ -149,7 +150,7 @@ impl fmt::Display for HopError {
     }
 }
 
-/// What a way is built from.
+/// What a hop is built from.
 struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
@@ -165,7 +166,7 @@ impl Hops {
     /// their keys always.
     ///
     /// # Errors
-    /// If a file or a proxy can not be used.
+    /// If a file or a proxy cannot be used.
     pub fn of(config: &Config) -> Result<Self, HopError> {
         let raw_log: Option<RawLog> = config.log.http_raw_unsafe.then_some(raw::request);
         let bundle = config.ca_bundle.clone();
@@ -222,28 +223,28 @@ impl Hops {
         &self.warnings
     }
 
-    /// The way to the control plane.
+    /// The hop to the control plane.
     pub fn control_plane(&self) -> &Hop {
         &self.control_plane
     }
 
-    /// The way to the HTTP server of a channel.
+    /// The hop to the HTTP server of a channel.
     pub fn channel(&self, channel: &ChannelName) -> Option<&Hop> {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, hop)| hop)
     }
 
-    /// The ways on from the server of `main`, if it is an HTTP server.
+    /// Where OAuth discovery goes from the server of `main`, if that is an HTTP server.
     pub fn oauth(&self) -> Option<&OAuthHop> {
         self.oauth.as_ref()
     }
 
-    /// All ways, the control plane's first.
+    /// All hops, the control plane's first.
     pub fn all(&self) -> impl Iterator<Item = &Hop> {
         std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, hop)| hop))
     }
 
-    /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
-    /// is told.
+    /// Reads bundle, certificates and keys again. Returns a line for each that cannot be used; the
+    /// old one then stays in use.
     pub fn reload(&self) -> Vec<String> {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);

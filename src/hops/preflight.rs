@@ -120,7 +120,7 @@ fn interpreter(file: &Path) -> Option<(String, Vec<String>)> {
     Some((words.next().unwrap_or_default(), words.collect()))
 }
 
-/// The interpreter of a script must be there too.
+/// A script needs its interpreter.
 fn check_interpreter(file: &Path, path: &str) -> Result<(), String> {
     let Some((interpreter, words)) = interpreter(file) else { return Ok(()) };
     let shown = file.display();
@@ -206,7 +206,7 @@ fn readable(file: &str) -> Result<(), String> {
     match File::open(file).and_then(|opened| opened.metadata()) {
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(_) => Err(format!("`{file}` is not a file")),
-        Err(e) => Err(format!("can not read `{file}`: {}", text_of(&e))),
+        Err(e) => Err(format!("cannot read `{file}`: {}", text_of(&e))),
     }
 }
 

@@ -2,9 +2,8 @@
 //! [`super::proxy`] call it.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use super::cancel::Cancel;
 use super::error::Fault;
 use super::lookup::lookup;
-use super::stream::{Socket, Stream, earlier, timespec_until, wait_for};
+use super::stream::{Stream, earlier, timespec_until, wait_for};
 
 /// How long one connection may take to be established (wire.md, section 1).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,12 +36,11 @@ pub(super) fn tcp(
     let limit = earlier(limit, DIAL_TIMEOUT);
     let addresses = lookup(host, port, limit, cancel)?;
     let socket = race(&addresses, limit, cancel)?;
-    let socket = TcpStream::from(socket);
-    socket.set_nodelay(true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE)?;
-    Ok(Stream::new(Socket::Tcp(socket), cancel.clone()))
+    Ok(Stream::new(socket, cancel.clone()))
 }
 
 /// Connects to a unix socket.
@@ -52,10 +50,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
     loop {
         let socket = socket(AddressFamily::UNIX)?;
         match rustix::net::connect(&socket, &address) {
-            Ok(()) => {
-                let socket = UnixStream::from(socket);
-                return Ok(Stream::new(Socket::Unix(socket), cancel.clone()));
-            }
+            Ok(()) => return Ok(Stream::new(socket, cancel.clone())),
             // The listener's backlog is full; unlike TCP the kernel does not go on by itself.
             Err(rustix::io::Errno::AGAIN) => {
                 let pause = Instant::now() + BACKLOG_PAUSE;

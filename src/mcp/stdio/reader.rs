@@ -157,7 +157,7 @@ impl Reader<'_> {
             if number.is_some_and(|number| live.is_initialize(number)) {
                 initialize = Some(state.initialized(root.text(), rewrite::has_result(root)));
             } else if call.is_none() {
-                // Given up, or never asked: of no use to anyone (M-11).
+                // The call was given up, or never made (M-11).
                 shared.stats.late_responses.inc();
                 debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;

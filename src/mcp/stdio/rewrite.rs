@@ -1,8 +1,8 @@
 //! Ids, progress tokens and subscription ids: replaced on the way to the child, restored on the
 //! way back, everything else left as the text it came in (mcp.md, section 9).
 //!
-//! Pure functions of text. Several remote clients share the child, and each of them counts its
-//! requests from 0 or 1, so the child sees numbers of ours instead.
+//! Pure functions of text, for `server` and `reader`. Several remote clients share the child, and
+//! each of them counts its requests from 0 or 1, so the child sees numbers of ours instead.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,8 @@ use crate::wire::era::{self, Era, META_SUBSCRIPTION};
 use crate::wire::json::{self, Members};
 use crate::wire::{Message, RpcId};
 
-/// A message of a remote client, looked at once, before it is written to the child.
+/// A request of a remote client, with the places in it that are replaced before it is written to
+/// the child.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     text: &'a str,
@@ -27,9 +28,9 @@ pub struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
-    /// the last one counts as what the client meant, as most JSON readers see it. `None` if the
-    /// child might read an id or a token where this code sees none: see `names_clearly`.
+    /// Finds everything that may have to be replaced. Duplicate members are all replaced, and the
+    /// last one counts, as for most JSON readers. `None` if the child might read an id or a token
+    /// where this code sees none: see `names_clearly`.
     pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {
@@ -94,7 +95,7 @@ pub fn line(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The members of a message that all readers read alike, as far as it is of concern here.
+/// The members of a message, unless readers differ on those that matter here.
 fn clear_root(text: &str) -> Option<Members<'_>> {
     let root = Members::of(text).ok()?;
     names_clearly(&root, &["id", "method", "params"])?;
@@ -110,8 +111,8 @@ pub fn notification(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `None` if an object has a member that is one of `names` but for its letter case. Some JSON
-/// readers (Go's `encoding/json`) take `ID` for `id`. A client that adds its own `ID` could so
-/// have the child answer under the number of somebody else's call.
+/// readers (Go's `encoding/json`) take `ID` for `id`, so a client that adds an `ID` of its own
+/// could have the child answer under the number of another client's call.
 fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
     let fold = |c: char| match c {
         // The only two letters beyond ASCII that such readers fold into it.
@@ -141,7 +142,7 @@ pub fn cancelled(text: &str, number: u64) -> Vec<u8> {
     line(&replace(text, &found.unwrap_or_default(), &number.to_string()))
 }
 
-/// Whom a notification of the child names.
+/// The call that a notification of the child names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// A call, by its progress token.
@@ -152,7 +153,7 @@ pub enum Names {
     End(u64),
     /// A call in a way that cannot be one of ours.
     Stranger,
-    /// Nobody: it has no field for that.
+    /// None: it has no field for that.
     Nobody,
 }
 
@@ -160,24 +161,25 @@ pub enum Names {
 #[derive(Debug)]
 pub struct Incoming<'a> {
     text: &'a str,
-    /// Whom it names.
+    /// The call that it names.
     pub names: Names,
     places: Vec<&'a str>,
 }
 
 impl<'a> Incoming<'a> {
-    /// Reads whom a notification names. Of duplicates the last one counts.
+    /// Finds the call that a notification names. Of duplicates the last one counts.
     pub fn of(method: &str, root: &Members<'a>) -> Self {
-        let (path, name): (&[_], fn(u64) -> Names) = match method {
-            "notifications/progress" => (&["params", "progressToken"], Names::Token),
-            "notifications/cancelled" => (&["params", "requestId"], Names::End),
-            _ => (&["params", "_meta", META_SUBSCRIPTION], Names::Subscription),
+        let (path, name, unnamed): (&[_], fn(u64) -> Names, _) = match method {
+            "notifications/progress" => {
+                (&["params", "progressToken"], Names::Token, Names::Stranger)
+            }
+            "notifications/cancelled" => (&["params", "requestId"], Names::End, Names::Stranger),
+            _ => (&["params", "_meta", META_SUBSCRIPTION], Names::Subscription, Names::Nobody),
         };
         let places = at(root, path);
         let names = match places.last() {
             Some(place) => number(place).map_or(Names::Stranger, name),
-            None if matches!(name(0), Names::Subscription(_)) => Names::Nobody,
-            None => Names::Stranger,
+            None => unnamed,
         };
         Self { text: root.text(), names, places }
     }
