@@ -46,7 +46,7 @@ impl Status {
         let config = &self.config;
         let control_plane = &config.control_plane;
         let (state_for, state_since) = self.since.get();
-        let (in_hand, oldest) = self.shared.dispatch.in_hand();
+        let (in_hand, oldest) = self.shared.queue.in_hand();
         let mut status = json!({
             "version": CLIENT_VERSION,
             "client_instance_id": self.shared.access.instance_id(),
@@ -72,7 +72,7 @@ impl Status {
                 "queued": self.shared.queue.waiting(),
                 "queue_capacity": self.shared.queue_capacity,
                 "oldest_waiting_seconds": self.shared.queue.oldest_wait().as_secs_f64(),
-                "answered_total": self.shared.dispatch.answered.get(),
+                "answered_total": self.shared.commands.answered.get(),
                 "poll_cycles_total": self.shared.poll.cycles.get(),
             },
         });
@@ -273,12 +273,12 @@ pub(super) fn record(record: &CommandRecord) -> String {
     put("kind", record.kind.into());
     put("method", record.method.as_deref().map(text).into());
     put("tool", record.tool.as_deref().map(text).into());
-    put("outcome", record.outcome.into());
+    put("outcome", record.outcome.as_str().into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());
     put("bytes_out", record.bytes_out.into());
     put("queued_ms", ms(record.queued).into());
-    put("mcp_ms", ms(record.server).into());
+    put("mcp_ms", ms(record.server.unwrap_or_default()).into());
     put("duration_ms", ms(record.took).into());
     Value::Object(line).to_string()
 }
