@@ -367,7 +367,8 @@ fn server_route(path: &str) -> &'static str {
     if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
 }
 
-/// The pattern of a path of the control plane, for metrics: the tunnel's id would be the same on every sample.
+/// The pattern of a path of the control plane, for metrics: the id of the tunnel would be the same
+/// on every sample.
 fn control_plane_route(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("poll") => "/v1/tunnels/{tunnel_id}/poll",

@@ -1,7 +1,7 @@
 //! The private hop: one message to the MCP server, its answer back.
 //!
-//! `dispatch` calls it, with a command's payload and headers and a limit in time; it calls `wire`
-//! and `net`. It never retries a message (F-43, M-6) and never lets one channel stand in for
+//! `dispatch` calls it with a command's payload, its headers and a time limit; it calls `wire`,
+//! `net` and `launcher`. It never retries a message (F-43, M-6) and never lets one channel stand in for
 //! another.
 
 mod backlog;

@@ -1,4 +1,5 @@
 //! Server-sent events, as far as MCP uses them (F-38, M-35, M-36). Pure: bytes in, events out.
+//! `http` reads its streams with it.
 
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
 //! Looking into JSON text without decoding it, and changing one value without touching the rest.
 //!
-//! The tunnel has to read a few members of a message (`id`, `method`, a progress token) and to
-//! replace some of them. All other text must leave as it came: numbers such as `1e400`, the order
-//! of members, duplicate members, white space. So members are found as slices of the original
-//! text, and a change is a splice.
+//! The tunnel reads a few members of a message (`id`, `method`, a progress token) and replaces
+//! some of them. All other text must leave as it came: numbers such as `1e400`, the order of
+//! members, duplicate members, white space. So members are found as slices of the original text,
+//! and a change is a splice. Every room may call this module; it calls none.
 
 use std::borrow::Cow;
 use std::fmt;
