@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::advice::{self, Causes};
+use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
 use crate::dispatch::CommandRecord;
@@ -108,7 +109,7 @@ impl Status {
         let channel = |configured: &crate::settings::config::Binding| {
             let name = configured.channel.as_str();
             let bound = self.shared.bindings.iter().find(|(channel, _)| channel.as_str() == name);
-            let complaint = bound.and_then(|(_, binding)| binding.complaint());
+            let complaint = bound.and_then(|(_, binding)| complaint(binding));
             let mut shown = json!({
                 "name": name,
                 "enabled": complaint.is_none(),
@@ -125,7 +126,11 @@ impl Status {
                 }
             }
             if let Some((_, binding)) = bound {
-                catalog(binding.catalog(), &mut shown);
+                let known = match binding {
+                    Binding::Http(http) => &http.server().catalog,
+                    Binding::Stdio(stdio) => stdio.catalog(),
+                };
+                catalog(known, &mut shown);
             }
             match (&configured.target, bound.map(|(_, binding)| binding)) {
                 (Target::Stdio { argv }, Some(Binding::Stdio(stdio))) => {
@@ -184,7 +189,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
             StdioState::Down { .. } => "failed",
         },
     };
-    (Some(word), binding.complaint())
+    (Some(word), complaint(binding))
 }
 
 /// What a server has said about itself.

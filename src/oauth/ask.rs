@@ -53,7 +53,10 @@ pub(super) struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(discovery: &'a Discovery, cancel: &'a Cancel) -> Self {
-        let own = discovery.binding.question_client(cancel.clone());
+        // The operator's headers go along to every path of the server's origin (F-47).
+        let config =
+            ClientConfig { secrets_keep_path: false, ..discovery.binding.client().clone() };
+        let own = Client::new(config, cancel.clone());
         let origin = Origin::of(discovery.binding.url());
         Self { discovery, own, origin, cancel }
     }
@@ -137,16 +140,8 @@ impl<'a> Asker<'a> {
     /// (O-5).
     fn elsewhere(&self, url: &Uri) -> Result<Client, Refusal> {
         let way = (self.discovery.elsewhere)(url).map_err(Refusal::Unanswered)?;
-        let config = ClientConfig {
-            tls: way.tls,
-            unix_socket: way.unix_socket,
-            proxy: way.proxy,
-            ledger: way.ledger,
-            // It is dropped after one request.
-            idle: Duration::ZERO,
-            linger: None,
-            secrets_keep_path: true,
-        };
+        // It is dropped after one request.
+        let config = ClientConfig { idle: Duration::ZERO, secrets_keep_path: true, ..way };
         Ok(Client::new(config, self.cancel.clone()))
     }
 }

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 
-use crate::mcp::{HttpBinding, HttpWay};
+use crate::mcp::HttpBinding;
 use crate::net::Cancel;
+use crate::net::client::ClientConfig;
 
 pub use ask::Challenge;
 pub use documents::Resource;
@@ -31,7 +32,7 @@ pub use startup::Startup;
 
 /// How to reach an origin other than the server's: its TLS, socket and proxy, or why that is
 /// impossible.
-pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<HttpWay, String> + Send + Sync>;
+pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<ClientConfig, String> + Send + Sync>;
 
 /// Reads the metadata of one HTTP server.
 pub struct Discovery {

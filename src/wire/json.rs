@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Most members of one object that are looked into. A message has a handful; a text of millions
@@ -209,11 +209,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
                     members.push((name(key.get()), value.get()));
                 }
                 Ok(List(members))
-            }
-
-            // An array must not pass for an object.
-            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<List<'de>, A::Error> {
-                Err(serde::de::Error::custom("expected an object, found an array"))
             }
         }
         deserializer.deserialize_map(ListVisitor)
