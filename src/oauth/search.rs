@@ -309,7 +309,7 @@ impl IssuerAttempt {
     }
 }
 
-/// O-24: what all attempts together come to.
+/// The verdict of all attempts together (O-24).
 fn failure(challenge: &Challenge, attempts: &[Attempt]) -> Failure {
     let is_absent = |a: &Attempt| a.tried && a.status == Some(404) && !a.selected;
     let optional =
