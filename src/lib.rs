@@ -34,7 +34,9 @@
 //! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
 //! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
 //! service manager; nothing else. All take their locks by `unpoisoned`,
-//! and a log record that is unlike the others carries a `record_kind`.
+//! and a log record that is unlike the others carries a `record_kind`. Names for
+//! processes and jitter come from `random`; `remedies` is the table of what to do about the service's
+//! error codes.
 
 pub mod cli;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! What every request to the control plane has in common: where it goes, what it carries
+//! The common part of all requests to the control plane: where they go and what they carry
 //! (W-6 to W-9, W-12, W-17).
 
 use std::fmt;
@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(45);
 /// Stands in the log for the `X-Request-Id` that an answer did not have (W-10).
 pub const NO_REQUEST_ID: &str = "missing_request_id";
 
-/// Headers beside [`IDENTITY_HEADERS`] that extra headers can not replace: what ties an answer to
+/// Headers beside [`IDENTITY_HEADERS`] that extra headers cannot replace: what ties an answer to
 /// its command (W-9), and what belongs to the transport. No encoding may be asked for, since none
 /// is decoded (W-20).
 const RESERVED_HEADERS: [&str; 8] = [
@@ -83,7 +83,7 @@ pub struct Access {
     pub attempt_limit: Duration,
 }
 
-/// A setting that can not be put into a request. The text names it and never shows its value.
+/// A setting that cannot be put into a request. The text names it and never shows its value.
 #[derive(Debug)]
 pub struct AccessError(pub String);
 
@@ -106,7 +106,7 @@ impl Access {
     /// every request.
     ///
     /// # Errors
-    /// If a value can not be a header, or the channels are too many (W-14).
+    /// If a value cannot be a header, or the channels are too many (W-14).
     pub fn new(
         config: AccessConfig,
         key: &Secret,
@@ -224,7 +224,7 @@ fn common(config: &AccessConfig) -> Result<HeaderMap, AccessError> {
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str, what: &str| {
         let value = header_value(value)
-            .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
+            .ok_or_else(|| AccessError(format!("{what} cannot be sent as a header")))?;
         headers.insert(name, value);
         Ok(())
     };
@@ -252,7 +252,7 @@ fn secrets(
             log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
             continue;
         }
-        let wrong = || AccessError(format!("the extra header `{name}` can not be sent"));
+        let wrong = || AccessError(format!("the extra header `{name}` cannot be sent"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
         if !can_be_header(value.expose()) {
             return Err(wrong());
@@ -262,7 +262,7 @@ fn secrets(
         }
     }
     let bearer =
-        bearer(key).ok_or_else(|| AccessError("the API key can not be sent as a header".into()))?;
+        bearer(key).ok_or_else(|| AccessError("the API key cannot be sent as a header".into()))?;
     secrets.push((header::AUTHORIZATION, bearer));
     Ok(secrets)
 }

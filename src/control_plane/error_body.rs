@@ -1,4 +1,4 @@
-//! What a failed request says of itself (W-74 to W-77), made into one line for an operator.
+//! The error that a failed request reports (W-74 to W-77), made into one line for an operator.
 
 use std::fmt;
 

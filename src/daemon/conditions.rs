@@ -69,7 +69,7 @@ fn attention(
 /// all has a condition of its own, and its failed discovery would only hide that.
 fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
-    let is_down = move || main.as_ref().is_some_and(|main| main.complaint().is_some());
+    let is_down = move || main.as_ref().is_some_and(|main| complaint(main).is_some());
     let check = move || match seen.complaint() {
         Some(reason) if seen.is_pending() || !is_down() => Verdict::NotReady(reason),
         _ => Verdict::Ready,
@@ -77,9 +77,17 @@ fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     Condition::new("oauth", check).with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
+/// One line for the operator if the server of a channel does not answer.
+pub(super) fn complaint(binding: &Binding) -> Option<String> {
+    match binding {
+        Binding::Http(http) => http.server().state.check().err(),
+        Binding::Stdio(stdio) => stdio.status().state.complaint(),
+    }
+}
+
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     let (asked, channel) = (binding.clone(), name.clone());
-    let check = move || match asked.complaint() {
+    let check = move || match complaint(&asked) {
         None => Verdict::Ready,
         Some(reason) => Verdict::NotReady(format!("MCP server of channel {channel}: {reason}")),
     };

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::command_stats::CommandStats;
 use super::poll_state::PollState;
 use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::DispatchStats;
-use crate::dispatch::stats::Dropped;
+use crate::dispatch::record::Dropped;
 use crate::hops::{Hops, certificates};
 use crate::mcp::StdioChannel;
 use crate::net::ledger::Ending;
@@ -26,7 +26,7 @@ pub(super) fn sources(shared: &Arc<Shared>) -> Vec<Source> {
         }
         poll_metrics(&shared.poll, out);
         queue_metrics(&shared, out);
-        dispatch_metrics(&shared.dispatch, &shared.respond, out);
+        dispatch_metrics(&shared.commands, &shared.respond, out);
         shared.logger.write_metrics(out);
         if let Some(audit) = &shared.audit {
             audit.write_metrics(out);
@@ -223,7 +223,7 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 }
 
 fn queue_metrics(shared: &Shared, out: &mut Exposition) {
-    let (in_hand, oldest) = shared.dispatch.in_hand();
+    let (in_hand, oldest) = shared.queue.in_hand();
     let oldest_wait = shared.queue.oldest_wait();
     for (name, help, value) in [
         ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
@@ -247,14 +247,14 @@ fn queue_metrics(shared: &Shared, out: &mut Exposition) {
         (
             "dispatcher_worker_pool_occupancy",
             "Workers with a command in hand.",
-            shared.dispatch.busy.get() as f64,
+            shared.queue.busy_workers() as f64,
         ),
     ] {
         out.gauge(name, help, &[], value);
     }
 }
 
-fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut Exposition) {
+fn dispatch_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut Exposition) {
     for (labels, times) in dispatch.latency() {
         let status = labels.status.to_string();
         let mut shown = vec![
@@ -296,7 +296,7 @@ fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut 
     answer_metrics(dispatch, respond, out);
 }
 
-fn answer_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut Exposition) {
+fn answer_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut Exposition) {
     for (name, help, counter) in [
         (
             "mcp_tunnel_commands_answered_total",

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
+use super::command_stats::CommandStats;
 use super::confined::{Confined, Parts, Switches};
 use super::page::{self, Shown};
 use super::poll_state::PollState;
@@ -18,7 +19,7 @@ use super::threads::{self, Threads, spawn};
 use super::{conditions, views};
 use crate::confine::Confinement;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::{DispatchStats, Pool, Producer, Queue};
+use crate::dispatch::{Pool, Producer, Queue};
 use crate::hops::{bindings, commands};
 use crate::launcher;
 use crate::mcp::StdioChannel;
@@ -146,7 +147,7 @@ impl Running {
         for line in report.verbose().lines().take(report.conditions.len()) {
             log::info!(target: RecordKind::Daemon.target(), "state: {line}");
         }
-        let (in_hand, oldest) = shared.dispatch.in_hand();
+        let (in_hand, oldest) = shared.queue.in_hand();
         log::info!(
             target: RecordKind::Daemon.target(),
             in_hand,
@@ -155,7 +156,7 @@ impl Running {
             oldest_waiting_ms = shared.queue.oldest_wait().as_millis() as u64,
             polls = shared.poll.cycles.get(),
             commands = shared.poll.polled.get(),
-            answered = shared.dispatch.answered.get();
+            answered = shared.commands.answered.get();
             "state: commands"
         );
     }
@@ -259,7 +260,7 @@ fn share(
         queue,
         poll: Arc::new(PollState::default()),
         respond: Arc::new(RespondStats::default()),
-        dispatch: Arc::new(DispatchStats::default()),
+        commands: Arc::new(CommandStats::default()),
         proxy_health: Arc::new(ProxyHealth::new(hops)),
         reload: Arc::new(ReloadState::default()),
         token: Arc::new(Mutex::new(config.admin_ui.token.clone())),

@@ -4,11 +4,12 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::command_stats::CommandStats;
 use super::poll_state::PollState;
 use crate::confine::Confinement;
 use crate::control_plane::Access;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::{DispatchStats, Queue};
+use crate::dispatch::Queue;
 use crate::hops::Hops;
 use crate::hops::health::RouteHealth;
 use crate::launcher::Launcher;
@@ -36,7 +37,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
-    pub(super) dispatch: Arc<DispatchStats>,
+    pub(super) commands: Arc<CommandStats>,
     pub(super) proxy_health: Arc<ProxyHealth>,
     pub(super) reload: Arc<ReloadState>,
     /// What a request that changes something must carry.
@@ -65,7 +66,7 @@ impl Shared {
             since_poll_step: self.poll.since_step(waiting > 0),
             poll_limit: self.access.attempt_limit,
             polls_due: waiting < self.queue_capacity && !draining,
-            oldest_in_hand: self.dispatch.in_hand().1,
+            oldest_in_hand: self.queue.in_hand().1,
             call_limit: self.call_limit,
         };
         progress.standstill()

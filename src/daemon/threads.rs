@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::command_stats::CommandStats;
 use super::confined::Switches;
 use super::page::Shown;
 use super::poll_state::PollState;
@@ -42,17 +43,22 @@ pub(super) fn pool(shown: &Shown, switches: &Switches) -> Result<Pool, String> {
         access: Arc::clone(&shared.access),
         bindings: shared.bindings.clone(),
         discovery: shared.discovery.clone(),
-        stats: Arc::clone(&shared.dispatch),
-        observer: observer(shared.audit.clone(), Arc::clone(&shown.recent)),
+        observer: observer(&shared.commands, shared.audit.clone(), Arc::clone(&shown.recent)),
         respond_stats: Arc::clone(&shared.respond),
     };
     Pool::start(&config, &shared.queue, &switches.abandon, &switches.end)
         .map_err(|e| format!("the forwarding threads cannot be started: {e}"))
 }
 
-/// Who is told of commands that are over: the page and the audit trail.
-fn observer(audit: Option<Arc<Audit>>, recent: Arc<Recent>) -> Observer {
+/// Those who are told of commands that are over: the counts, the page and the audit trail.
+fn observer(
+    commands: &Arc<CommandStats>,
+    audit: Option<Arc<Audit>>,
+    recent: Arc<Recent>,
+) -> Observer {
+    let commands = Arc::clone(commands);
     Arc::new(move |record| {
+        commands.count(&record);
         let line = views::record(&record);
         if let Some(audit) = &audit {
             audit.write(&line);

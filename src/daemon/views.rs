@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::advice::{self, Causes};
+use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
 use crate::dispatch::CommandRecord;
@@ -45,7 +46,7 @@ impl Status {
         let config = &self.config;
         let control_plane = &config.control_plane;
         let (state_for, state_since) = self.since.get();
-        let (in_hand, oldest) = self.shared.dispatch.in_hand();
+        let (in_hand, oldest) = self.shared.queue.in_hand();
         let mut status = json!({
             "version": CLIENT_VERSION,
             "client_instance_id": self.shared.access.instance_id(),
@@ -71,7 +72,7 @@ impl Status {
                 "queued": self.shared.queue.waiting(),
                 "queue_capacity": self.shared.queue_capacity,
                 "oldest_waiting_seconds": self.shared.queue.oldest_wait().as_secs_f64(),
-                "answered_total": self.shared.dispatch.answered.get(),
+                "answered_total": self.shared.commands.answered.get(),
                 "poll_cycles_total": self.shared.poll.cycles.get(),
             },
         });
@@ -108,7 +109,7 @@ impl Status {
         let channel = |configured: &crate::settings::config::Binding| {
             let name = configured.channel.as_str();
             let bound = self.shared.bindings.iter().find(|(channel, _)| channel.as_str() == name);
-            let complaint = bound.and_then(|(_, binding)| binding.complaint());
+            let complaint = bound.and_then(|(_, binding)| complaint(binding));
             let mut shown = json!({
                 "name": name,
                 "enabled": complaint.is_none(),
@@ -125,7 +126,11 @@ impl Status {
                 }
             }
             if let Some((_, binding)) = bound {
-                catalog(binding.catalog(), &mut shown);
+                let known = match binding {
+                    Binding::Http(http) => &http.server().catalog,
+                    Binding::Stdio(stdio) => stdio.catalog(),
+                };
+                catalog(known, &mut shown);
             }
             match (&configured.target, bound.map(|(_, binding)| binding)) {
                 (Target::Stdio { argv }, Some(Binding::Stdio(stdio))) => {
@@ -184,7 +189,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
             StdioState::Down { .. } => "failed",
         },
     };
-    (Some(word), binding.complaint())
+    (Some(word), complaint(binding))
 }
 
 /// What a server has said about itself.
@@ -268,12 +273,12 @@ pub(super) fn record(record: &CommandRecord) -> String {
     put("kind", record.kind.into());
     put("method", record.method.as_deref().map(text).into());
     put("tool", record.tool.as_deref().map(text).into());
-    put("outcome", record.outcome.into());
+    put("outcome", record.outcome.as_str().into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());
     put("bytes_out", record.bytes_out.into());
     put("queued_ms", ms(record.queued).into());
-    put("mcp_ms", ms(record.server).into());
+    put("mcp_ms", ms(record.server.unwrap_or_default()).into());
     put("duration_ms", ms(record.took).into());
     Value::Object(line).to_string()
 }

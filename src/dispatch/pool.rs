@@ -10,7 +10,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::queue::{Lane, Queue};
 use super::record::{Notes, Observer};
-use super::stats::DispatchStats;
 use super::worker::{Hop, Worker};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, Responder};
@@ -35,12 +34,10 @@ pub struct PoolConfig {
     pub connection_max_ttl: Duration,
     /// Where answers go.
     pub access: Arc<Access>,
-    /// Who serves which channel.
+    /// The server of each channel.
     pub bindings: Vec<(ChannelName, Binding)>,
     /// Reads the OAuth metadata of the server of `main`, if that is an HTTP server.
     pub discovery: Option<Arc<Discovery>>,
-    /// Counts of the workers.
-    pub stats: Arc<DispatchStats>,
     /// Told of every command that is over.
     pub observer: Observer,
     /// Counts of their answers.
@@ -85,7 +82,6 @@ impl Pool {
                     Arc::clone(&config.respond_stats),
                     end.clone(),
                 ),
-                stats: Arc::clone(&config.stats),
                 observer: Arc::clone(&config.observer),
                 notes: Notes::default(),
                 ttl: config.connection_max_ttl,

@@ -67,6 +67,8 @@ struct State {
     lanes: [VecDeque<Waiting>; 2],
     /// The calls and notifications that wait or are in hand, by their number in order of arrival.
     open: BTreeMap<u64, Open>,
+    /// The commands in hand by their number: since when, and by which thread.
+    in_hand: BTreeMap<u64, (Instant, Lane)>,
     arrived: u64,
     /// What all polls together have asked for and not received yet.
     asked: usize,
@@ -129,8 +131,7 @@ pub struct Producer {
 #[derive(Debug)]
 pub struct Consumer {
     queue: Arc<Queue>,
-    /// Which thread this is.
-    pub lane: Lane,
+    lane: Lane,
     give: Sender<Option<Waiting>>,
     given: Receiver<Option<Waiting>>,
 }
@@ -155,6 +156,7 @@ impl Queue {
             capacity,
             lanes: Default::default(),
             open: BTreeMap::new(),
+            in_hand: BTreeMap::new(),
             arrived: 0,
             asked: 0,
             producers: polls,
@@ -187,6 +189,18 @@ impl Queue {
             .front()
             .map(|call| call.since.elapsed())
             .unwrap_or_default()
+    }
+
+    /// How many commands are in the hands of threads, and how long the oldest has been there.
+    pub fn in_hand(&self) -> (usize, Duration) {
+        let state = self.lock();
+        let oldest = state.in_hand.values().map(|(since, _)| since.elapsed()).max();
+        (state.in_hand.len(), oldest.unwrap_or_default())
+    }
+
+    /// How many workers have a command in hand, express threads left out.
+    pub fn busy_workers(&self) -> usize {
+        self.lock().in_hand.values().filter(|(_, lane)| *lane == Lane::Calls).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,6 +295,7 @@ impl State {
         };
         let mut served = self.lanes[..=lane as usize].iter_mut();
         let taken = served.find_map(|lane| lane.remove(lane.iter().position(may_start)?))?;
+        self.in_hand.insert(taken.number, (Instant::now(), lane));
         self.tell_producers();
         Some(taken)
     }
@@ -371,6 +386,7 @@ impl Consumer {
 impl Drop for Job<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
+        state.in_hand.remove(&self.number);
         let over = state.open.remove(&self.number);
         if over.is_some_and(|open| matches!(open.kind, OpenKind::Notification)) {
             state.hand_over();
@@ -889,7 +905,13 @@ mod tests {
         assert_eq!(seen.len(), sent.iter().map(Vec::len).sum::<usize>(), "lost, seed {seed}");
         sent.iter().for_each(|sent| check_order(sent, &seen, workers + express == 1, seed));
         let state = queue.lock();
-        assert!(state.open.is_empty() && state.asked == 0 && state.waiting() == 0, "seed {seed}");
+        assert!(
+            state.in_hand.is_empty()
+                && state.open.is_empty()
+                && state.asked == 0
+                && state.waiting() == 0,
+            "seed {seed}"
+        );
     }
 
     /// Checks what became of the commands of one poll thread.

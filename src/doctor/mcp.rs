@@ -12,7 +12,7 @@ use super::{Row, Status};
 use crate::hops::bindings::{binding, discovery};
 use crate::hops::commands::launcher;
 use crate::hops::{Hop, Hops, preflight};
-use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
+use crate::mcp::{Binding, Bounds, CallError, HttpHop, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
 use crate::oauth::STARTUP_LIMIT;
@@ -90,17 +90,8 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
 fn reach(http: &HttpTarget, hop: &Hop) -> Result<u16, String> {
     let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
-    let HttpWay { tls, unix_socket, proxy, ledger } = hop.http();
     let client = Client::new(
-        ClientConfig {
-            tls,
-            unix_socket,
-            proxy,
-            idle: Duration::ZERO,
-            linger: None,
-            secrets_keep_path: true,
-            ledger,
-        },
+        ClientConfig { idle: Duration::ZERO, secrets_keep_path: true, ..hop.client() },
         cancel,
     );
     let mut headers = HeaderMap::new();

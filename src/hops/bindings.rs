@@ -91,7 +91,7 @@ pub(crate) fn binding(
         (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
-            hops.channel(&configured.channel).map(Hop::http).unwrap_or_default(),
+            hops.channel(&configured.channel).map(Hop::client).unwrap_or_default(),
             mcp_headers(config)?,
         )),
         (Target::Stdio { argv }, Some((launcher, command))) => Binding::Stdio(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ureq::http::Uri;
 
 use super::raw;
-use crate::mcp::{self, HttpWay};
+use crate::net::client::ClientConfig;
 use crate::net::ledger::{RawLog, Route};
 use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
@@ -42,13 +42,15 @@ impl Hop {
         self.proxy.as_ref().map(|(proxy, _)| proxy.clone())
     }
 
-    /// What an HTTP server's binding needs of it.
-    pub fn http(&self) -> HttpWay {
-        HttpWay {
+    /// What a client needs of it; how long connections are kept is for the client's owner to
+    /// say.
+    pub fn client(&self) -> ClientConfig {
+        ClientConfig {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
             ledger: self.ledger.clone(),
+            ..ClientConfig::default()
         }
     }
 }
@@ -101,14 +103,15 @@ impl OAuthHop {
     ///
     /// # Errors
     /// If the proxy for it cannot be used, or the port is closed.
-    pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
+    pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<ClientConfig, String> {
         let tls = match uri.scheme_str() {
             Some("http") => self.tls.clone().ok(),
             _ => Some(self.tls.clone()?),
         };
         let ledger = self.ledger.clone();
         if self.unix_socket.is_some() {
-            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
+            let unix_socket = self.unix_socket.clone();
+            return Ok(ClientConfig { tls, unix_socket, ledger, ..ClientConfig::default() });
         }
         let target = HttpUrl::parse(&uri.to_string())?;
         let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
@@ -120,7 +123,7 @@ impl OAuthHop {
                  {port}"
             ));
         }
-        Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
+        Ok(ClientConfig { tls, proxy, ledger, ..ClientConfig::default() })
     }
 }
 
@@ -193,7 +196,7 @@ impl Hops {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
-                    route: mcp::route,
+                    route: server_route,
                     raw: raw_log,
                 };
                 let hop = hop(&wanted, ambient, &mut reader)?;
@@ -359,7 +362,13 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
 }
 
-/// The pattern of a path of the control plane, for metrics: the tunnel's id would be the same on every sample.
+/// The pattern of a path at an MCP server, for metrics: the configured path may hold a secret.
+fn server_route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
+}
+
+/// The pattern of a path of the control plane, for metrics: the id of the tunnel would be the same
+/// on every sample.
 fn control_plane_route(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("poll") => "/v1/tunnels/{tunnel_id}/poll",

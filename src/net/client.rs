@@ -41,7 +41,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(500);
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a client connects, and what it does with its connections.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientConfig {
     /// TLS of the hop; `None` if it never speaks TLS.
     pub tls: Option<Tls>,

@@ -295,7 +295,9 @@ impl Posted {
         }
         let resp_type = match present("resp_type") {
             None => ResponseType::JsonRpcResponse,
-            Some(word) => json::string(word).and_then(|w| w.parse().ok()).ok_or(UNKNOWN_TYPE)?,
+            Some(word) => {
+                json::string(word).and_then(|w| ResponseType::from_word(&w)).ok_or(UNKNOWN_TYPE)?
+            }
         };
         let resp_headers = match present("resp_headers") {
             None => Headers::new(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::httpd::Stream;
 use crate::wire::failure::FailureSource;
-use crate::wire::json::{self, Members};
+use crate::wire::json;
 use crate::wire::{Era, Headers, RpcId};
 
 use super::Relay;
@@ -247,25 +247,11 @@ fn count_failure(relay: &Relay, message: &str) {
     if message.len() > LONGEST || !message.contains("\"tunnel_failure\"") {
         return;
     }
-    let member = |text, name| Members::of(text).ok().and_then(|members| members.get(name));
-    let source = member(message, "error")
-        .and_then(|error| member(error, "data"))
-        .and_then(|data| member(data, "tunnel_failure"))
-        .and_then(|failure| member(failure, "source"))
-        .and_then(json::string);
-    let known = [
-        FailureSource::TargetHttp,
-        FailureSource::Dns,
-        FailureSource::Tls,
-        FailureSource::Connect,
-        FailureSource::TransportClosed,
-        FailureSource::Timeout,
-        FailureSource::Protocol,
-        FailureSource::ClientInternal,
-    ];
+    let path = ["error", "data", "tunnel_failure", "source"];
+    let source = path.into_iter().try_fold(message, json::member).and_then(json::string);
     if let Some(source) = source {
-        let word = known.into_iter().map(FailureSource::as_str).find(|word| *word == source);
-        relay.stats.tunnel_failures.inc(word.unwrap_or("other"));
+        let word = FailureSource::from_word(&source).map_or("other", FailureSource::as_str);
+        relay.stats.tunnel_failures.inc(word);
     }
 }
 

@@ -1,4 +1,4 @@
-//! URLs of HTTP servers and proxies, split into what a socket and a request line need.
+//! URLs of HTTP servers and proxies, split into the parts that a socket and a request line need.
 
 use std::fmt;
 
@@ -82,7 +82,7 @@ impl HttpUrl {
         if self.https { "https" } else { "http" }
     }
 
-    /// Host and, if it is not the scheme's own, port: what a `Host` header says.
+    /// The value of a `Host` header: the host, and the port if it is not the scheme's default.
     pub fn authority(&self) -> String {
         let host = bracketed(&self.host);
         match (self.https, self.port) {

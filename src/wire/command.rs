@@ -51,15 +51,6 @@ impl Command {
     pub fn client_request_id(&self) -> Option<&str> {
         self.headers.get("X-Request-Id")
     }
-
-    /// The word for its type on the wire.
-    pub fn type_word(&self) -> &'static str {
-        match self.kind {
-            CommandKind::JsonRpc(_) => "jsonrpc",
-            CommandKind::SessionTermination => "session_termination",
-            CommandKind::OauthDiscovery => "oauth_discovery",
-        }
-    }
 }
 
 /// A command that could not be used; its neighbours can (W-49). It is logged, and nothing is

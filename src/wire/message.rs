@@ -1,4 +1,5 @@
-//! One JSON-RPC message: its text, and the little that a tunnel has to know of it.
+//! One JSON-RPC message: its text, and the little that a tunnel needs to know about it. Each is
+//! parsed once, where it enters; every room asks the value afterwards.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,11 +1,14 @@
-//! What the workers count; `ops` reads it.
+//! The counts of commands that are over, from their records. The metrics page and the status read
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::stats::{Counter, Gauge, TimeHistogram};
+use crate::dispatch::record::{CommandRecord, Dropped, Outcome};
+use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
+use crate::wire::FailureSource;
 
 /// Series of the end-to-end latency that are kept apart. Labels come from fixed sets and from
 /// statuses; a server that answers with ever new statuses ends in one common series.
@@ -74,53 +77,9 @@ pub struct FailureLabels {
     pub kind: &'static str,
 }
 
-/// Why a command got no final answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dropped {
-    /// Its deadline passed before a worker took it.
-    DeadlineQueued,
-    /// Its deadline passed at the MCP server.
-    DeadlineServer,
-    /// Its deadline passed while its answer was posted.
-    DeadlinePost,
-    /// Its answer could not be delivered.
-    PostFailed,
-    /// The service no longer waited for the answer.
-    Gone,
-    /// The process ended.
-    Stopping,
-}
-
-impl Dropped {
-    /// All reasons, for metrics.
-    pub const ALL: [Self; 6] = [
-        Self::DeadlineQueued,
-        Self::DeadlineServer,
-        Self::DeadlinePost,
-        Self::PostFailed,
-        Self::Gone,
-        Self::Stopping,
-    ];
-
-    /// The word in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DeadlineQueued => "deadline_queued",
-            Self::DeadlineServer => "deadline_server",
-            Self::DeadlinePost => "deadline_post",
-            Self::PostFailed => "post_failed",
-            Self::Gone => "gone",
-            Self::Stopping => "stopping",
-        }
-    }
-}
-
-/// All counts of the workers.
+/// All counts of commands that are over.
 #[derive(Debug, Default)]
-pub struct DispatchStats {
-    /// Workers with a command in hand.
-    pub busy: Gauge,
-    in_hand: Mutex<Vec<Instant>>,
+pub struct CommandStats {
     /// From the receipt to the moment a worker took the command.
     pub queued: TimeHistogram,
     /// At the MCP server.
@@ -137,51 +96,58 @@ pub struct DispatchStats {
     latency: Mutex<BTreeMap<LatencyLabels, Arc<TimeHistogram>>>,
 }
 
-/// A command in a worker's hand, given back on drop.
-#[derive(Debug)]
-pub struct InHand<'a> {
-    stats: &'a DispatchStats,
-    since: Instant,
-}
-
-impl Drop for InHand<'_> {
-    fn drop(&mut self) {
-        let mut in_hand = lock(&self.stats.in_hand);
-        // Two of the same moment are as good as each other.
-        if let Some(at) = in_hand.iter().position(|since| *since == self.since) {
-            in_hand.swap_remove(at);
+impl CommandStats {
+    /// Counts a command that is over.
+    pub fn count(&self, record: &CommandRecord) {
+        self.queued.observe(record.queued);
+        if let Some(time) = record.server {
+            self.server.observe(time);
+        }
+        if let Some((source, kind)) = record.failure {
+            if source == FailureSource::Timeout {
+                self.ttl_expired.inc();
+            }
+            let (source, kind) = (source.as_str(), kind.as_str());
+            let labels = FailureLabels { channel: record.channel.clone(), source, kind };
+            *lock(&self.failures).entry(labels).or_default() += 1;
+        }
+        if record.outcome == Outcome::UnsupportedChannel {
+            let types = ["jsonrpc", "session_termination", "oauth_discovery"];
+            let index = types.iter().position(|known| *known == record.kind);
+            self.unsupported_channel[index.unwrap_or_default()].inc();
+        }
+        match record.outcome {
+            Outcome::Dropped(reason) => self.dropped[reason as usize].inc(),
+            _ => {
+                self.answered.inc();
+                self.count_latency(record);
+            }
         }
     }
-}
 
-impl DispatchStats {
-    /// A worker has taken a command, until the returned guard is dropped.
-    pub fn take_in_hand(&self) -> InHand<'_> {
-        let since = Instant::now();
-        lock(&self.in_hand).push(since);
-        InHand { stats: self, since }
-    }
-
-    /// Commands in the hands of workers, and how long the oldest has been there.
-    pub fn in_hand(&self) -> (usize, Duration) {
-        let in_hand = lock(&self.in_hand);
-        let oldest = in_hand.iter().min().map(Instant::elapsed);
-        (in_hand.len(), oldest.unwrap_or_default())
-    }
-
-    /// Counts a command without a final answer.
-    pub fn drop_for(&self, reason: Dropped) {
-        self.dropped[reason as usize].inc();
+    fn count_latency(&self, record: &CommandRecord) {
+        let is_message = record.kind == "jsonrpc";
+        let labels = |latency_type| LatencyLabels {
+            kind: match (is_message, record.is_call) {
+                (true, true) => "call",
+                (true, false) => "notification",
+                (false, _) => record.kind,
+            },
+            method: is_message.then(|| record.method.as_deref().map_or("other", method_label)),
+            // An unserved channel's name is the remote side's text (B-30).
+            channel: if record.is_served { record.channel.clone() } else { "other".to_owned() },
+            status: record.status,
+            latency_type,
+        };
+        self.observe_latency(labels("poll_to_response"), record.took);
+        if let Some(age) = record.age {
+            self.observe_latency(labels("enqueue_to_response"), age);
+        }
     }
 
     /// Commands without a final answer, by reason.
     pub fn dropped(&self, reason: Dropped) -> u64 {
         self.dropped[reason as usize].get()
-    }
-
-    /// Counts a failure of the private hop.
-    pub fn fail(&self, labels: FailureLabels) {
-        *lock(&self.failures).entry(labels).or_default() += 1;
     }
 
     /// Failures of the private hop, and how many there were.
@@ -190,7 +156,7 @@ impl DispatchStats {
     }
 
     /// Counts the time of an answered command (F-90).
-    pub fn observe_latency(&self, labels: LatencyLabels, time: Duration) {
+    fn observe_latency(&self, labels: LatencyLabels, time: Duration) {
         let mut series = lock(&self.latency);
         let labels = if series.len() < SERIES_MAX || series.contains_key(&labels) {
             labels
@@ -222,7 +188,7 @@ mod tests {
 
     #[test] // B-30, W-9
     fn series_are_bounded() {
-        let stats = DispatchStats::default();
+        let stats = CommandStats::default();
         for status in 0..2000 {
             let labels = LatencyLabels {
                 kind: "call",
