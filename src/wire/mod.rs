@@ -29,6 +29,7 @@ macro_rules! words {
 pub mod challenge;
 pub mod command;
 pub mod era;
+mod error_code;
 pub mod failure;
 pub mod headers;
 pub mod ids;
