@@ -371,7 +371,9 @@ fn key(reference: &str) -> Result<Secret, String> {
     } else if let Some(path) = reference.strip_prefix("file:") {
         std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?
     } else {
-        return Err("a key is given as env:NAME or file:PATH, because arguments are public".to_owned());
+        return Err(
+            "a key is given as env:NAME or file:PATH, because arguments are public".to_owned()
+        );
     };
     let secret = Secret::new(text.trim().to_owned());
     let text = secret.expose();
