@@ -23,7 +23,7 @@ const ADMIN_PROFILE: Flag =
     Flag { name: "admin-profile", metavar: "NAME", short: "Admin profile [the active one]" };
 const ALIAS: Flag =
     Flag { name: "alias", metavar: "ALIAS", short: "The alias, in place of the word" };
-/// What an admin command takes of the settings (P-10).
+/// The settings that an admin command accepts (P-10).
 const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
 
 /// The program as it is called by its own name.
