@@ -2,7 +2,8 @@
 //! the commands that are MCP servers themselves.
 //!
 //! `daemon` and `doctor` both call it, so they use the same hops. It opens the files of
-//! certificates and keys, and starts commands when asked to. It keeps no state and makes no request but those of `metadata` and `health`.
+//! certificates and keys, and starts commands when asked to. It keeps no state, and its only
+//! requests are those of `metadata` and `health`.
 
 pub(crate) mod bindings;
 pub(crate) mod certificates;

@@ -17,7 +17,7 @@ pub struct Decoder {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In a size line; true after its first digit.
+    /// In a size line, after this many digits.
     Size {
         size: u64,
         digits: u8,
@@ -37,7 +37,7 @@ enum State {
     /// After a chunk: CR, then LF.
     DataCr,
     DataLf,
-    /// In the trailer section; true inside a line.
+    /// In the trailer section, at the start of a line or inside one.
     Trailer {
         at_start: bool,
     },
