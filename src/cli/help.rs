@@ -16,7 +16,7 @@ const WIDTH: usize = 80;
 pub enum Explained {
     /// This text.
     Text(String),
-    /// What the command itself prints with these arguments.
+    /// The help that the command itself prints, given these arguments.
     By(fn(Vec<OsString>) -> ExitCode, Vec<OsString>),
 }
 

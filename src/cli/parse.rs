@@ -9,7 +9,7 @@ use super::command::{Action, Command, Flag, Invocation, Program, spelled};
 use crate::settings::problem::{did_you_mean, nearest};
 use crate::settings::{Flags, TABLE, flags};
 
-/// What the arguments ask for.
+/// The request that the arguments make.
 pub enum Parsed {
     /// Nothing was typed.
     Welcome,
@@ -30,7 +30,7 @@ pub enum Parsed {
     Run(fn(&Invocation) -> ExitCode, Box<Invocation>),
 }
 
-/// What has been read of a command line.
+/// The part of a command line that has been read.
 struct Reader {
     program: &'static Program,
     path: Vec<&'static Command>,

@@ -1,4 +1,4 @@
-//! What a command prints, and the exit codes that it ends with.
+//! Output and exit codes of the commands.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -93,7 +93,7 @@ fn checked(path: &Path, own: &Metadata) -> Result<File, String> {
     }
 }
 
-/// Whether only those can write the one file who can write the other, this program's own.
+/// True if everyone who can write `other` can also write `own`, the file of this program.
 fn as_safe_as(own: &Metadata, other: &Metadata) -> bool {
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS_WRITE: u32 = 0o002;

@@ -101,7 +101,7 @@ impl Confinement {
         Self { parts }
     }
 
-    /// Whether a part holds.
+    /// True if a part holds.
     pub fn holds(&self, part: Part) -> bool {
         self.parts.iter().any(|(one, missing)| *one == part && missing.is_none())
     }

@@ -1,5 +1,4 @@
-//! The counts of commands that are over, from their records. The metrics page and the status read
-//! them.
+//! Counts finished commands, from their records. The metrics page and the status read them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,8 +9,8 @@ use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::FailureSource;
 
-/// Series of the end-to-end latency that are kept apart. Labels come from fixed sets and from
-/// statuses; a server that answers with ever new statuses ends in one common series.
+/// The maximum number of separate series of the end-to-end latency. Labels come from fixed sets and
+/// from statuses; beyond the maximum, new statuses share one series.
 const SERIES_MAX: usize = 512;
 
 /// JSON-RPC methods that are named in metrics; all others are `other` (B-30).
@@ -60,7 +59,7 @@ pub struct LatencyLabels {
     pub method: Option<&'static str>,
     /// The channel, which is a configured one.
     pub channel: String,
-    /// The status posted.
+    /// The posted status.
     pub status: u16,
     /// `poll_to_response` or `enqueue_to_response`.
     pub latency_type: &'static str,
@@ -71,22 +70,22 @@ pub struct LatencyLabels {
 pub struct FailureLabels {
     /// The channel, which is a configured one.
     pub channel: String,
-    /// Where it arose.
+    /// Its source.
     pub source: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: &'static str,
 }
 
-/// All counts of commands that are over.
+/// All counts of finished commands.
 #[derive(Debug, Default)]
 pub struct CommandStats {
-    /// From the receipt to the moment a worker took the command.
+    /// The time from the receipt until a worker took the command.
     pub queued: TimeHistogram,
-    /// At the MCP server.
+    /// The time at the MCP server.
     pub server: TimeHistogram,
-    /// Final answers delivered.
+    /// Delivered final answers.
     pub answered: Counter,
-    /// Calls whose connection's time to live passed (B-14).
+    /// Calls that outlived the time to live of their connection (B-14).
     pub ttl_expired: Counter,
     /// Commands for a channel that is not served, by type: `jsonrpc`, `session_termination`,
     /// `oauth_discovery`.
@@ -97,7 +96,7 @@ pub struct CommandStats {
 }
 
 impl CommandStats {
-    /// Counts a command that is over.
+    /// Counts a finished command.
     pub fn count(&self, record: &CommandRecord) {
         self.queued.observe(record.queued);
         if let Some(time) = record.server {
@@ -150,7 +149,7 @@ impl CommandStats {
         self.dropped[reason as usize].get()
     }
 
-    /// Failures of the private hop, and how many there were.
+    /// The failures of the private hop and their counts.
     pub fn failures(&self) -> Vec<(FailureLabels, u64)> {
         lock(&self.failures).iter().map(|(labels, count)| (labels.clone(), *count)).collect()
     }

@@ -1,5 +1,5 @@
-//! The metrics page: the names under which the daemon's cells are counted (operations.md,
-//! section 4). It reads cells and waits for nobody.
+//! The metrics page: the daemon's counters under their published names (operations.md, section 4).
+//! It only reads counters and never waits.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ use crate::ops::metrics::{Exposition, Source, Unit};
 use crate::stats::Counter;
 use crate::wire::ChannelName;
 
-/// What goes onto the metrics page (operations.md, section 4).
+/// The sources of the metrics page (operations.md, section 4).
 pub(super) fn sources(shared: &Arc<Shared>) -> Vec<Source> {
     let shared = Arc::clone(shared);
     vec![Box::new(move |out| {
@@ -114,7 +114,7 @@ fn edge_metrics(hops: &Hops, health: &ProxyHealth, out: &mut Exposition) {
     for (hop, route) in hops.all().zip(health.routes()) {
         let Some((proxy, _)) = &hop.proxy else { continue };
         let health = route.health();
-        // One proxy may serve several hops, so the id alone is no name for a sample.
+        // One proxy may serve several hops, so its id alone does not identify a sample.
         let (id, hop) = (proxy.id(), hop.name.as_str());
         let labels = [("proxy_id", id.as_str()), ("route", hop)];
         let last = health.last().map(|(at, _)| *at);

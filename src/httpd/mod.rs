@@ -1,16 +1,15 @@
-//! The one small HTTP/1.1 server: blocking, one thread per connection, every wait and buffer
-//! bounded.
+//! A small HTTP/1.1 server: blocking, one thread per connection, every wait and buffer bounded.
 //!
-//! The relay, the daemon's health listener and the built-in MCP server use it. It knows neither
-//! tunnels nor MCP, and it logs nothing that it reads.
+//! The relay, the daemon's health listener and the built-in MCP server use it. It knows nothing
+//! about tunnels or MCP, and it logs nothing that it reads.
 //!
 //! A handler gets one [`Exchange`] per request, by value. It may read the body, and then answers
 //! once, with [`Exchange::respond`] or [`Exchange::stream`]. It must not wait without a bound:
 //! [`Running::stop`] cannot interrupt a handler, only its socket.
 //!
-//! Bottom up: [`head::parse`] and [`chunked::Decoder`] parse bytes from the network and do no I/O;
-//! `connection` has the socket and its deadlines; `exchange` is one request and its answer; `server`
-//! accepts connections and gives each a thread.
+//! From the bottom up: [`head::parse`] and [`chunked::Decoder`] parse bytes from the network and do
+//! no I/O; `connection` has the socket and its deadlines; `exchange` is one request and its answer;
+//! `server` accepts connections and gives each a thread.
 
 pub mod chunked;
 mod connection;

@@ -113,7 +113,7 @@ pub struct Commands<'a> {
     pub argv: Vec<&'a [String]>,
     /// Their environment, which is also the launcher's own.
     pub environment: Vec<(OsString, OsString)>,
-    /// Whether the launcher and its children are confined, by the looser rule of
+    /// True if the launcher and its children are confined, by the looser rule of
     /// [`crate::confine`].
     pub confined: bool,
 }
@@ -214,7 +214,7 @@ impl Launcher {
         let _ = send(&self.0.socket, Request::Kill { child }.words(), &[]);
     }
 
-    /// Whether nothing can be started any more, until the daemon is restarted.
+    /// True if nothing can be started any more, until the daemon is restarted.
     pub fn is_gone(&self) -> bool {
         self.0.lock().gone
     }

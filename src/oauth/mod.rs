@@ -61,7 +61,7 @@ impl Discovery {
         candidates.iter().map(|candidate| candidate.url.to_string()).collect()
     }
 
-    /// Whether the server answered the last request.
+    /// True if the server answered the last request.
     fn server_answers(&self) -> bool {
         self.binding.server().state.check().is_ok()
     }

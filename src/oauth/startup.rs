@@ -90,7 +90,7 @@ impl Startup {
         }
     }
 
-    /// Whether the first search is still running.
+    /// True if the first search is still running.
     pub fn is_pending(&self) -> bool {
         matches!(&*self.cell(), State::Pending)
     }

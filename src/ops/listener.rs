@@ -125,7 +125,7 @@ impl Bound {
         &self.url
     }
 
-    /// Whether other hosts can connect to it.
+    /// True if other hosts can connect to it.
     pub fn is_open(&self) -> bool {
         matches!(self.server.local(), Bind::Tcp(bound) if !bound.ip().is_loopback())
     }

@@ -397,7 +397,7 @@ fn writable(fd: impl AsFd, patience: Duration) -> bool {
     ready && !set[0].revents().intersects(bad)
 }
 
-/// Whether this is the stream that the service manager names in `JOURNAL_STREAM`.
+/// True if this is the stream that the service manager names in `JOURNAL_STREAM`.
 fn is_the_journal(fd: impl AsFd) -> bool {
     let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether the daemon makes progress: `daemon` fills in the times, `/livez`, the metrics and the
+//! The verdict on the daemon's progress: `daemon` fills in the times, `/livez`, the metrics and the
 //! watchdog ask for the verdict.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Progress {
     pub since_poll_step: Option<Duration>,
     /// How long one poll may take.
     pub poll_limit: Duration,
-    /// Whether polls are due: the daemon is not stopping, and there is room for commands.
+    /// True if polls are due: the daemon is not stopping, and there is room for commands.
     pub polls_due: bool,
     /// How long a worker has held the oldest command.
     pub oldest_in_hand: Duration,

@@ -28,7 +28,7 @@ impl Verdict {
         }
     }
 
-    /// What the operator should know, if anything.
+    /// The reason that the operator should know, if any.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ready => None,
@@ -75,7 +75,7 @@ pub struct Readiness {
 /// An answer to a readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Whether commands are served.
+    /// True if commands are served.
     pub ready: bool,
     /// `ready`, `ready (reason)` or the first reason why not (operations.md, section 3).
     pub line: String,
@@ -88,7 +88,7 @@ pub struct Report {
 pub struct Finding {
     /// The condition's name.
     pub name: String,
-    /// Whether it holds.
+    /// The verdict: does it hold?
     pub verdict: Verdict,
     /// Details beside the verdict.
     pub facts: Vec<Fact>,
@@ -105,7 +105,7 @@ impl Readiness {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the daemon is draining.
+    /// True if the daemon is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

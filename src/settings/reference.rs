@@ -56,7 +56,7 @@ fn form(text: &str, any_case: bool) -> Form<'_> {
     }
 }
 
-/// Whether a text is a reference in any spelling.
+/// True if a text is a reference in any spelling.
 pub fn is_reference(text: &str) -> bool {
     !matches!(form(text.trim(), true), Form::Literal(_))
 }

@@ -43,7 +43,7 @@ pub struct Selected {
     pub path: PathBuf,
     /// The profile's name, if it was chosen as a profile.
     pub profile: Option<String>,
-    /// What chose it.
+    /// The source that selected it.
     pub source: Source,
 }
 

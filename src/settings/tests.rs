@@ -7,7 +7,7 @@ use super::*;
 
 const ID: &str = "tunnel_0123456789abcdef0123456789abcdef";
 
-/// What every good configuration needs.
+/// The settings that every valid configuration needs.
 const BASE: [(&str, &str); 3] = [
     ("CONTROL_PLANE_TUNNEL_ID", ID),
     ("CONTROL_PLANE_API_KEY", "sk-env"),
@@ -348,7 +348,7 @@ fn entries_of_environment_and_file_mean_the_same() {
         "mcp:\n  commands:\n    - {command: \"a 'b c'\"}\n    - {channel: X, command: 'd, e'}";
     let same = good(&[], &BASE[..2], yaml);
     assert_eq!(format!("{:?}", config.mcp.bindings), format!("{:?}", same.mcp.bindings));
-    // What breaks the reference works: commas, semicolons and line breaks of structured entries.
+    // Commas, semicolons and line breaks in structured entries break the reference, and work here.
     let yaml = "mcp: {server_urls: [{url: 'http://h/a,b'}]}\n\
                 harpoon: {targets: [{label: a, url: 'https://h', description: 'x, y; z'}]}";
     let config = good(&[], &BASE[..2], yaml);

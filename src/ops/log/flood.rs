@@ -28,7 +28,7 @@ pub fn place(record: &Record<'_>) -> Option<Place> {
     Some((record.file_static()?, record.line()?))
 }
 
-/// What each statement has logged lately.
+/// The recent records of each log statement.
 #[derive(Default)]
 pub struct Floods {
     places: HashMap<Place, Seen>,
