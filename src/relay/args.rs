@@ -240,18 +240,7 @@ impl Config {
                 self.allowed_origins.push(value);
             }
             "url-file" => self.url_file = Some(PathBuf::from(value)),
-            "tunnel-id" => {
-                let id: TunnelId = value.parse().map_err(|e| format!("{e}"))?;
-                if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
-                    return Err("the tunnel is named twice".to_owned());
-                }
-                self.tunnels.push(TunnelConfig {
-                    name: "relay tunnel".to_owned(),
-                    id,
-                    runtime_keys: Vec::new(),
-                    connector_keys: Vec::new(),
-                });
-            }
+            "tunnel-id" => self.add_tunnel(value.parse().map_err(|e| format!("{e}"))?)?,
             "runtime-key" => {
                 let key = key(&value)?;
                 let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -275,6 +264,19 @@ impl Config {
         if self.times.response_timeout > MAX_RESPONSE_TIMEOUT {
             return Err("at most 10m, because daemons give up a call then".to_owned());
         }
+        Ok(())
+    }
+
+    fn add_tunnel(&mut self, id: TunnelId) -> Result<(), String> {
+        if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
+            return Err("the tunnel is named twice".to_owned());
+        }
+        self.tunnels.push(TunnelConfig {
+            name: "relay tunnel".to_owned(),
+            id,
+            runtime_keys: Vec::new(),
+            connector_keys: Vec::new(),
+        });
         Ok(())
     }
 
