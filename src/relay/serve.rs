@@ -144,7 +144,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     result
 }
 
-/// Gives up rights that the relay does not need: it writes no file and connects to nobody.
+/// Gives up rights that the relay does not need: it writes no file and opens no connection.
 fn confine(config: &Config) {
     if !config.confinement {
         return;
