@@ -17,8 +17,8 @@ use super::Times;
 
 /// The default address of the relay.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
-/// Shortest key that an operator may choose, in characters: long enough that nobody types it
-/// from memory.
+/// Shortest key that an operator may choose, in characters: long enough to be generated
+/// and not remembered.
 const MIN_KEY: usize = 32;
 /// Longest tunnel budget: daemons give up a call after 10 minutes.
 const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -140,7 +140,7 @@ pub struct TunnelConfig {
 /// Reads the arguments (without the program's name).
 ///
 /// # Errors
-/// One line: what is wrong, and what would be right.
+/// One line: the problem and its correction.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next().map_err(|e| e.to_string())? {

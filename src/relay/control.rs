@@ -334,7 +334,7 @@ impl Posted {
     }
 }
 
-/// `GET /v1/tunnels/{tunnel_id}` for a daemon: what it may know about its tunnel.
+/// `GET /v1/tunnels/{tunnel_id}` for a daemon: the facts that it may know about its tunnel.
 pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
     let reply = match authorize(relay, &visit, id) {
         Ok((tunnel, _)) => {

@@ -155,7 +155,7 @@ fn run_until_signal(
     }
 }
 
-/// Gives up rights that the relay does not need: it writes no file and connects to nobody.
+/// Gives up rights that the relay does not need: it writes no file and opens no connection.
 fn confine(config: &Config) {
     if !config.confinement {
         return;
