@@ -50,7 +50,7 @@ pub struct Locator {
 /// Finds the daemon: by a flag, or by its configuration.
 ///
 /// # Errors
-/// One line on what was given.
+/// One line about the flag that was given.
 pub fn locator(invocation: &Invocation) -> Result<Locator, String> {
     const FLAGS: [&str; 4] = ["url", "url-file", "port", "unix-socket"];
     let given: Vec<(&str, &str)> = FLAGS

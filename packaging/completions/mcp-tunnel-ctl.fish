@@ -7,7 +7,7 @@ complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admi
 complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a admin -d 'Manage tunnels, with an admin key'
 complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a runtimes -d 'Run daemons without a service manager'
 complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a admin-profiles -d 'Manage control planes for `runtimes create`'
-complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a dev -d 'Servers for trying out'
+complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a dev -d 'Servers for testing'
 complete -c mcp-tunnel-ctl -n 'not __fish_seen_subcommand_from top profiles admin runtimes admin-profiles dev help' -a help -d 'Explain a command'
 complete -c mcp-tunnel-ctl -n '__fish_seen_subcommand_from top' -l url -x -d 'Base URL of the listener'
 complete -c mcp-tunnel-ctl -n '__fish_seen_subcommand_from top' -l url-file -r -F -d 'File that holds the base URL'

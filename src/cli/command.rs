@@ -54,7 +54,7 @@ pub struct Command {
 pub enum Action {
     /// It is a group: it prints its help.
     Group(&'static [Command]),
-    /// Runs with what it was given.
+    /// Runs with the given flags and words.
     Run(fn(&Invocation) -> ExitCode),
     /// Reads the arguments behind its word itself.
     Raw(fn(Vec<OsString>) -> ExitCode),
@@ -119,7 +119,7 @@ pub struct Flag {
     pub short: &'static str,
 }
 
-/// A command with what it was given.
+/// A command with its flags and words.
 pub struct Invocation {
     /// The command.
     pub command: &'static Command,

@@ -40,7 +40,7 @@ struct Reader {
     words: Vec<String>,
 }
 
-/// Finds the command and collects what it was given.
+/// Finds the command and collects its flags and words.
 ///
 /// # Errors
 /// One line on what cannot be understood (C-6).
@@ -138,7 +138,7 @@ impl Reader {
         })
     }
 
-    /// Checks what was read as a whole.
+    /// Checks the command line as a whole.
     fn finish(self) -> Result<Parsed, String> {
         let command = self.command();
         // Flags may stand before the command that they belong to, so they are checked at the end.

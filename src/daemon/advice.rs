@@ -185,7 +185,7 @@ mod tests {
         Verdict::ReadyBut("why".to_owned())
     }
 
-    /// The conditions that get an advice, and what it is.
+    /// The conditions that get advice, and the advice.
     fn told(conditions: Vec<Finding>, causes: &Causes) -> Vec<(String, String)> {
         let advice = json(&Report { ready: false, line: String::new(), conditions }, causes);
         let text = |value: &Value| value.as_str().unwrap().to_owned();

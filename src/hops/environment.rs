@@ -163,7 +163,8 @@ mod tests {
     use super::*;
     use crate::settings::{Env, Flags, Setting, load};
 
-    /// The variables that a command gets of these, with these settings beside the usual ones.
+    /// The variables among these that a command gets, with these settings in addition to the usual
+    /// ones.
     fn passed(settings: &[(Id, &str)], variables: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let mut flags = Flags::default();
         for (id, value) in [

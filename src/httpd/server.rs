@@ -345,9 +345,9 @@ impl Running {
         move || shared.registry().open.len()
     }
 
-    /// Ends the listener at once, closes connections that wait for a request, gives running requests
-    /// up to `grace`, then shuts their sockets. Returns how many threads are still in their handler:
-    /// 0, unless a handler waits for something other than its client.
+    /// Ends the listener at once, closes connections that wait for a request, gives running
+    /// requests up to `grace`, then shuts their sockets. Returns the number of threads that are
+    /// still in their handler: 0, unless a handler waits for something other than its client.
     pub fn stop(mut self, grace: Duration) -> usize {
         self.stop_now(grace)
     }

@@ -14,8 +14,8 @@ use crate::unpoisoned::Unpoisoned;
 
 /// A switch that is thrown once and for good. It wakes every thread that waits on it.
 ///
-/// A wait on file descriptors adds [`Cancel::fd`] to its poll set: it becomes readable and stays so.
-/// A wait on channels adds [`Cancel::channel`] to its select: it disconnects.
+/// A wait on file descriptors adds [`Cancel::fd`] to its poll set: it becomes and stays readable. A
+/// wait on channels adds [`Cancel::channel`] to its select: it disconnects.
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 

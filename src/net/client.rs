@@ -417,7 +417,7 @@ mod tests {
         assert!(resolve(&from, "").is_none());
     }
 
-    /// Answers one connection with `answer` and gives back what was asked.
+    /// Answers one connection with `answer` and returns the request.
     fn serve(answer: &'static str) -> (Uri, std::thread::JoinHandle<String>) {
         use std::io::Write;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

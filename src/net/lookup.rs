@@ -1,8 +1,8 @@
 //! Looks up the addresses of a host name in a thread that the caller may abandon.
 //!
 //! The system's resolver takes no limit and cannot be interrupted. A lookup therefore runs in a
-//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`] calls
-//! it.
+//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`]
+//! calls this module.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

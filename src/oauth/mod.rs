@@ -1,6 +1,6 @@
 //! OAuth discovery: where the clients of a protected MCP server get their tokens (RFC 9728).
 //!
-//! The daemon itself never asks for a token. It reads the server's public metadata: at the start,
+//! The daemon itself never asks for a token. It reads the server's public metadata: at startup,
 //! for the operator and readiness ([`startup`]), and whenever a remote client asks for it by an
 //! `oauth_discovery` command ([`Discovery::document`]). `daemon` starts it and `dispatch` calls it;
 //! it calls `mcp` for the connection to the server, `net` and `wire`.
@@ -67,5 +67,5 @@ impl Discovery {
     }
 }
 
-/// The time for all requests of one discovery at the start (O-4).
+/// The time for all requests of one discovery at startup (O-4).
 pub const STARTUP_LIMIT: Duration = Duration::from_secs(5);

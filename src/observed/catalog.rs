@@ -46,7 +46,7 @@ pub struct About {
     pub seen_at: SystemTime,
 }
 
-/// The tools of a server, as the last client that asked was told.
+/// The tools of a server, from its last answer to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tools {
     /// Their names, in the server's order.

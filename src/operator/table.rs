@@ -438,7 +438,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "dev",
-        short: "Servers for trying out",
+        short: "Servers for testing",
         long: "Not for production.",
         example: "mcp-tunnel dev proxy --mcp.command 'mcp-tunnel mcp-stub'",
         action: Action::Group(&[Command {

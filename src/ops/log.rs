@@ -383,7 +383,7 @@ impl Target {
         let line = format!("the log file {path} cannot be written, lines are lost: {error}");
         let mut unhurried = Patience { left: Duration::ZERO, ..Patience::new() };
         let told = format!("mcp-tunnel: {line}\n");
-        // If this fails there is nobody else to tell.
+        // If this fails, there is no other place to report it.
         let _ = unhurried.write(io::stderr().as_fd(), told.as_bytes(), &mut 0);
         line
     }

@@ -10,7 +10,7 @@ const POLL_SLACK: Duration = Duration::from_secs(90);
 /// for, and notifications before them.
 const POST_SLACK: Duration = Duration::from_secs(1_200);
 
-/// The times that tell progress from a standstill.
+/// The times that distinguish progress from a standstill.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// How long ago a poll loop last began or ended a poll, of the loop that has been still for

@@ -37,7 +37,7 @@ impl Verdict {
     }
 }
 
-/// A detail beside the verdict: a stable name, and a value as JSON text.
+/// A detail besides the verdict: a stable name, and a value as JSON text.
 pub type Fact = (&'static str, String);
 
 type Check = Box<dyn Fn() -> Verdict + Send + Sync>;
@@ -90,7 +90,7 @@ pub struct Finding {
     pub name: String,
     /// The verdict: does it hold?
     pub verdict: Verdict,
-    /// Details beside the verdict.
+    /// Details besides the verdict.
     pub facts: Vec<Fact>,
 }
 
@@ -152,7 +152,7 @@ impl Report {
                 text.push_str(": ");
                 text.push_str(reason);
             }
-            // Repeating what the reason says would only make the line longer.
+            // Repeating the reason would only make the line longer.
             let said = |value: &str| verdict.reason().is_some_and(|reason| reason.contains(value));
             let facts: Vec<String> = facts
                 .iter()

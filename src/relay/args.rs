@@ -17,8 +17,8 @@ use super::Times;
 
 /// The default address of the relay.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
-/// Shortest key that an operator may choose, in characters: long enough that nobody types it
-/// from memory.
+/// Shortest key that an operator may choose, in characters: long enough to be generated
+/// and not remembered.
 const MIN_KEY: usize = 32;
 /// Longest tunnel budget: daemons give up a call after 10 minutes.
 const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -140,7 +140,7 @@ pub struct TunnelConfig {
 /// Reads the arguments (without the program's name).
 ///
 /// # Errors
-/// One line: what is wrong, and what would be right.
+/// One line: the problem and its correction.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next().map_err(|e| e.to_string())? {
@@ -240,18 +240,7 @@ impl Config {
                 self.allowed_origins.push(value);
             }
             "url-file" => self.url_file = Some(PathBuf::from(value)),
-            "tunnel-id" => {
-                let id: TunnelId = value.parse().map_err(|e| format!("{e}"))?;
-                if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
-                    return Err("the tunnel is named twice".to_owned());
-                }
-                self.tunnels.push(TunnelConfig {
-                    name: "relay tunnel".to_owned(),
-                    id,
-                    runtime_keys: Vec::new(),
-                    connector_keys: Vec::new(),
-                });
-            }
+            "tunnel-id" => self.add_tunnel(value.parse().map_err(|e| format!("{e}"))?)?,
             "runtime-key" => {
                 let key = key(&value)?;
                 let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -275,6 +264,19 @@ impl Config {
         if self.times.response_timeout > MAX_RESPONSE_TIMEOUT {
             return Err("at most 10m, because daemons give up a call then".to_owned());
         }
+        Ok(())
+    }
+
+    fn add_tunnel(&mut self, id: TunnelId) -> Result<(), String> {
+        if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
+            return Err("the tunnel is named twice".to_owned());
+        }
+        self.tunnels.push(TunnelConfig {
+            name: "relay tunnel".to_owned(),
+            id,
+            runtime_keys: Vec::new(),
+            connector_keys: Vec::new(),
+        });
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::wire::{ChannelName, TunnelId};
 /// The configuration of `run`.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// PEM file whose certificates are trusted beside those of the system, on every hop.
+    /// PEM file whose certificates are trusted in addition to those of the system, on every hop.
     pub ca_bundle: Option<PathBuf>,
     /// The outbound hop.
     pub control_plane: ControlPlane,
@@ -118,7 +118,7 @@ pub struct Identity {
 pub struct Mcp {
     /// One server for each channel, in the order in which they were configured.
     pub bindings: Vec<Binding>,
-    /// Variables that the commands get beside the usual ones; a `*` ends the beginning of a name.
+    /// Variables that the commands get besides the usual ones; `PREFIX*` means all that begin so.
     pub pass_env: Vec<String>,
     /// True if the commands get the whole environment except our secrets.
     pub inherit_env: bool,

@@ -81,7 +81,7 @@ pub enum Kind {
     Version,
     /// Free text.
     Text,
-    /// A path as it stands.
+    /// A literal path.
     Path,
     /// A path, or `env:NAME` whose value is one (G-5).
     PathRef,
@@ -113,7 +113,7 @@ pub enum Kind {
     Targets,
     /// Texts, blank ones dropped.
     Texts,
-    /// Names of environment variables, or their beginnings with a `*` after them.
+    /// Names of environment variables, or prefixes of names followed by `*`.
     Variables,
     /// `http-streamable`.
     Transports,

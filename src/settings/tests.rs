@@ -1,4 +1,4 @@
-//! Whole configurations: precedence, validation, and what is said about mistakes.
+//! Whole configurations: precedence, validation, and the messages about mistakes.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn good(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Config {
     loaded.config.unwrap()
 }
 
-/// With [`BASE`] below what is given.
+/// Adds [`BASE`] to the given values, which override it.
 fn with_base(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Loaded {
     let mut all: Vec<_> = BASE.to_vec();
     all.retain(|(name, _)| env.iter().all(|(other, _)| other != name));

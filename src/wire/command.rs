@@ -85,7 +85,7 @@ impl Envelope {
     /// Reads the body of a poll answer (W-48). `received_at` is the moment of W-42.
     ///
     /// # Errors
-    /// If the document is not one JSON object or `null`, or its `commands` is no array: the
+    /// If the document is not one JSON object or `null`, or its `commands` is not an array: the
     /// whole answer is then a poll error.
     pub fn parse(body: &str, received_at: Instant) -> Result<Self, serde_json::Error> {
         let mut envelope = Self::default();

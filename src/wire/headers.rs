@@ -54,7 +54,7 @@ impl Headers {
         !self.values(name).is_empty()
     }
 
-    /// True if there are no headers.
+    /// True if it has no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -325,7 +325,7 @@ mod tests {
             let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
             assert!(Outgoing::of(&message(&text)).is_none(), "{odd}");
         }
-        // A name that is no text hides none of them.
+        // A name that is not valid text hides none of them.
         for odd in [
             r#""params":{"\ud800":1,"_meta":{"progressToken":7}}"#,
             r#""params":{"_meta":{"\ud800":1,"progressToken":7}}"#,

@@ -22,7 +22,7 @@ const CTRL_D: u8 = 4;
 pub struct Screen {
     /// How the keyboard was before, if keys are typed on a terminal.
     before: Option<Termios>,
-    /// Readable when the picture is to be drawn anew.
+    /// Readable when the picture is to be redrawn.
     anew: UnixStream,
     bell: Arc<UnixStream>,
     /// Signals that end the program, each with the exit code it means.
@@ -114,7 +114,7 @@ impl Screen {
                 fds.push(PollFd::new(&keys, PollFlags::IN));
             }
             if poll(&mut fds, None).is_err() {
-                // A signal came in between: the next look finds what it wrote.
+                // A signal came in between: the next look finds its byte.
                 continue;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();

@@ -11,7 +11,7 @@ use log::Record;
 use super::line::Line;
 use crate::record_kind::RecordKind;
 
-/// How many lines of one statement are written within [`WINDOW`]: enough to see what they share.
+/// How many lines of one statement are written within [`WINDOW`]: enough to recognize a pattern.
 pub const BURST: u32 = 20;
 
 /// How long lines are counted before the last of them is written, with the count.
