@@ -16,6 +16,13 @@ impl Headers {
         Self(Vec::new())
     }
 
+    /// Those of a body that the daemon makes, which is JSON.
+    pub fn json() -> Self {
+        let mut headers = Self::new();
+        headers.set("Content-Type", "application/json");
+        headers
+    }
+
     /// Adds a value behind those that the name has.
     pub fn append(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
