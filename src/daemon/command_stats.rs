@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::dispatch::record::{CommandRecord, Dropped, Outcome};
+use super::command_record::CommandRecord;
+use crate::dispatch::record::{Dropped, Outcome};
 use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::FailureSource;
@@ -12,6 +13,16 @@ use crate::wire::FailureSource;
 /// The maximum number of separate series of the end-to-end latency. Labels come from fixed sets and
 /// from statuses; beyond the maximum, new statuses share one series.
 const SERIES_MAX: usize = 512;
+
+/// Why a command got no final answer: all reasons, in the order of the type.
+pub const REASONS: [Dropped; 6] = [
+    Dropped::DeadlineQueued,
+    Dropped::DeadlineServer,
+    Dropped::DeadlinePost,
+    Dropped::PostFailed,
+    Dropped::Gone,
+    Dropped::Stopping,
+];
 
 /// JSON-RPC methods that are named in metrics; all others are `other` (B-30).
 pub const KNOWN_METHODS: [&str; 28] = [
@@ -90,7 +101,7 @@ pub struct CommandStats {
     /// Commands for a channel that is not served, by type: `jsonrpc`, `session_termination`,
     /// `oauth_discovery`.
     pub unsupported_channel: [Counter; 3],
-    dropped: [Counter; Dropped::ALL.len()],
+    dropped: [Counter; REASONS.len()],
     failures: Mutex<BTreeMap<FailureLabels, u64>>,
     latency: Mutex<BTreeMap<LatencyLabels, Arc<TimeHistogram>>>,
 }

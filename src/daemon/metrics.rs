@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::command_stats::CommandStats;
+use super::command_stats::{CommandStats, REASONS};
 use super::poll_state::PollState;
 use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::record::Dropped;
 use crate::hops::{Hops, certificates};
 use crate::mcp::StdioChannel;
 use crate::net::ledger::Ending;
@@ -281,7 +280,7 @@ fn dispatch_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut E
         [("jsonrpc", json_rpc), ("session_termination", session), ("oauth_discovery", discovery)];
     let help = "Commands for a channel that is not served here.";
     out.counters("command_unsupported_channel_total", help, "command_type", types);
-    let reasons = Dropped::ALL.map(|reason| (reason.as_str(), dispatch.dropped(reason)));
+    let reasons = REASONS.map(|reason| (reason.as_str(), dispatch.dropped(reason)));
     let help = "Commands without a delivered final answer.";
     out.counters("mcp_tunnel_commands_unanswered_total", help, "reason", reasons);
     for (failure, count) in dispatch.failures() {

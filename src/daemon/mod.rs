@@ -14,6 +14,7 @@
 //! asks before it opens anything.
 
 mod advice;
+mod command_record;
 mod command_stats;
 mod conditions;
 mod confined;

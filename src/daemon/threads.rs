@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::command_record::CommandRecord;
 use super::command_stats::CommandStats;
 use super::confined::Switches;
 use super::page::Shown;
@@ -50,15 +51,17 @@ pub(super) fn pool(shown: &Shown, switches: &Switches) -> Result<Pool, String> {
         .map_err(|e| format!("the forwarding threads cannot be started: {e}"))
 }
 
-/// The receivers of finished commands: the counts, the page and the audit trail.
+/// The receivers of finished commands: the log, the counts, the page and the audit trail.
 fn observer(
     commands: &Arc<CommandStats>,
     audit: Option<Arc<Audit>>,
     recent: Arc<Recent>,
 ) -> Observer {
     let commands = Arc::clone(commands);
-    Arc::new(move |record| {
+    Arc::new(move |command, summary| {
+        let record = CommandRecord::new(command, summary);
         commands.count(&record);
+        record.log();
         let line = views::record(&record);
         if let Some(audit) = &audit {
             audit.write(&line);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::advice::{self, Causes};
+use super::command_record::CommandRecord;
 use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
-use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
 use crate::mcp::stdio::StdioState;
@@ -274,7 +274,7 @@ pub(super) fn record(record: &CommandRecord) -> String {
     put("kind", record.kind.into());
     put("method", record.method.as_deref().map(text).into());
     put("tool", record.tool.as_deref().map(text).into());
-    put("outcome", record.outcome.as_str().into());
+    put("outcome", record.outcome().into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());
     put("bytes_out", record.bytes_out.into());

@@ -2,7 +2,7 @@
 //!
 //! The daemon itself never asks for a token. It reads the server's public metadata: at startup,
 //! for the operator and readiness ([`startup`]), and whenever a remote client asks for it by an
-//! `oauth_discovery` command ([`Discovery::document`]). `daemon` starts it and `dispatch` calls it;
+//! `oauth_discovery` command ([`Discovery::answer`]). `daemon` starts it and `dispatch` calls it;
 //! it calls `mcp` for the connection to the server, `net` and `wire`.
 //!
 //! Credentials of the remote client never come here. The operator's headers and the client
@@ -11,18 +11,18 @@
 
 mod ask;
 pub mod candidates;
+pub mod command;
 mod documents;
 pub mod report;
 mod search;
 pub mod startup;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::Uri;
 
 use crate::mcp::HttpBinding;
-use crate::net::Cancel;
 use crate::net::client::ClientConfig;
 
 pub use ask::Challenge;
@@ -44,15 +44,6 @@ impl Discovery {
     /// Discovery of the server behind `binding`, the one of channel `main`.
     pub fn new(binding: Arc<HttpBinding>, elsewhere: Elsewhere) -> Self {
         Self { binding, elsewhere }
-    }
-
-    /// Reads the server's metadata for a remote client (O-28), again each time. The authorization
-    /// server is not asked, because its answer would not be passed on.
-    ///
-    /// # Errors
-    /// If there is no metadata, or it cannot be read.
-    pub fn document(&self, limit: Instant, cancel: &Cancel) -> Result<Document, Failure> {
-        self.search(limit, cancel).result
     }
 
     /// The well-known URLs, which are tried whatever the server says.

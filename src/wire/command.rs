@@ -43,6 +43,14 @@ pub enum CommandKind {
 }
 
 impl Command {
+    /// The JSON-RPC message to deliver, if it asks for that.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.kind {
+            CommandKind::JsonRpc(message) => Some(message),
+            CommandKind::SessionTermination | CommandKind::OauthDiscovery => None,
+        }
+    }
+
     /// The session that the command belongs to.
     pub fn session_id(&self) -> Option<&str> {
         self.headers.session_id()

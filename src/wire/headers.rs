@@ -16,6 +16,13 @@ impl Headers {
         Self(Vec::new())
     }
 
+    /// The headers of a JSON body that the daemon itself writes.
+    pub fn json() -> Self {
+        let mut headers = Self::new();
+        headers.set("Content-Type", "application/json");
+        headers
+    }
+
     /// Adds a value after the existing values of the name.
     pub fn append(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
