@@ -39,6 +39,7 @@
 
 pub mod cli;
 pub mod commands;
+mod component;
 pub mod confine;
 pub mod control_plane;
 pub mod daemon;

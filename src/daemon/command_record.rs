@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::component::Component;
 use crate::dispatch::record::{Outcome, Summary};
 use crate::wire::{Command, CommandKind, FailureKind, FailureSource, Message, MessageKind};
 
@@ -95,6 +96,7 @@ impl CommandRecord {
     /// Logs that the command is over, with the time of each phase.
     pub fn log(&self) {
         log::debug!(
+            target: Component::Dispatcher.target(),
             request_id = self.request_id.as_str(),
             outcome = self.outcome(),
             resp_code = self.status,

@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::component::Component;
 use crate::control_plane::access::NO_REQUEST_ID;
 use crate::control_plane::{PollError, PollEvent, PollObserver};
 use crate::net::{Cause, NetErrorKind};
 use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::Envelope;
+
+/// The polls are logged as the control plane's, whoever keeps the account of them.
+const LOG: &str = Component::ControlPlane.target();
 
 /// How long a repeated failure is only counted before it is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -261,9 +265,9 @@ impl PollState {
             return;
         }
         if count > 1 {
-            log::warn!("{count} {TOO_MANY_DAEMONS}");
+            log::warn!(target: LOG, "{count} {TOO_MANY_DAEMONS}");
         } else if before > 1 {
-            log::info!("this daemon polls its tunnel alone again");
+            log::info!(target: LOG, "this daemon polls its tunnel alone again");
         }
     }
 
@@ -339,7 +343,7 @@ impl PollState {
         inner.failing = None;
         if inner.logged.take().is_some() {
             drop(inner);
-            log::info!("poller recovered; polling operational");
+            log::info!(target: LOG, "poller recovered; polling operational");
         }
     }
 
@@ -347,12 +351,12 @@ impl PollState {
         let total = envelope.commands.len() + envelope.rejected.len();
         self.polled.add(total as u64);
         if total > limit {
-            log::error!(limit, total; "the service sent more commands than asked for");
+            log::error!(target: LOG, limit, total; "the service sent more commands than asked for");
         }
         for rejected in &envelope.rejected {
             self.dropped_invalid.inc();
             let id = rejected.request_id.as_deref().unwrap_or("-");
-            log::warn!(request_id = id; "control-plane command dropped: {rejected}");
+            log::warn!(target: LOG, request_id = id; "control-plane command dropped: {rejected}");
         }
         let now = SystemTime::now();
         for at in envelope.commands.iter().filter_map(|command| command.created_at) {
@@ -393,6 +397,7 @@ impl PollState {
         self.note(&line, class, cause);
         if let Some(repeated) = self.is_news(&line) {
             log::warn!(
+                target: LOG,
                 retry_in_ms = retry_in.as_millis() as u64, repeated, tunnel_request_id = request_id;
                 "poll failed; backing off: {line}"
             );

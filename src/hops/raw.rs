@@ -8,6 +8,7 @@
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 
+use crate::component::Component;
 use crate::net::SecretHeaders;
 use crate::net::ledger::Tap;
 use crate::secret::Secret;
@@ -18,7 +19,7 @@ const LOOK_MAX: usize = 1024 * 1024;
 /// parser allows, and all of it is on the stack of a thread.
 const NESTED_MAX: usize = 2;
 /// The log target: operators look for these records among those of the network.
-const TARGET: &str = "mcp_tunnel::net";
+const TARGET: &str = Component::Net.target();
 /// The heading of a response's records.
 const RESPONSE: &str = "raw http response";
 /// The shortest secret that is searched for in texts, in bytes: a shorter one would match

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::component::Component;
 use crate::record_kind::RecordKind;
 use crate::wire::json;
 use crate::wire::time::{rfc3339_millis, rfc3339_nanos};
@@ -52,7 +53,7 @@ impl Line {
             time,
             level: record.level(),
             kind: RecordKind::of(record.target()),
-            component: component(record.target()),
+            component: Component::of(record.target()).word(),
             message: cut(record.args().to_string(), MESSAGE_MAX),
             fields: fields.0,
         }
@@ -157,22 +158,6 @@ impl Line {
         }
         out.push_str("}\n");
         out
-    }
-}
-
-/// The word that operators filter by (operations.md, 5.2), from the module that wrote a record.
-fn component(target: &str) -> &'static str {
-    match target.split("::").nth(1).unwrap_or("") {
-        "control_plane" => "controlplane",
-        "dispatch" => "dispatcher",
-        "mcp" => "mcpclient",
-        "oauth" => "oauth",
-        "harpoon" => "harpoon",
-        "ops" => "health",
-        "relay" => "relay",
-        "httpd" => "httpd",
-        "net" => "net",
-        _ => "process",
     }
 }
 
