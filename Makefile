@@ -51,13 +51,13 @@ SECONDS = 30
 fuzz:
 	tests/fuzz/run $(SECONDS) $(TARGETS)
 
-# The static programs, into target/static/; the script says which toolchain it chose. TARGET names
+# The static programs, mcp-tunnel, mcp-tunnel-ctl and mcp-tunnel-relay, into target/static/; the script says which toolchain it chose. TARGET names
 # another processor, with a directory of its own (TARGET=aarch64-unknown-linux-musl).
 .PHONY: static static-tools reproducible foreign
 static:
 	packaging/static/build
 
-# Debian's toolchain for `make static`, if the machine can not do it otherwise.
+# Debian's toolchain for `make static`, if the machine cannot do it otherwise.
 static-tools:
 	packaging/static/bootstrap
 
@@ -101,6 +101,12 @@ packages: deb rpm tarball sdk
 	rpmlint --config packaging/rpm/rpmlint.toml target/package/*.rpm
 	tests/packages/run
 	tests/packages/systemd
+
+# The manual pages, completions, sample configuration and the README's table, from the tables of
+# commands and settings.
+.PHONY: documents
+documents:
+	cargo run --locked --quiet --example documents
 
 # Licences, sources and doubled versions of the crates. `make deny CHECK=advisories` fetches the
 # RustSec database of known weaknesses; where that is out of reach, OFFLINE=1 uses the copy under

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! control_plane::poll      reads the long poll, stamps the receipt time, parses each command
-//!       |  bounded lanes (crossbeam), together at most `max_inflight_requests` commands
+//!       |  two lanes behind one lock, for at most `max_inflight_requests` commands
 //! dispatch::worker         one of N forwarding threads; owns the command until its last
 //!       |                  answer is posted
 //!       |-> mcp            which binding serves this channel
@@ -19,8 +19,12 @@
 //! Payloads are carried as raw text ([`serde_json::value::RawValue`]): what nobody here had to
 //! understand is not encoded again.
 //!
-//! Doors between the rooms open downwards only: `cli` calls all, `daemon` and `doctor` all but
-//! `cli`; both reach out by the `hops` that the configuration describes. `dispatch` calls
+//! Doors between the rooms open downwards only. Each program has a room of its own on top, which
+//! holds its command table: `commands` for `mcp-tunnel`, `operator` for `mcp-tunnel-ctl`, `relay` for
+//! `mcp-tunnel-relay`; `cli` is what a command line is, and knows no command. `commands` calls
+//! `daemon`, `doctor` and `stub`; `daemon` and `doctor` call all below, and reach out by the `hops`
+//! that the configuration describes. `operator` calls the way to the control plane and
+//! `daemon_client`, as `commands` and `doctor` do. `dispatch` calls
 //! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
 //! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
 //! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
@@ -30,12 +34,16 @@
 //! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
 //! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
 //! service manager; nothing else. All take their locks by `unpoisoned`,
-//! and a log record that is unlike the others carries a `record_kind`.
+//! and a log record that is unlike the others carries a `record_kind`. Names for
+//! processes and jitter come from `random`; `remedies` is the table of what to do about the service's
+//! error codes.
 
 pub mod cli;
+pub mod commands;
 pub mod confine;
 pub mod control_plane;
 pub mod daemon;
+mod daemon_client;
 pub mod dispatch;
 mod doctor;
 mod hops;
@@ -45,9 +53,12 @@ pub mod mcp;
 pub mod net;
 pub mod oauth;
 pub mod observed;
+pub mod operator;
 pub mod ops;
+mod random;
 mod record_kind;
 pub mod relay;
+mod remedies;
 pub mod secret;
 pub mod settings;
 pub mod stats;

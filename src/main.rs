@@ -1,5 +1,11 @@
 //! The daemon's binary: arguments in, one command run, exit code out.
 
-fn main() -> std::process::ExitCode {
-    mcp_tunnel::cli::main(std::env::args_os().skip(1))
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use mcp_tunnel::{cli, commands};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    commands::internal(&args).unwrap_or_else(|| cli::main(&commands::PROGRAM, args))
 }

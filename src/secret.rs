@@ -1,6 +1,6 @@
-//! A text that must never be seen: API keys, tokens, header values, private keys.
+//! A text that must never be shown: API keys, tokens, header values, passwords.
 //!
-//! Every room may hold one; only the code that puts it on a wire calls [`Secret::expose`].
+//! Every room may hold one. Only code that sends it calls [`Secret::expose`].
 
 mod locked;
 
@@ -23,7 +23,7 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(text)))
     }
 
-    /// Whether the kernel keeps every secret so far out of swap; RLIMIT_MEMLOCK may forbid it.
+    /// Whether the kernel keeps every secret so far out of swap. RLIMIT_MEMLOCK may forbid it.
     pub fn all_locked() -> bool {
         locked::all()
     }

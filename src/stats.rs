@@ -1,7 +1,7 @@
 //! Counters, gauges and histograms: lock-free cells that a room owns and `ops` reads.
 //!
-//! No names, no labels, no registry: a room keeps a struct of these, and `ops::metrics` alone
-//! knows what they are called outside.
+//! They have no names, no labels and no registry. A room keeps a struct of them, and only the code
+//! that writes the metrics page knows their names.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -74,11 +74,11 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Buckets of a histogram, beside the one for all that is above.
+/// Buckets of a histogram, not counting the one for all larger values.
 pub const BUCKETS: usize = 16;
 
-/// Upper bounds of the time buckets, in microseconds: from a loopback exchange to the longest
-/// deadline that a command usually has.
+/// Upper bounds of the time buckets, in microseconds: from an exchange on loopback to the longest
+/// usual deadline of a command.
 pub const TIME_BOUNDS_US: [u64; BUCKETS] = [
     1_000,
     2_500,
@@ -98,7 +98,7 @@ pub const TIME_BOUNDS_US: [u64; BUCKETS] = [
     600_000_000,
 ];
 
-/// Upper bounds of the size buckets, in bytes: from an empty body to the longest that is read.
+/// Upper bounds of the size buckets, in bytes: from an empty body to the longest that is accepted.
 pub const SIZE_BOUNDS: [u64; BUCKETS] = [
     0,
     128,
@@ -132,7 +132,7 @@ struct Buckets {
     sum: AtomicU64,
 }
 
-/// What a histogram held at one moment.
+/// The contents of a histogram at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Observations at or below each bound, cumulative; the last one is the count of all.
@@ -155,7 +155,7 @@ impl Buckets {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    /// The present counts, made cumulative as Prometheus wants them.
+    /// The present counts, cumulative as Prometheus wants them.
     fn snapshot(&self) -> Snapshot {
         let mut total = 0;
         let cumulative = std::array::from_fn(|i| {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_told_from_a_small_one() {
+    fn an_empty_body_has_a_bucket_of_its_own() {
         let histogram = SizeHistogram::default();
         for size in [0, 1, 128] {
             histogram.observe(size);

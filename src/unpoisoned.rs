@@ -1,16 +1,15 @@
-//! Locks that are taken whatever happened to their last holder. A leaf: every room calls it, it
-//! calls nobody.
+//! Takes a lock even if its last holder has panicked. A leaf: every room may call it.
 //!
-//! A thread that panics while it holds a lock poisons it, and whoever unwraps the next one panics
-//! as well. The shipped programs abort at the first panic, so none of them ever meets a poisoned
-//! lock; with any other build, what our locks guard (counts, queues, states of a few members) is
-//! whole between two statements, and going on with it shows more of what went wrong.
+//! A thread that panics while it holds a lock poisons the lock, and the next thread that unwraps it
+//! panics as well. The shipped programs abort at the first panic, so they never see a poisoned lock.
+//! In other builds, the data behind our locks (counts, queues, states of a few members) is consistent
+//! between any two statements, and a test that goes on shows more of the first panic.
 
 use std::sync::LockResult;
 
 /// For the results of `Mutex`, `RwLock` and `Condvar`.
 pub trait Unpoisoned<T> {
-    /// The guard, also of a poisoned lock.
+    /// The guard, even of a poisoned lock.
     fn unpoisoned(self) -> T;
 }
 

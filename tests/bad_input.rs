@@ -4,9 +4,10 @@
 mod support;
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use support::stack::Settings;
-use support::{Answer, Child, Command, ControlPlane, McpServer, Scratch, Tunnel};
+use support::{Answer, Child, Command, ControlPlane, McpServer, Scratch, Tunnel, eventually};
 
 /// Where nobody listens: a port that was free a moment ago.
 fn dead_url() -> String {
@@ -19,8 +20,17 @@ fn settings() -> Settings {
     Tunnel::to(&dead_url()).http(&dead_url())
 }
 
-/// The one line that the program refuses its settings with, which must name each of `parts`.
+/// The one line that `run` and `config check` both refuse the settings with, which must name each
+/// of `parts`.
+#[track_caller]
 fn refused(settings: Settings, parts: &[&str]) {
+    let checked = settings.check();
+    assert_eq!(checked, (1, refused_at_start(settings, parts)));
+}
+
+/// The one line that `run` alone refuses the settings with.
+#[track_caller]
+fn refused_at_start(settings: Settings, parts: &[&str]) -> String {
     let mut program = settings.spawn();
     assert_eq!(program.exit_code(), 1);
     assert_eq!(program.stdout(), "");
@@ -30,6 +40,7 @@ fn refused(settings: Settings, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} in: {said}");
     }
+    said
 }
 
 #[test]
@@ -73,7 +84,9 @@ fn a_file_that_can_not_be_read_is_named() {
 fn a_health_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    refused(settings().env("HEALTH_LISTEN_ADDR", &address), &[&address, "in use"]);
+    let settings = settings().env("HEALTH_LISTEN_ADDR", &address);
+    assert_eq!(settings.check().0, 0, "a check asks for no port");
+    refused_at_start(settings, &[&address, "in use"]);
 }
 
 #[test] // F-66
@@ -90,6 +103,89 @@ fn a_command_that_is_not_there_is_named() {
         settings().without_env("MCP_SERVER_URL").stdio("/no/such/server --stdio"),
         &["/no/such/server"],
     );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_with_its_setting() {
+    let directory = Scratch::new().path("").to_str().unwrap().to_owned();
+    for flag in ["log.file", "log.audit-file", "pid.file"] {
+        refused(settings().arg(&format!("--{flag}=/no/dir/x")), &[flag, "/no/dir/x"]);
+        let taken = Scratch::new();
+        let directory = taken.path("").to_str().unwrap().to_owned();
+        refused(settings().arg(&format!("--{flag}={directory}")), &[flag, &directory]);
+    }
+    for flag in ["health.url-file", "health.unix-socket"] {
+        refused(settings().arg(&format!("--{flag}=/dev/null/made/x")), &[flag, "/dev/null/made/x"]);
+    }
+    // It was removed: nobody may take its name for a file's.
+    refused(settings().arg(&format!("--pid.file={directory}/")), &["pid.file", &directory]);
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_named() {
+    let command = |command: &str| settings().without_env("MCP_SERVER_URL").stdio(command);
+    refused(command("no-such-program-anywhere x"), &["MCP_COMMAND", "no-such-program-anywhere"]);
+    refused(command("/tmp --stdio"), &["MCP_COMMAND", "`/tmp`", "chmod"]);
+    let scratch = Scratch::new();
+    let script = scratch.path("server");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    refused(command(script), &["MCP_COMMAND", script, "interpreter"]);
+}
+
+#[test]
+fn a_setting_without_effect_is_refused() {
+    for flag in [
+        "harpoon.target=label=a,url=https://x",
+        "harpoon.max-redirects=3",
+        "harpoon.hosts-include-suffix=example.com",
+        "harpoon.additional-transport=http-streamable",
+    ] {
+        let name = flag.split('=').next().unwrap();
+        refused(settings().arg(&format!("--{flag}")), &[name, "Harpoon", "remove"]);
+    }
+    let polled = settings().env("CONTROL_PLANE_POLL_CHANNELS", "main,harpoon");
+    refused(polled, &["CONTROL_PLANE_POLL_CHANNELS", "harpoon"]);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named() {
+    let settings = Tunnel::to("http://control-plane.example")
+        .http("http://127.0.0.1:9/mcp")
+        .env("HTTP_PROXY", "socks5://proxy.example:1080");
+    refused(settings, &["HTTP_PROXY"]);
+}
+
+#[test]
+fn a_check_changes_nothing_and_leaves_a_running_daemon_alone() {
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path(name).to_str().unwrap().to_owned();
+    let control_plane = ControlPlane::start();
+    let with_files = || {
+        Tunnel::to(&control_plane.url())
+            .http(&dead_url())
+            .arg(&format!("--log.file={}", path("log")))
+            .arg(&format!("--log.audit-file={}", path("audit")))
+            .arg(&format!("--pid.file={}", path("pid")))
+            .arg(&format!("--health.unix-socket={}", path("made/socket")))
+            .arg(&format!("--health.url-file={}", path("made/url")))
+            .without_env("HEALTH_URL_FILE")
+    };
+    assert_eq!(with_files().check(), (0, String::new()));
+    assert_eq!(std::fs::read_dir(scratch.path("")).unwrap().count(), 0, "a check left a file");
+
+    let mut daemon = with_files().spawn();
+    eventually("the socket", || scratch.path("made/url").exists().then_some(()));
+    let pid = std::fs::read_to_string(path("pid")).unwrap();
+    assert_eq!(with_files().check(), (0, String::new()));
+    assert_eq!(std::fs::read_to_string(path("pid")).unwrap(), pid);
+    assert!(std::os::unix::net::UnixStream::connect(path("made/socket")).is_ok());
+    assert!(daemon.has_ended().is_none());
+    // The check does not find out that it would run twice; a start does.
+    let mut second = with_files().arg(&format!("--health.unix-socket={}", path("other"))).spawn();
+    assert_eq!(second.exit_code(), 1);
+    assert!(second.stderr().contains("running twice"), "{}", second.stderr());
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn a_secret_that_everybody_can_read_is_warned_about() {
     fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
     let reference = format!("--control-plane.api-key=file:{key}");
     let args =
-        ["config", "check", &reference, "--mcp.command=srv", "--control-plane.tunnel-id", ID];
+        ["config", "check", &reference, "--mcp.command=true", "--control-plane.tunnel-id", ID];
     let ran = tunnel(&args);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("warning") && ran.err.contains(&key), "{}", ran.err);
@@ -265,11 +265,11 @@ fn profiles_are_added_listed_edited_and_removed() {
     printed(&run(&["profiles", "list"]), "no profiles in");
     assert_eq!(run(&["profiles", "list", "--json"]).out, "[]\n");
     let add = ["profiles", "add", "demo", "--sample", "sample_mcp_stdio_local", "--tunnel-id", ID];
-    printed(&run(&[&add[..], &["--mcp-command", "srv"]].concat()), "added demo");
-    refused(&run(&[&add[..], &["--mcp-command", "srv"]].concat()), "exists");
+    printed(&run(&[&add[..], &["--mcp-command", "true"]].concat()), "added demo");
+    refused(&run(&[&add[..], &["--mcp-command", "true"]].concat()), "exists");
     let path = dir.path(".config/tunnel-client/demo.yaml");
     assert_eq!(run(&["profiles", "list"]).out, format!("demo\t{path}\n"));
-    printed(&run(&["profiles", "show", "demo"]), "command: \"srv\"");
+    printed(&run(&["profiles", "show", "demo"]), "command: \"true\"");
     printed(&run(&["profiles", "validate", "demo"]), "ok");
     let key = [home[0], ("CONTROL_PLANE_API_KEY", "sk-1")];
     printed(&tunnel_with(&["config", "check", "--profile", "demo"], &key), "ok");

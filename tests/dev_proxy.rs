@@ -150,6 +150,7 @@ fn without_the_relays_program_it_says_what_to_install() {
     let scratch = Scratch::new();
     let alone = scratch.path("mcp-tunnel");
     fs::hard_link(programs::tunnel(), &alone).unwrap();
+    fs::hard_link(programs::ctl(), scratch.path("mcp-tunnel-ctl")).unwrap();
     let mut command = binary(alone.to_str().unwrap());
     command.args(["dev", "proxy", &stub()]).env("PATH", scratch.path(""));
     let mut program = Program::spawn(command);

@@ -1,48 +1,16 @@
 //! The documents in the repository are those that the tables make.
-//!
-//! `UPDATE_GENERATED=1 cargo test --test generated` writes them anew.
 
-use std::fs;
+#[path = "tools/documents/mod.rs"]
+mod documents;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mcp_tunnel::cli::docs;
-
-fn in_repository(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
 #[test]
 fn the_documents_are_up_to_date() {
-    let update = std::env::var_os("UPDATE_GENERATED").is_some();
-    let mut stale = Vec::new();
-    for (path, text) in docs::files() {
-        let file = in_repository(path);
-        if fs::read_to_string(&file).ok().as_deref() == Some(text.as_str()) {
-            continue;
-        }
-        if update {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, text).unwrap();
-        } else {
-            stale.push(path);
-        }
-    }
-    let readme = in_repository("README.md");
-    let text = fs::read_to_string(&readme).unwrap();
-    let table = docs::readme_settings();
-    let begin = text.find(docs::README_BEGIN).expect("the README has a place for the table");
-    let end = text.find(docs::README_END).expect("the table has an end") + docs::README_END.len();
-    if text[begin..end] != table && update {
-        fs::write(&readme, format!("{}{table}{}", &text[..begin], &text[end..])).unwrap();
-    } else if text[begin..end] != table {
-        stale.push("README.md");
-    }
-    assert!(
-        stale.is_empty(),
-        "stale: {stale:?}; run UPDATE_GENERATED=1 cargo test --test generated"
-    );
+    let stale = documents::update(Path::new(env!("CARGO_MANIFEST_DIR")), true).unwrap();
+    assert!(stale.is_empty(), "stale: {stale:?}; run `make documents`");
 }
 
 /// Says that a checker is not installed. CI installs all of them.
@@ -53,7 +21,7 @@ fn skipped(checker: &str, path: &str) {
 
 #[test]
 fn the_manual_pages_are_clean() {
-    for (path, text) in docs::files().iter().filter(|(path, _)| path.starts_with("man/")) {
+    for (path, text) in documents::files().iter().filter(|(path, _)| path.starts_with("man/")) {
         let mandoc = Command::new("mandoc")
             .args(["-T", "lint"])
             .stdin(Stdio::piped())
@@ -75,7 +43,8 @@ fn the_manual_pages_are_clean() {
 /// Each shell reads its completions; one that is not installed is skipped.
 #[test]
 fn the_completions_are_well_formed() {
-    for (path, text) in docs::files().iter().filter(|(path, _)| path.contains("completions/")) {
+    for (path, text) in documents::files().iter().filter(|(path, _)| path.contains("completions/"))
+    {
         let shell = match path.rsplit('.').next() {
             Some("bash") => "bash",
             Some("fish") => "fish",

@@ -1,5 +1,6 @@
 //! How large a message may be on its whole way, from client through relay and daemon to the
-//! built-in server and back, and what is said of one that is larger.
+//! built-in server and back, and what is said of one that is larger. And how large the programs
+//! are.
 
 mod support;
 
@@ -62,4 +63,19 @@ fn what_fits_passes_and_what_does_not_is_refused_by_name() {
     let text = "x".repeat(32 * MIB);
     let (status, answer) = call(&relay, "echo", &format!(r#"{{"text":"{text}"}}"#));
     assert_eq!((status, &answer["error"]["code"]), (413, &"request_body_too_large".into()));
+}
+
+#[test]
+fn the_static_programs_are_small() {
+    for (program, limit) in [
+        (programs::tunnel(), 3_400_000),
+        (programs::ctl(), 3_000_000),
+        (programs::relay(), 3_000_000),
+    ] {
+        let bytes = std::fs::metadata(program).unwrap().len();
+        // A debug build has ten times the code, and all its names.
+        let limit = if programs::directory().is_some() { limit } else { 30 * limit };
+        println!("{program}: {bytes} bytes, {limit} allowed");
+        assert!(bytes <= limit, "{program}: {bytes} bytes, {limit} allowed");
+    }
 }

@@ -1,4 +1,4 @@
-# bash completion for mcp-tunnel-relay. Made from the help of mcp-tunnel-relay; see src/cli/docs/.
+# bash completion for mcp-tunnel-relay. Made from the help of mcp-tunnel-relay; see tests/tools/documents/.
 
 _mcp_tunnel_relay() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}

@@ -1,4 +1,4 @@
-# fish completion for mcp-tunnel-relay. Made from the help of mcp-tunnel-relay; see src/cli/docs/.
+# fish completion for mcp-tunnel-relay. Made from the help of mcp-tunnel-relay; see tests/tools/documents/.
 
 complete -c mcp-tunnel-relay -f
 complete -c mcp-tunnel-relay -s h -l help -d Help

@@ -1,4 +1,4 @@
-# bash completion for mcp-tunnel. Made from the tables of commands and settings; see src/cli/docs/.
+# bash completion for mcp-tunnel. Made from the tables of commands and settings; see tests/tools/documents/.
 
 _mcp_tunnel() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
@@ -12,8 +12,13 @@ _mcp_tunnel() {
             'mcp-tunnel config show') path='mcp-tunnel config show' ;;
             'mcp-tunnel doctor') path='mcp-tunnel doctor' ;;
             'mcp-tunnel health') path='mcp-tunnel health' ;;
-            'mcp-tunnel top') path='mcp-tunnel top' ;;
             'mcp-tunnel init') path='mcp-tunnel init' ;;
+            'mcp-tunnel help') path='mcp-tunnel help' ;;
+            'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
+            'mcp-tunnel dev') path='mcp-tunnel dev' ;;
+            'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
+            'mcp-tunnel dev proxy') path='mcp-tunnel dev proxy' ;;
+            'mcp-tunnel top') path='mcp-tunnel top' ;;
             'mcp-tunnel profiles') path='mcp-tunnel profiles' ;;
             'mcp-tunnel profiles list') path='mcp-tunnel profiles list' ;;
             'mcp-tunnel profiles add') path='mcp-tunnel profiles add' ;;
@@ -44,11 +49,6 @@ _mcp_tunnel() {
             'mcp-tunnel admin-profiles set') path='mcp-tunnel admin-profiles set' ;;
             'mcp-tunnel admin-profiles activate') path='mcp-tunnel admin-profiles activate' ;;
             'mcp-tunnel admin-profiles delete') path='mcp-tunnel admin-profiles delete' ;;
-            'mcp-tunnel help') path='mcp-tunnel help' ;;
-            'mcp-tunnel mcp-stub') path='mcp-tunnel mcp-stub' ;;
-            'mcp-tunnel dev') path='mcp-tunnel dev' ;;
-            'mcp-tunnel dev mcp-stub') path='mcp-tunnel dev mcp-stub' ;;
-            'mcp-tunnel dev proxy') path='mcp-tunnel dev proxy' ;;
         esac
     done
     COMPREPLY=()
@@ -101,6 +101,13 @@ _mcp_tunnel() {
         --control-plane-base-url | \
         --control-plane-api-key-ref | \
         --health-listen-addr | \
+        --listen | \
+        --backend | \
+        --engine-queue-backend | \
+        --duration | \
+        --readiness-timeout | \
+        --response-timeout | \
+        --client-last-seen-timeout | \
         --name | \
         --description | \
         --organization-id | \
@@ -109,14 +116,7 @@ _mcp_tunnel() {
         --tenant-id | \
         --alias | \
         --admin-profile | \
-        --runtime-api-key | \
-        --listen | \
-        --backend | \
-        --engine-queue-backend | \
-        --duration | \
-        --readiness-timeout | \
-        --response-timeout | \
-        --client-last-seen-timeout)
+        --runtime-api-key)
             :
             return
             ;;
@@ -139,8 +139,8 @@ _mcp_tunnel() {
         --pid-file | \
         --output | \
         --control-plane-url-path | \
-        --from-file | \
         --listen-unix-socket | \
+        --from-file | \
         -c)
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -224,15 +224,20 @@ _mcp_tunnel() {
         --admin-ui.log-buffer-events
         --proxy.check-interval'
     case "$path" in
-        'mcp-tunnel') words="run config doctor health top init profiles admin runtimes admin-profiles help mcp-stub dev --help" ;;
+        'mcp-tunnel') words="run config doctor health init help mcp-stub dev top profiles admin runtimes admin-profiles --help" ;;
         'mcp-tunnel run') words="--help --embedded-mcp-stub --embedded-mcp-listen-addr --embedded-mcp-server-name --embedded-mcp-server-version $settings" ;;
         'mcp-tunnel config') words="check show --help" ;;
         'mcp-tunnel config check') words="--help --json $settings" ;;
         'mcp-tunnel config show') words="--help --json $settings" ;;
         'mcp-tunnel doctor') words="--help --explain --json $settings" ;;
         'mcp-tunnel health') words="--help --url --url-file --port --unix-socket --pid --pid-file --require-control-plane-poll --max-poll-age --json $settings" ;;
-        'mcp-tunnel top') words="--help --url --url-file --port --unix-socket --once $settings" ;;
         'mcp-tunnel init') words="--help --tunnel-id --sample --mcp-server-url --mcp-command --output --profile --profile-dir --force --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --open-web-ui --json" ;;
+        'mcp-tunnel help') words="--help" ;;
+        'mcp-tunnel mcp-stub') words="--help" ;;
+        'mcp-tunnel dev') words="mcp-stub proxy --help" ;;
+        'mcp-tunnel dev mcp-stub') words="--help" ;;
+        'mcp-tunnel dev proxy') words="--help --listen --listen-unix-socket --tunnel-id --url-file --backend --engine-queue-backend --print-json --duration --readiness-timeout --response-timeout --client-last-seen-timeout --mcp.server-url --mcp.command --profile --profile-file --profile-dir --health.listen-addr --health.url-file" ;;
+        'mcp-tunnel top') words="--help --url --url-file --port --unix-socket --once $settings" ;;
         'mcp-tunnel profiles') words="list add edit show validate rm samples --help" ;;
         'mcp-tunnel profiles list') words="--help --profile-dir --json" ;;
         'mcp-tunnel profiles add') words="--help --from-file --sample --tunnel-id --mcp-server-url --mcp-command --control-plane-base-url --control-plane-url-path --control-plane-api-key-ref --health-listen-addr --force --profile-dir" ;;
@@ -263,11 +268,6 @@ _mcp_tunnel() {
         'mcp-tunnel admin-profiles set') words="--help --control-plane-base-url --control-plane-url-path --admin-key --activate --json" ;;
         'mcp-tunnel admin-profiles activate') words="--help --json" ;;
         'mcp-tunnel admin-profiles delete') words="--help --json" ;;
-        'mcp-tunnel help') words="--help" ;;
-        'mcp-tunnel mcp-stub') words="--help" ;;
-        'mcp-tunnel dev') words="mcp-stub proxy --help" ;;
-        'mcp-tunnel dev mcp-stub') words="--help" ;;
-        'mcp-tunnel dev proxy') words="--help --listen --listen-unix-socket --tunnel-id --url-file --backend --engine-queue-backend --print-json --duration --readiness-timeout --response-timeout --client-last-seen-timeout --mcp.server-url --mcp.command --profile --profile-file --profile-dir --health.listen-addr --health.url-file" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

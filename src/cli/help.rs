@@ -1,10 +1,10 @@
-//! Help texts, made from the tables of commands and settings.
+//! Help texts, made from a command table and the table of settings.
 
+use std::ffi::OsString;
 use std::fmt::Write;
+use std::process::ExitCode;
 
-use super::command::{Accepts, Command, spelled};
-use super::commands::{ROOT, RUN};
-use super::topics::{self, TOPICS};
+use super::command::{Accepts, Action, Command, Program, spelled};
 use crate::settings::TABLE;
 use crate::settings::problem::did_you_mean;
 use crate::settings::table::{Kind, Section, Setting};
@@ -12,65 +12,95 @@ use crate::settings::table::{Kind, Section, Setting};
 /// Width of help in columns.
 const WIDTH: usize = 80;
 
-/// What `mcp-tunnel` alone prints.
-pub const WELCOME: &str = "\
-A tunnel from a private MCP server to a control plane, by outbound HTTPS only.
-
-Three commands to a running tunnel:
-
-  export CONTROL_PLANE_TUNNEL_ID=tunnel_...   # from your control plane
-  export CONTROL_PLANE_API_KEY=...            # a runtime key, not an admin key
-  mcp-tunnel run --mcp.server-url http://127.0.0.1:3001/mcp
-
-For a server on standard streams: --mcp.command 'my-server --stdio'
-Without a server at hand:         --mcp.command 'mcp-tunnel mcp-stub'
-Without a control plane at hand:  mcp-tunnel-relay serve --dev prints id and key
-
-Is it well?  mcp-tunnel health
-If not:      mcp-tunnel doctor --explain, with the same flags
-
-`mcp-tunnel -h` lists the commands, `mcp-tunnel run -h` the settings.
-";
+/// Help on what the words of `help` name.
+pub enum Explained {
+    /// This text.
+    Text(String),
+    /// What the command itself prints with these arguments.
+    By(fn(Vec<OsString>) -> ExitCode, Vec<OsString>),
+}
 
 /// Help on what the words name: nothing, a topic, or a command.
 ///
 /// # Errors
 /// If there is neither.
-pub fn on(words: &[String]) -> Result<String, String> {
+pub fn on(program: &'static Program, words: &[String]) -> Result<Explained, String> {
     if let [word] = words
-        && let Some(text) = topics::find(word)
+        && let Some(topic) = program.topics.iter().find(|topic| topic.name == word)
     {
-        return Ok(text.to_owned());
+        return Ok(Explained::Text(topic.text.to_owned()));
     }
-    let mut path = vec![&ROOT];
+    let mut path = vec![&program.root];
     for word in words {
-        let children = path.last().expect("a path begins at the root").children;
-        let Some(child) = children.iter().find(|child| child.name == word) else {
-            let names = TOPICS.iter().map(|(name, ..)| *name);
-            let known = names.clone().chain(ROOT.children.iter().map(|child| child.name));
-            let near = did_you_mean(word, known);
-            let topics: Vec<&str> = names.collect();
-            return Err(format!(
-                "there is no help on `{}`{near}; topics: {}",
-                words.join(" "),
-                topics.join(", ")
-            ));
-        };
-        path.push(child);
+        let children = path.last().expect("a path begins at the root").children();
+        let child = children
+            .iter()
+            .find(|child| child.name == word)
+            .ok_or_else(|| no_help(program, words, word))?;
+        match child.action {
+            Action::Raw(run) => return Ok(Explained::By(run, vec!["--help".into()])),
+            Action::Forward(run) => {
+                let args = words.iter().map(String::as_str).chain(["--help"]);
+                return Ok(Explained::By(run, args.map(OsString::from).collect()));
+            }
+            Action::Group(_) | Action::Run(_) | Action::Help => path.push(child),
+        }
     }
-    Ok(of(&path, true))
+    Ok(Explained::Text(of(program, &path, true)))
+}
+
+fn no_help(program: &'static Program, words: &[String], word: &str) -> String {
+    let topics = || program.topics.iter().map(|topic| topic.name);
+    let known = topics().chain(program.root.children().iter().map(|child| child.name));
+    let near = did_you_mean(word, known);
+    let mut line = format!("there is no help on `{}`{near}", words.join(" "));
+    if !program.topics.is_empty() {
+        let _ = write!(line, "; topics: {}", topics().collect::<Vec<_>>().join(", "));
+    }
+    line
 }
 
 /// Help on the command at the end of a path.
-pub fn of(path: &[&'static Command], long: bool) -> String {
+pub fn of(program: &'static Program, path: &[&'static Command], long: bool) -> String {
     let command = path.last().expect("a path begins at the root");
     let mut out = format!("{}.\n", command.short);
     if long && !command.long.is_empty() {
         out.push('\n');
         wrap(&mut out, &plain(command.long), "", WIDTH);
     }
+    let _ = write!(out, "\nUsage: {}\n", usage(path));
+    let is_forward = |child: &&Command| matches!(child.action, Action::Forward(_));
+    let (forwarded, own): (Vec<_>, Vec<_>) = command.children().iter().partition(is_forward);
+    commands(&mut out, "Commands", &own);
+    commands(&mut out, &format!("Commands of {}", program.forwards_to), &forwarded);
+    own_flags(&mut out, command);
+    match command.settings {
+        Accepts::AllListed => settings(&mut out, long),
+        Accepts::All => {
+            out.push_str("\nTakes the settings of `run` too: `mcp-tunnel run -h` lists them.\n")
+        }
+        Accepts::Nothing | Accepts::Some(_) => {}
+    }
+    let _ = write!(out, "\nExample:\n  {}\n", command.example);
+    let name = program.root.name;
+    if path.len() == 1 {
+        if !program.topics.is_empty() {
+            let _ = write!(out, "\nTopics of `{name} help`:\n");
+            for topic in program.topics {
+                row(&mut out, topic.name, topic.short, 18);
+            }
+        }
+        let _ = write!(out, "\n`{name} COMMAND --help` explains a command in full.\n");
+    } else if !long && matches!(command.settings, Accepts::AllListed) {
+        out.push_str("\n--help explains each setting, with its variable and file key.\n");
+    }
+    out
+}
+
+fn usage(path: &[&'static Command]) -> String {
+    let command = path.last().expect("a path begins at the root");
     let mut usage = spelled(path);
-    if !command.children.is_empty() {
+    if !command.children().is_empty() {
         usage.push_str(" COMMAND");
     }
     if !matches!(command.settings, Accepts::Nothing) || !command.flags.is_empty() {
@@ -79,43 +109,36 @@ pub fn of(path: &[&'static Command], long: bool) -> String {
     for word in command.words {
         let _ = write!(usage, " {word}");
     }
-    let _ = write!(out, "\nUsage: {usage}\n");
-    if !command.children.is_empty() {
-        out.push_str("\nCommands:\n");
-        for child in command.children {
-            row(&mut out, child.name, child.short, 18);
-        }
+    usage
+}
+
+fn commands(out: &mut String, title: &str, commands: &[&Command]) {
+    if commands.is_empty() {
+        return;
     }
+    let _ = write!(out, "\n{title}:\n");
+    for command in commands {
+        row(out, command.name, command.short, 18);
+    }
+}
+
+/// The flags that only this command or a few have.
+fn own_flags(out: &mut String, command: &Command) {
     let some = |s: &&Setting| matches!(command.settings, Accepts::Some(ids) if ids.contains(&s.id));
-    if !command.flags.is_empty() || TABLE.iter().any(|s| some(&s)) {
-        out.push_str("\nFlags:\n");
-        for flag in command.flags {
-            let name = match flag.metavar {
-                "" => format!("--{}", flag.name),
-                metavar => format!("--{} {metavar}", flag.name),
-            };
-            row(&mut out, &name, flag.short, 28);
-        }
-        for s in TABLE.iter().filter(some) {
-            row(&mut out, &flag_of(s), s.short, 28);
-        }
+    if command.flags.is_empty() && !TABLE.iter().any(|s| some(&s)) {
+        return;
     }
-    if command.name == RUN {
-        settings(&mut out, long);
-    } else if matches!(command.settings, Accepts::All) {
-        out.push_str("\nTakes the settings of `run` too: `mcp-tunnel run -h` lists them.\n");
+    out.push_str("\nFlags:\n");
+    for flag in command.flags {
+        let name = match flag.metavar {
+            "" => format!("--{}", flag.name),
+            metavar => format!("--{} {metavar}", flag.name),
+        };
+        row(out, &name, flag.short, 28);
     }
-    let _ = write!(out, "\nExample:\n  {}\n", command.example);
-    if path.len() == 1 {
-        out.push_str("\nTopics of `mcp-tunnel help`:\n");
-        for (name, short, _) in TOPICS {
-            row(&mut out, name, short, 18);
-        }
-        out.push_str("\n`mcp-tunnel COMMAND --help` explains a command in full.\n");
-    } else if !long && command.name == RUN {
-        out.push_str("\n--help explains each setting, with its variable and file key.\n");
+    for s in TABLE.iter().filter(some) {
+        row(out, &flag_of(s), s.short, 28);
     }
-    out
 }
 
 fn settings(out: &mut String, long: bool) {
@@ -220,43 +243,4 @@ pub fn wrap(out: &mut String, text: &str, indent: &str, width: usize) {
     }
     out.push_str(&line);
     out.push('\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn every(path: &mut Vec<&'static Command>, check: &mut impl FnMut(&[&'static Command])) {
-        check(path);
-        for child in path.last().unwrap().children {
-            path.push(child);
-            every(path, check);
-            path.pop();
-        }
-    }
-
-    #[test]
-    fn help_fits_into_80_columns_and_shows_an_example() {
-        every(&mut vec![&ROOT], &mut |path| {
-            for long in [false, true] {
-                let text = of(path, long);
-                for line in text.lines() {
-                    let name = spelled(path);
-                    assert!(line.chars().count() <= WIDTH, "{name}: {line}");
-                    assert!(!line.ends_with(' '), "{name}: {line:?}");
-                }
-                assert!(text.contains("Example:"));
-            }
-        });
-        assert!(WELCOME.lines().all(|line| line.chars().count() <= WIDTH));
-    }
-
-    #[test] // cfg C-7
-    fn long_help_names_every_flag_and_variable() {
-        let run = of(&[&ROOT, &ROOT.children[0]], true);
-        for s in TABLE {
-            assert!(s.flag.is_empty() || run.contains(&format!("--{}", s.flag)), "{}", s.flag);
-            assert!(s.env.iter().all(|name| run.contains(name)), "{:?}", s.env);
-        }
-    }
 }

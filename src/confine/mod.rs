@@ -1,17 +1,17 @@
-//! What the process gives up once it has all it needs: what the kernel then refuses, no mistake in
-//! this program and nobody who took it over can do.
+//! The rights that the process gives up once it has everything it needs. The kernel then refuses
+//! them to any mistake in this program, and to anyone who took it over.
 //!
-//! Landlock makes the file system read-only but for the directories that the configuration names,
-//! executes nothing, and opens TCP connections to the configured ports alone. A filter of system
-//! calls leaves those that a network program needs. New privileges and core dumps are given up.
-//! None of it can be taken back, and it needs no privilege.
+//! Landlock makes the file system read-only except for the directories that the configuration
+//! names, forbids to execute anything, and allows TCP connections to the configured ports alone. A
+//! filter of system calls leaves those that a network program needs. New privileges and core dumps
+//! are given up. None of it can be taken back, and giving it up needs no privilege.
 //!
-//! A kernel may lack a part: the rest is done all the same, and what is missing has a name and a
-//! reason in [`Confinement`]. Threads inherit what was given up by the thread that starts them, so
-//! this is done before the first one. Children inherit it too; what needs to execute something is
-//! left to [`crate::launcher`], which has a looser rule of its own.
+//! A kernel may lack a part: the rest is done all the same, and [`Confinement`] names each missing
+//! part with its reason. A thread inherits the confinement of the thread that starts it, so this is
+//! done before the first one starts. Children inherit it too; programs are therefore started by
+//! [`crate::launcher`], which has a looser rule of its own.
 //!
-//! `cli`, `relay` and `launcher` call it; it calls nobody.
+//! `daemon`, `doctor`, `relay` and `launcher` call it; it calls nobody.
 
 mod paths;
 mod syscalls;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// The first argument of a process that confines itself, says how, and ends: for `doctor`.
+/// The first argument of a process that confines itself, prints how, and ends. `doctor` starts it.
 pub const PROBE: &str = "confinement-probe";
 
 /// A part of the confinement. Each has a stable name for metrics.
@@ -60,16 +60,16 @@ impl Part {
     }
 }
 
-/// What is still needed.
+/// The rights that the process keeps.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    /// Files that are opened for appending anew, or made, after a rotation.
+    /// Files that are opened again for appending, or created, after a rotation.
     pub appended: Vec<PathBuf>,
     /// Files and sockets that are removed at the end.
     pub removed: Vec<PathBuf>,
-    /// TCP ports that are connected to.
+    /// TCP ports that may be connected to.
     pub ports: BTreeSet<u16>,
-    /// A socket in the abstract namespace, outside of the process, is written to.
+    /// A socket in the abstract namespace, outside the process, is written to.
     pub abstract_socket: bool,
 }
 
@@ -86,17 +86,17 @@ impl Confinement {
         Self::default()
     }
 
-    /// Gives up all but what is needed, for this thread and those that it starts; the filter of
+    /// Gives up everything but `needs`, for this thread and those that it starts; the filter of
     /// system calls holds for every thread. To be called once.
     pub fn begin(needs: &Needs) -> Self {
-        // Its first use reads what a closed memory hides: where the kernel's clock lies.
+        // Its first use reads where the kernel's clock lies, which a closed memory hides.
         let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let mut parts = vec![
             (Part::Privileges, said(rustix::thread::set_no_new_privs(true))),
             (Part::Memory, said(close_memory())),
         ];
         parts.extend(paths::restrict(needs));
-        // Last: it refuses the calls for all others.
+        // Last: it refuses the calls that make all others.
         parts.push((Part::Syscalls, syscalls::of_the_daemon().err()));
         Self { parts }
     }
@@ -121,7 +121,7 @@ impl Confinement {
     }
 }
 
-/// `full`, `off`, or `partial` with what is missing: one line. Parts with the same reason are
+/// One line: `full`, `off`, or `partial` with the missing parts. Parts with the same reason are
 /// named together.
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,11 +139,11 @@ impl fmt::Display for Confinement {
     }
 }
 
-/// The looser rule of the launcher and its children: no new privileges, and none of the calls by
-/// which a kernel is administered.
+/// The looser rule of the launcher and its children: no new privileges, and none of the calls that
+/// administer a kernel.
 ///
 /// # Errors
-/// What the kernel lacks for it; the rest is done.
+/// Names the part that the kernel lacks; the rest is done.
 pub fn launcher() -> Result<(), String> {
     let privileges = said(rustix::thread::set_no_new_privs(true));
     syscalls::of_the_launcher()?;
@@ -157,7 +157,7 @@ fn close_memory() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// The part of it that is done in any case. A child may raise its own limit again.
+/// Lets no core dump be written to a file. A child may raise its own limit again.
 pub fn no_core_file() {
     let mut limit = getrlimit(Resource::Core);
     limit.current = Some(0);
@@ -182,11 +182,11 @@ mod tests {
             Confinement { parts: Part::ALL.map(one).to_vec() }
         };
         assert_eq!(parts(&[]).to_string(), "full");
-        let old = "Linux 6.7 has it first";
+        let old = "it needs Linux 6.7";
         let some = parts(&[(Part::Files, "old"), (Part::Ports, "old"), (Part::Syscalls, old)]);
         assert_eq!(
             some.to_string(),
-            "partial: no confinement of files, ports (old); of syscalls (Linux 6.7 has it first)"
+            "partial: no confinement of files, ports (old); of syscalls (it needs Linux 6.7)"
         );
         assert!(some.holds(Part::Memory) && !some.holds(Part::Files));
     }

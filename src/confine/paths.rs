@@ -1,4 +1,5 @@
-//! Landlock: which files are written, which ports are connected to.
+//! Landlock: which files may be written, which ports may be connected to. `confine` calls it; it
+//! calls nobody.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,23 @@ use landlock::{
 
 use super::{Needs, Part};
 
-/// The version of Landlock that the rules below are written for. A newer kernel enforces these and
-/// no more, so nothing breaks with an update.
+/// The version of Landlock that the rules below are written for. A newer kernel enforces no more
+/// than these, so an update of it breaks nothing.
 const KNOWN: ABI = ABI::V6;
 
-/// Which version of Landlock, and of Linux, confines each part first.
+/// The first version of Landlock, and of Linux, that confines each part.
 const SINCE: [(Part, ABI, &str); 3] = [
     (Part::Files, ABI::V1, "5.13"),
     (Part::Ports, ABI::V4, "6.7"),
     (Part::Processes, ABI::V6, "6.12"),
 ];
 
-/// Restricts this thread and those that it starts. Gives each part, and why it is missing.
+/// Restricts this thread and those that it starts. Returns each part, with the reason if it is
+/// missing.
 pub(super) fn restrict(needs: &Needs) -> Vec<(Part, Option<String>)> {
     let missing = |reason: &str| SINCE.map(|(part, ..)| (part, Some(reason.to_owned()))).to_vec();
     if threads() > 1 {
-        // One of them would stay free.
+        // The others would stay free.
         return missing("threads ran already");
     }
     let status = match rules(needs) {
@@ -38,7 +40,7 @@ pub(super) fn restrict(needs: &Needs) -> Vec<(Part, Option<String>)> {
         LandlockStatus::Available { effective_abi, .. } => effective_abi,
     };
     let held =
-        |since: ABI, linux: &str| (version < since).then(|| format!("Linux {linux} has it first"));
+        |since: ABI, linux: &str| (version < since).then(|| format!("it needs Linux {linux}"));
     SINCE.map(|(part, since, linux)| (part, held(since, linux))).to_vec()
 }
 
@@ -61,7 +63,7 @@ fn rules(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
             (dir, remove)
         }));
     for (directory, access) in allowed {
-        // One that is not there, or was removed, has nothing to write to.
+        // Nothing can be written to a directory that is not there.
         if let Ok(directory) = PathFd::new(directory) {
             ruleset = ruleset.add_rule(PathBeneath::new(directory, access))?;
         }
@@ -72,7 +74,7 @@ fn rules(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
     ruleset.restrict_self()
 }
 
-/// Where a file is, and where it leads if it is a link.
+/// The directory of a file and, if the file is a link, the directory of its target.
 fn directories(file: &Path) -> Vec<PathBuf> {
     let parent = |path: &Path| match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
@@ -84,7 +86,7 @@ fn directories(file: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// How many threads this process has; 1 if that can not be found out.
+/// The number of threads of this process; 1 if that cannot be found out.
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }

@@ -1,19 +1,22 @@
 //! Filters of system calls.
 //!
-//! The daemon has two. The first ends the process at a call by which an intruder would go on:
-//! execute, look into other processes, change what is mounted. The second is the list of what it
-//! needs. Whatever is on neither is answered with ENOSYS, as a kernel without the call would: that
-//! is what a C library expects that tries a new call first, so an update of it breaks nothing.
+//! The daemon has two. The first ends the process at a call that only an intruder would make: to
+//! execute, to look into other processes, to change what is mounted. The second lists the calls
+//! that the daemon needs. A call on neither list gets ENOSYS, the answer of a kernel without it. A
+//! C library that tries a new call first expects that answer, so an update of it breaks nothing.
+//!
+//! `confine` calls it; it calls nobody.
 
 use std::collections::BTreeMap;
 
 use libc::{c_int, c_long};
+use seccompiler::SeccompCmpOp::{self, Eq};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter_all_threads,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter_all_threads,
 };
 
-/// Calls that the daemon makes whatever their arguments are: those of its own code, of the C
+/// Calls that the daemon makes with any arguments: those of its own code, of the C
 /// library (glibc or musl) in name lookups, threads, memory and time, and of the dynamic loader
 /// for glibc's resolver modules.
 const NEEDED: &[c_long] = &[
@@ -42,7 +45,7 @@ const NEEDED: &[c_long] = &[
     libc::SYS_getdents64,
     libc::SYS_getcwd,
     libc::SYS_unlinkat,
-    // Sockets, but for what kind of them, and for sending.
+    // Sockets. How one is made and how it sends is restricted below.
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_accept4,
@@ -53,7 +56,7 @@ const NEEDED: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
-    // Memory, but for what may be executed.
+    // Memory. What may be executed is restricted below.
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -92,7 +95,7 @@ const NEEDED: &[c_long] = &[
     libc::SYS_sysinfo,
 ];
 
-/// The same under their older names, which other processors do not have.
+/// The same calls under older names, which other processors do not have.
 #[cfg(target_arch = "x86_64")]
 const NEEDED_HERE: &[c_long] = &[
     libc::SYS_open,
@@ -108,7 +111,7 @@ const NEEDED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const NEEDED_HERE: &[c_long] = &[];
 
-/// What ends the daemon: nothing in it makes such a call, so somebody else does.
+/// Calls that end the daemon: nothing in it makes one, so an intruder does.
 const HOSTILE: &[c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -132,7 +135,7 @@ const HOSTILE: &[c_long] = &[
     libc::SYS_personality,
 ];
 
-/// By which a kernel is administered, or broken into. No MCP server needs them; debuggers,
+/// Calls that administer a kernel, or help to break into it. No MCP server needs them; debuggers,
 /// sandboxes, browsers and language runtimes do without. Key rings are not here: Kerberos may keep
 /// its tickets there.
 const ADMINISTRATION: &[c_long] = &[
@@ -161,11 +164,11 @@ const ADMINISTRATION: &[c_long] = &[
 ];
 
 /// Requests about the process: a thread's name, what the kernel told it at its start.
-const PRCTLS: [u64; 2] = [15, 0x4155_5856];
+const PRCTLS: [c_int; 2] = [15, 0x4155_5856];
 
-/// Requests to a descriptor: not to block, to close on execute, how much waits to be read, whether
-/// it is a terminal, how large that is.
-const IOCTLS: [u64; 5] = [0x5421, 0x5451, 0x541B, 0x5401, 0x5413];
+/// Requests to a descriptor: not to block, to close on execute, how much can be read, whether it
+/// is a terminal, how large the terminal is.
+const IOCTLS: [c_int; 5] = [0x5421, 0x5451, 0x541B, 0x5401, 0x5413];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -178,83 +181,77 @@ pub(super) fn of_the_daemon() -> Result<(), String> {
     install(needed, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
 }
 
-/// Takes from this process and its children what [`ADMINISTRATION`] lists.
+/// Takes the calls of [`ADMINISTRATION`] from this process and its children.
 pub(super) fn of_the_launcher() -> Result<(), String> {
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     install(any(ADMINISTRATION.iter()), SeccompAction::Allow, refused)
 }
 
-/// These calls, whatever their arguments are.
+/// These calls, with any arguments.
 fn any<'a>(calls: impl Iterator<Item = &'a c_long>) -> Rules {
     calls.map(|call| (*call, Vec::new())).collect()
 }
 
 /// Calls that are needed in some forms only.
 fn with_arguments() -> seccompiler::Result<Rules> {
-    use SeccompCmpOp::{Eq, MaskedEq};
-    let is = |argument, operator, value: u64| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+    let only =
+        |argument, operator, value| rule(&[(argument, operator, value)]).map(|rule| vec![rule]);
+    let each = |argument, values: &[c_int]| {
+        values.iter().map(|value| rule(&[(argument, Eq, *value)])).collect::<Result<Vec<_>, _>>()
     };
-    let one = |argument, operator, value| SeccompRule::new(vec![is(argument, operator, value)?]);
-    let each = |argument, values: &[u64]| {
-        values.iter().map(|value| one(argument, Eq, *value)).collect::<Result<Vec<_>, _>>()
-    };
+    // Nothing is sent that connects by itself (TCP Fast Open): Landlock does not look there.
+    let send = |flags| only(flags, masked(libc::MSG_FASTOPEN), 0);
+    // Memory may be written or executed, never both, and never made executable later.
+    let (write, execute) = (libc::PROT_WRITE, libc::PROT_EXEC);
+    let map = [0, write, execute].map(|bits| rule(&[(2, masked(write | execute), bits)]));
+    // Reading a limit, not setting one: the new limit is no pointer.
+    let no_pointer = SeccompCondition::new(2, SeccompCmpArgLen::Qword, Eq, 0)?;
+    Ok(Rules::from([
+        (libc::SYS_socket, sockets()?),
+        (libc::SYS_sendto, send(3)?),
+        (libc::SYS_sendmsg, send(2)?),
+        (libc::SYS_sendmmsg, send(3)?),
+        // A thread, not a process. `clone3` keeps its flags where no filter can look: it is
+        // refused, and the C library takes this call instead.
+        (libc::SYS_clone, only(0, masked(libc::CLONE_THREAD), libc::CLONE_THREAD)?),
+        (libc::SYS_mmap, map.into_iter().collect::<Result<_, _>>()?),
+        (libc::SYS_mprotect, only(2, masked(execute), 0)?),
+        // An abort is a signal to oneself.
+        (libc::SYS_tgkill, each(0, &[std::process::id().cast_signed()])?),
+        (libc::SYS_prctl, each(0, &PRCTLS)?),
+        (libc::SYS_prlimit64, vec![SeccompRule::new(vec![no_pointer])?]),
+        (libc::SYS_ioctl, each(1, &IOCTLS)?),
+    ]))
+}
 
-    // Not raw, not of exotic families, and not the TCP that Landlock does not see (MPTCP). The
-    // upper bits of a type are flags.
-    let kind = |kind: c_int| is(1, MaskedEq(0xf), u64::from(kind.cast_unsigned()));
+/// No raw sockets, no exotic families, and not the TCP that Landlock does not see (MPTCP).
+fn sockets() -> seccompiler::Result<Vec<SeccompRule>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
         for form in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
             for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
-                sockets.push(SeccompRule::new(vec![
-                    is(0, Eq, u64::from(family.cast_unsigned()))?,
-                    kind(form)?,
-                    is(2, Eq, u64::from(protocol.cast_unsigned()))?,
-                ])?);
+                // The upper bits of a type are flags.
+                sockets.push(rule(&[(0, Eq, family), (1, masked(0xf), form), (2, Eq, protocol)])?);
             }
         }
     }
-    // By which a C library finds out which addresses this host has: it is called raw, and is not.
-    sockets.push(SeccompRule::new(vec![
-        is(0, Eq, u64::from(libc::AF_NETLINK.cast_unsigned()))?,
-        is(2, Eq, u64::from(libc::NETLINK_ROUTE.cast_unsigned()))?,
-    ])?);
-    // Nothing is sent that connects by itself (TCP Fast Open): Landlock does not look there.
-    let fast_open = MaskedEq(u64::from(libc::MSG_FASTOPEN.cast_unsigned()));
-    let send = |flags| Ok::<_, seccompiler::Error>(vec![one(flags, fast_open.clone(), 0)?]);
-    // A thread, not a process. `clone3` keeps its flags where no filter can look: it is refused,
-    // and the C library takes this one.
-    let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
-    // Memory may be written or executed, never both, and never made executable later.
-    let execute = u64::from(libc::PROT_EXEC.cast_unsigned());
-    let write = u64::from(libc::PROT_WRITE.cast_unsigned());
-    let write_and_execute = MaskedEq(write | execute);
-    let map = [0, write, execute].map(|bits| one(2, write_and_execute.clone(), bits));
-    let of_ours = u64::from(std::process::id());
-    Ok(Rules::from([
-        (libc::SYS_socket, sockets),
-        (libc::SYS_sendto, send(3)?),
-        (libc::SYS_sendmsg, send(2)?),
-        (libc::SYS_sendmmsg, send(3)?),
-        (libc::SYS_clone, vec![one(0, MaskedEq(thread), thread)?]),
-        (libc::SYS_mmap, map.into_iter().collect::<Result<_, _>>()?),
-        (libc::SYS_mprotect, vec![one(2, MaskedEq(execute), 0)?]),
-        // An abort is a signal to oneself.
-        (libc::SYS_tgkill, each(0, &[of_ours])?),
-        (libc::SYS_prctl, each(0, &PRCTLS)?),
-        // Reading a limit, not setting one.
-        (
-            libc::SYS_prlimit64,
-            vec![SeccompRule::new(vec![SeccompCondition::new(
-                2,
-                SeccompCmpArgLen::Qword,
-                Eq,
-                0,
-            )?])?],
-        ),
-        (libc::SYS_ioctl, each(1, &IOCTLS)?),
-    ]))
+    // A C library asks it for the addresses of this host. It is called raw, and is not.
+    sockets.push(rule(&[(0, Eq, libc::AF_NETLINK), (2, Eq, libc::NETLINK_ROUTE)])?);
+    Ok(sockets)
+}
+
+/// A call with these arguments: which one, how it is compared, and the value.
+fn rule(arguments: &[(u8, SeccompCmpOp, c_int)]) -> seccompiler::Result<SeccompRule> {
+    let conditions = arguments.iter().map(|(argument, operator, value)| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), value)
+    });
+    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
+}
+
+/// Equal in these bits.
+fn masked(bits: c_int) -> SeccompCmpOp {
+    SeccompCmpOp::MaskedEq(u64::from(bits.cast_unsigned()))
 }
 
 fn install(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! What every request to the control plane has in common: where it goes, what it carries
+//! The common part of all requests to the control plane: where they go and what they carry
 //! (W-6 to W-9, W-12, W-17).
 
 use std::fmt;
@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
 use crate::net::client::{ClientConfig, can_be_header, header_value};
@@ -21,9 +20,9 @@ use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
 const IDLE: Duration = Duration::from_secs(45);
 
 /// Stands in the log for the `X-Request-Id` that an answer did not have (W-10).
-pub(super) const NO_REQUEST_ID: &str = "missing_request_id";
+pub const NO_REQUEST_ID: &str = "missing_request_id";
 
-/// Headers beside [`IDENTITY_HEADERS`] that extra headers can not replace: what ties an answer to
+/// Headers beside [`IDENTITY_HEADERS`] that extra headers cannot replace: what ties an answer to
 /// its command (W-9), and what belongs to the transport. No encoding may be asked for, since none
 /// is decoded (W-20).
 const RESERVED_HEADERS: [&str; 8] = [
@@ -46,11 +45,11 @@ fn is_reserved(name: &str) -> bool {
 pub struct AccessConfig {
     /// Scheme, host and port; path and query are ignored (W-6).
     pub base_url: Uri,
-    /// Inserted before `/v1`, empty or beginning with `/`.
+    /// Inserted before `/v1`: empty, or made by `settings::url::clean_path`.
     pub url_path: String,
     /// Which tunnel.
     pub tunnel_id: TunnelId,
-    /// This process, from [`new_instance_id`].
+    /// This process, from [`crate::random::instance_id`].
     pub instance_id: String,
     /// Sent as `OpenAI-Organization`.
     pub organization_id: Option<String>,
@@ -73,7 +72,6 @@ pub struct AccessConfig {
 /// The common part of all requests, shared by the threads that make them.
 pub struct Access {
     origin: String,
-    prefix: String,
     headers: HeaderMap,
     /// The key and the operator's headers.
     secrets: RwLock<SecretHeaders>,
@@ -85,7 +83,7 @@ pub struct Access {
     pub attempt_limit: Duration,
 }
 
-/// A setting that can not be put into a request. The text names it and never shows its value.
+/// A setting that cannot be put into a request. The text names it and never shows its value.
 #[derive(Debug)]
 pub struct AccessError(pub String);
 
@@ -108,7 +106,7 @@ impl Access {
     /// every request.
     ///
     /// # Errors
-    /// If a value can not be a header, or the channels are too many (W-14).
+    /// If a value cannot be a header, or the channels are too many (W-14).
     pub fn new(
         config: AccessConfig,
         key: &Secret,
@@ -124,7 +122,6 @@ impl Access {
         let headers = common(&config)?;
         Ok(Arc::new(Self {
             origin: format!("{scheme}://{host}"),
-            prefix: clean_path(&config.url_path),
             secrets: RwLock::new(secrets(key, extra, &headers)?),
             headers,
             poll_timeout: config.poll_timeout,
@@ -166,7 +163,7 @@ impl Access {
     }
 
     /// A client for one thread; `linger` as in [`ClientConfig`].
-    pub(super) fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
+    pub fn client(&self, cancel: Cancel, linger: Option<Duration>) -> Client {
         let config = ClientConfig {
             tls: self.config.tls.clone(),
             unix_socket: self.config.unix_socket.clone(),
@@ -180,14 +177,17 @@ impl Access {
     }
 
     /// The URL of a route below this tunnel, for instance `/poll?limit=1` (W-6).
-    pub(super) fn url(&self, route: &str) -> Uri {
-        format!("{}{}/v1/tunnels/{}{route}", self.origin, self.prefix, self.config.tunnel_id)
-            .parse()
-            .expect("an origin, a clean path and a tunnel id make a URL")
+    pub fn url(&self, route: &str) -> Uri {
+        format!(
+            "{}{}/v1/tunnels/{}{route}",
+            self.origin, self.config.url_path, self.config.tunnel_id
+        )
+        .parse()
+        .expect("an origin, a clean path and a tunnel id make a URL")
     }
 
     /// Sends one attempt, with the common headers and limit.
-    pub(super) fn send(
+    pub fn send(
         &self,
         client: &Client,
         method: Method,
@@ -218,22 +218,13 @@ impl Access {
     }
 }
 
-/// The pattern of a path, for metrics: the tunnel's id would be the same on every sample.
-pub fn route(path: &str) -> &'static str {
-    match path.rsplit('/').next() {
-        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
-        Some("response") => "/v1/tunnels/{tunnel_id}/response",
-        _ => "/v1/tunnels/{tunnel_id}",
-    }
-}
-
 /// The headers of every request that are no secrets (W-7).
 fn common(config: &AccessConfig) -> Result<HeaderMap, AccessError> {
     let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str, what: &str| {
         let value = header_value(value)
-            .ok_or_else(|| AccessError(format!("{what} can not be sent as a header")))?;
+            .ok_or_else(|| AccessError(format!("{what} cannot be sent as a header")))?;
         headers.insert(name, value);
         Ok(())
     };
@@ -261,7 +252,7 @@ fn secrets(
             log::warn!(name = name.as_str(); "extra header skipped: it is reserved");
             continue;
         }
-        let wrong = || AccessError(format!("the extra header `{name}` can not be sent"));
+        let wrong = || AccessError(format!("the extra header `{name}` cannot be sent"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
         if !can_be_header(value.expose()) {
             return Err(wrong());
@@ -271,75 +262,20 @@ fn secrets(
         }
     }
     let bearer =
-        bearer(key).ok_or_else(|| AccessError("the API key can not be sent as a header".into()))?;
+        bearer(key).ok_or_else(|| AccessError("the API key cannot be sent as a header".into()))?;
     secrets.push((header::AUTHORIZATION, bearer));
     Ok(secrets)
 }
 
 /// A key as `Authorization` has it, if it can be there.
-pub(super) fn bearer(key: &Secret) -> Option<Secret> {
+pub(crate) fn bearer(key: &Secret) -> Option<Secret> {
     can_be_header(key.expose()).then(|| Secret::new(["Bearer ", key.expose()].concat()))
 }
 
 /// How many daemons poll the tunnel, if the control plane says so: `mcp-tunnel-relay` does, in an
 /// addition to the contract.
-pub(super) fn daemons(reply: &Reply) -> Option<usize> {
+pub fn daemons(reply: &Reply) -> Option<usize> {
     reply.header("x-tunnel-daemons")?.trim().parse().ok()
-}
-
-/// A name for this process: 16 random bytes as 32 hex digits, made once (W-4).
-///
-/// # Errors
-/// If the system gives no random bytes.
-pub fn new_instance_id() -> Result<String, AccessError> {
-    use ring::rand::{SecureRandom, SystemRandom};
-    let mut bytes = [0_u8; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| AccessError("the system gives no random bytes".to_owned()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
-/// where it must be; empty for none.
-pub(super) fn clean_path(path: &str) -> String {
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in path.trim().split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => {
-                segments.pop();
-            }
-            other => segments.push(other),
-        }
-    }
-    segments.iter().map(|segment| format!("/{}", encode_segment(segment))).collect()
-}
-
-/// The bytes that a path segment must escape: all but `pchar` of RFC 3986, section 3.3.
-const SEGMENT: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
-
-/// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
-pub(super) fn encode_segment(segment: &str) -> String {
-    let decoded: Vec<u8> = percent_decode_str(segment).collect();
-    percent_encode(&decoded, &SEGMENT).to_string()
 }
 
 #[cfg(test)]
@@ -352,7 +288,7 @@ mod tests {
             base_url: base_url.parse().unwrap(),
             url_path: url_path.to_owned(),
             tunnel_id: format!("tunnel_{}", "a".repeat(32)).parse().unwrap(),
-            instance_id: new_instance_id().unwrap(),
+            instance_id: "i".to_owned(),
             organization_id: None,
             server_info: ServerInfo::new([(&ChannelName::main(), false)]),
             poll_timeout: Duration::from_secs(30),
@@ -372,21 +308,11 @@ mod tests {
         for (base, path, expected) in [
             ("https://gw.example", "/team/eu", "https://gw.example/team/eu/v1/tunnels/"),
             ("https://h/v1/tunnel?x=1", "", "https://h/v1/tunnels/"),
-            ("http://u:p@h:8080/", "/", "http://h:8080/v1/tunnels/"),
-            ("http://h", "//a/./b/../c d/", "http://h/a/c%20d/v1/tunnels/"),
-            ("http://h", "/a%20b/%2F", "http://h/a%20b/%2F/v1/tunnels/"),
+            ("http://u:p@h:8080/", "", "http://h:8080/v1/tunnels/"),
         ] {
             let url = access(base, path).url("/poll?limit=1");
             assert_eq!(url.to_string(), format!("{expected}{id}/poll?limit=1"));
         }
-    }
-
-    #[test] // W-4
-    fn an_instance_id_is_new_for_each_process() {
-        let (a, b) = (access("http://h", ""), access("http://h", ""));
-        assert_eq!(a.instance_id().len(), 32);
-        assert!(a.instance_id().bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
-        assert_ne!(a.instance_id(), b.instance_id());
     }
 
     #[test] // W-7

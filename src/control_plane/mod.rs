@@ -1,18 +1,16 @@
-//! The hop to the control plane: poll for commands, post answers, read the tunnel's metadata.
+//! The hop to the control plane: poll for commands and post answers.
 //!
-//! `dispatch` and `cli` call it; it calls `wire` and `net`. It decides what is retried (W-68) and
-//! nothing else: what a command means is not its business.
+//! `dispatch` and `daemon` call it; it calls `wire` and `net`. It decides what is retried (W-68)
+//! and nothing else: it does not look at what a command means, and keeps no account of what it
+//! did. Who wants one is told by [`poll::PollObserver`].
 
 pub mod access;
-pub mod admin;
 pub mod error_body;
-pub mod failure;
-pub mod metadata;
 pub mod poll;
 pub mod respond;
 pub mod retry;
 
-pub use access::{Access, AccessConfig, new_instance_id, route};
-pub use failure::FailureClass;
-pub use poll::{PollState, Poller, Sink};
+pub use access::{Access, AccessConfig};
+pub use error_body::StatusError;
+pub use poll::{PollError, PollEvent, PollObserver, Poller, Sink};
 pub use respond::{Delivery, Responder};

@@ -1,5 +1,5 @@
 //! Response POSTs (W-59 to W-73): each answer with its shard token, retried within the deadline
-//! as far as that can not do harm.
+//! as far as that cannot do harm.
 //!
 //! An attempt that never wrote a byte (lookup, connect, proxy, TLS) was none to the service. It is
 //! repeated until the service can be reached again, so that a restart or a network that is away
@@ -22,7 +22,7 @@ use crate::wire::{Command, Response};
 /// Attempts for one answer that may have reached the service, in all (W-69).
 const ATTEMPTS: u32 = 3;
 
-/// How long the final answer of a call is kept for a service that can not be reached, if its
+/// How long the final answer of a call is kept for a service that cannot be reached, if its
 /// deadline is not earlier. A worker is held meanwhile; after so long nobody waits any more.
 pub const UNREACHED_MAX: Duration = Duration::from_secs(600);
 
@@ -79,7 +79,7 @@ impl Responder {
         Self { access, client, cancel, url, stats }
     }
 
-    /// Posts one answer to a command. While the service can not be reached it is tried again
+    /// Posts one answer to a command. While the service cannot be reached it is tried again
     /// until `patience`, and never after the command's deadline.
     pub fn post(&self, command: &Command, response: &Response, patience: Instant) -> Delivery {
         let began = Instant::now();
@@ -100,7 +100,7 @@ impl Responder {
     fn attempts(&self, command: &Command, response: &Response, patience: Instant) -> Delivery {
         let body = response.to_body(command.request_id.as_str(), command.channel.as_str());
         let Some(headers) = step_one_headers(command) else {
-            return Delivery::Failed("the shard token can not be sent as a header".to_owned());
+            return Delivery::Failed("the shard token cannot be sent as a header".to_owned());
         };
         let passed_by = |at: Instant| command.deadline.is_some_and(|deadline| deadline <= at);
         let mut backoff = Backoff::default();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::random;
 
 /// The first wait, exactly (W-70).
 const FIRST: Duration = Duration::from_millis(200);
@@ -28,17 +28,8 @@ impl Backoff {
         let doublings = self.waits.min(20);
         self.waits = self.waits.saturating_add(1);
         let span = FIRST * ((1_u32 << doublings) - 1);
-        let wait = (FIRST + span.mul_f64(random_fraction())).min(CAP);
+        let wait = (FIRST + span.mul_f64(random::fraction())).min(CAP);
         retry_after.map_or(wait, |asked| asked.max(wait))
-    }
-}
-
-/// A number in [0, 1). Jitter needs no quality: without random bytes it is a half.
-fn random_fraction() -> f64 {
-    let mut bytes = [0_u8; 4];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / 4_294_967_296.0,
-        Err(_) => 0.5,
     }
 }
 

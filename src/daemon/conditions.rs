@@ -1,13 +1,11 @@
 //! Readiness: what must hold for commands to be served, and what an operator should know besides.
-//! Each condition is asked afresh whenever somebody looks; none waits.
+//! Each condition is evaluated afresh for every probe; none waits.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::shared::Shared;
-use super::timers::ProxyHealth;
-use crate::control_plane::poll::TOO_MANY_DAEMONS;
-use crate::control_plane::{FailureClass, PollState};
+use super::poll_state::{FailureClass, PollState, TOO_MANY_DAEMONS};
+use super::shared::{ProxyHealth, Shared};
 use crate::hops::{Hops, certificates};
 use crate::mcp::Binding;
 use crate::mcp::stdio::StdioState;
@@ -71,7 +69,7 @@ fn attention(
 /// all has a condition of its own, and its failed discovery would only hide that.
 fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
-    let is_down = move || main.as_ref().is_some_and(|main| main.complaint().is_some());
+    let is_down = move || main.as_ref().is_some_and(|main| complaint(main).is_some());
     let check = move || match seen.complaint() {
         Some(reason) if seen.is_pending() || !is_down() => Verdict::NotReady(reason),
         _ => Verdict::Ready,
@@ -79,9 +77,17 @@ fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     Condition::new("oauth", check).with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
+/// One line for the operator if the server of a channel does not answer.
+pub(super) fn complaint(binding: &Binding) -> Option<String> {
+    match binding {
+        Binding::Http(http) => http.server().state.check().err(),
+        Binding::Stdio(stdio) => stdio.status().state.complaint(),
+    }
+}
+
 fn server_condition(name: &ChannelName, binding: &Binding) -> Condition {
     let (asked, channel) = (binding.clone(), name.clone());
-    let check = move || match asked.complaint() {
+    let check = move || match complaint(&asked) {
         None => Verdict::Ready,
         Some(reason) => Verdict::NotReady(format!("MCP server of channel {channel}: {reason}")),
     };
@@ -133,7 +139,8 @@ fn certificate_condition(hops: &Arc<Hops>) -> Condition {
     })
 }
 
-/// A proxy that fails its check is told; whether commands are served the polls know better.
+/// Whether a proxy fails its checks. It never makes the daemon unready: the polls show better
+/// whether commands are served.
 fn proxy_condition(hops: &Arc<Hops>, health: &Arc<ProxyHealth>) -> Condition {
     let (hops, health) = (Arc::clone(hops), Arc::clone(health));
     Condition::new("proxy", move || {

@@ -1,4 +1,5 @@
-//! What the daemon still needs once it is set up, and how it gives up the rest.
+//! Which rights the daemon still needs once everything is open, and how it gives up the rest.
+//! [`super::confined`] calls it, while there is one thread.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::settings::config::{self, Config, HealthListener};
 /// Where name servers listen.
 const DNS: u16 = 53;
 
-/// Gives up what the configuration does not ask for; what the kernel lacks is told in one line.
+/// Gives up what the configuration does not ask for, and logs in one line what the kernel lacks.
 ///
 /// # Errors
 /// If all of it is required, and a part is missing.
@@ -31,7 +32,7 @@ pub(super) fn begin(config: &Config, hops: &Hops) -> Result<Confinement, String>
     Ok(confinement)
 }
 
-/// The TCP ports that are connected to.
+/// The TCP ports that the daemon connects to.
 pub(super) fn ports(hops: &Hops) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS]);
     for hop in hops.all().filter(|hop| hop.unix_socket.is_none()) {

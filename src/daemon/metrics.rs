@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::shared::Shared;
-use super::timers::ProxyHealth;
+use super::command_stats::CommandStats;
+use super::poll_state::PollState;
+use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
-use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::DispatchStats;
-use crate::dispatch::stats::Dropped;
+use crate::dispatch::record::Dropped;
 use crate::hops::{Hops, certificates};
 use crate::mcp::StdioChannel;
 use crate::net::ledger::Ending;
@@ -27,7 +26,7 @@ pub(super) fn sources(shared: &Arc<Shared>) -> Vec<Source> {
         }
         poll_metrics(&shared.poll, out);
         queue_metrics(&shared, out);
-        dispatch_metrics(&shared.dispatch, &shared.respond, out);
+        dispatch_metrics(&shared.commands, &shared.respond, out);
         shared.logger.write_metrics(out);
         if let Some(audit) = &shared.audit {
             audit.write_metrics(out);
@@ -224,8 +223,8 @@ fn poll_metrics(poll: &PollState, out: &mut Exposition) {
 }
 
 fn queue_metrics(shared: &Shared, out: &mut Exposition) {
-    let (in_hand, oldest) = shared.dispatch.in_hand();
-    let oldest_wait = shared.outlet.oldest_wait();
+    let (in_hand, oldest) = shared.queue.in_hand();
+    let oldest_wait = shared.queue.oldest_wait();
     for (name, help, value) in [
         ("mcp_tunnel_commands_in_flight", "Commands in hand, cancels included.", in_hand as f64),
         (
@@ -239,19 +238,23 @@ fn queue_metrics(shared: &Shared, out: &mut Exposition) {
             oldest_wait.as_secs_f64(),
         ),
         ("commands_queue_capacity", "Commands that may wait.", shared.queue_capacity as f64),
-        ("commands_queue_length", "Commands that wait for a worker.", shared.outlet.len() as f64),
+        (
+            "commands_queue_length",
+            "Commands that wait for a worker.",
+            shared.queue.waiting() as f64,
+        ),
         ("dispatcher_worker_pool_capacity", "Workers.", shared.workers as f64),
         (
             "dispatcher_worker_pool_occupancy",
             "Workers with a command in hand.",
-            shared.dispatch.busy.get() as f64,
+            shared.queue.busy_workers() as f64,
         ),
     ] {
         out.gauge(name, help, &[], value);
     }
 }
 
-fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut Exposition) {
+fn dispatch_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut Exposition) {
     for (labels, times) in dispatch.latency() {
         let status = labels.status.to_string();
         let mut shown = vec![
@@ -293,7 +296,7 @@ fn dispatch_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut 
     answer_metrics(dispatch, respond, out);
 }
 
-fn answer_metrics(dispatch: &DispatchStats, respond: &RespondStats, out: &mut Exposition) {
+fn answer_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut Exposition) {
     for (name, help, counter) in [
         (
             "mcp_tunnel_commands_answered_total",

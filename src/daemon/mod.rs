@@ -9,15 +9,18 @@
 //! Running     signals, reload, and the way down
 //! ```
 //!
-//! A failed start is one line on stderr and exit code 1. `mcp-tunnel`'s command table calls
-//! [`run`], and nobody calls the rest.
+//! A start that fails says why on stderr, one line for each problem, and exits with code 1. The
+//! command table calls [`run`]; `config check` and `doctor` call [`verdict`], which is what the
+//! first state asks before it opens anything.
 
 mod advice;
+mod command_stats;
 mod conditions;
 mod confined;
 mod confinement;
 mod metrics;
 mod page;
+mod poll_state;
 mod prepared;
 mod probe;
 mod reload;
@@ -27,18 +30,18 @@ mod since;
 mod system;
 mod threads;
 mod timers;
+pub(crate) mod verdict;
 mod views;
 mod watch;
 
 use std::process::ExitCode;
 
-pub(crate) use self::prepared::refuse_unsupported;
 pub use self::reload::LoadAgain;
 
 use self::confined::Confined;
 use self::prepared::Prepared;
 use self::running::Running;
-use crate::settings::{Config, Effective};
+use crate::settings::{Config, Effective, Problem};
 
 /// Runs the daemon until a signal ends it.
 /// `started` are the settings as they are shown to people, `again` loads them anew.
@@ -49,15 +52,22 @@ pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode 
             drop(config);
             daemon.serve()
         }
-        Err(line) => {
-            eprintln!("mcp-tunnel: {line}");
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("mcp-tunnel: {problem}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(config: &Config, started: &[Effective], again: LoadAgain) -> Result<Running, String> {
-    let prepared = Prepared::open(config)?;
-    let confined = Confined::begin(prepared)?;
-    Running::start(confined, started, again)
+fn start(
+    config: &Config,
+    started: &[Effective],
+    again: LoadAgain,
+) -> Result<Running, Vec<Problem>> {
+    let prepared = Prepared::open(config, started)?;
+    Confined::begin(prepared)
+        .and_then(|confined| Running::start(confined, started, again))
+        .map_err(|line| vec![Problem::general(line)])
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::verdict;
 use crate::confine;
-use crate::control_plane::{Access, new_instance_id};
+use crate::control_plane::Access;
 use crate::hops::certificates::shared_identity;
 use crate::hops::{Hops, bindings, commands};
 use crate::launcher;
@@ -18,10 +19,11 @@ use crate::ops::log::{self as ops_log, Format, LogSettings, Logger};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
 use crate::ops::signals::Signals;
+use crate::random;
 use crate::record_kind::RecordKind;
-use crate::settings::Config;
 use crate::settings::config::{HealthListener, LogFormat};
 use crate::settings::url::bracketed;
+use crate::settings::{Config, Effective, Problem};
 
 /// A daemon with everything opened, before it gives up the right to open more.
 pub(super) struct Prepared<'a> {
@@ -45,20 +47,26 @@ pub(super) struct Opened<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Opens what the configuration names, the PID file last.
+    /// Passes the verdict on the configuration ([`super::verdict`]), then opens what it names.
     ///
     /// # Errors
-    /// One line on the first thing that cannot be used.
-    pub(super) fn open(config: &'a Config) -> Result<Self, String> {
+    /// Everything that the verdict finds, or the first thing that cannot be used after all.
+    pub(super) fn open(config: &'a Config, effective: &[Effective]) -> Result<Self, Vec<Problem>> {
         let began = (Instant::now(), SystemTime::now());
-        refuse_unsupported(config)?;
+        let hops = verdict::of(config, effective)?;
+        Self::take(config, hops, began).map_err(|line| vec![Problem::general(line)])
+    }
+
+    /// The PID file is last: it says that the daemon runs.
+    fn take(config: &'a Config, hops: Hops, began: (Instant, SystemTime)) -> Result<Self, String> {
+        let hops = Arc::new(hops);
         // Before this process gives up what a child may need.
         let launcher = commands::prepare(config)?;
         confine::no_core_file();
         parent::end_with_it()?;
         // Before any thread, so that no signal finds its default action.
         let signals = Signals::install().map_err(|e| format!("signals cannot be handled: {e}"))?;
-        let instance_id = new_instance_id().map_err(|e| e.to_string())?;
+        let instance_id = random::instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
         for warning in &config.warnings {
             log::warn!(target: RecordKind::Daemon.target(), "{warning}");
@@ -67,8 +75,7 @@ impl<'a> Prepared<'a> {
             format!("the service manager named by NOTIFY_SOCKET cannot be reached: {e}")
         })?;
         let audit = config.log.audit_file.as_deref().map(open_audit).transpose()?;
-        let hops = Arc::new(Hops::of(config).map_err(|e| e.to_string())?);
-        warn_of_certificates(config, &hops);
+        warn_of(config, &hops);
         let access = bindings::access(config, instance_id, hops.control_plane())?;
         let listen = listen(&config.health.listener);
         let bound =
@@ -93,14 +100,6 @@ impl<'a> Prepared<'a> {
     pub(super) fn into_parts(self) -> (Opened<'a>, Option<launcher::Prepared>) {
         (self.opened, self.launcher)
     }
-}
-
-/// Settings of the reference that this version does not act on must not pass for working.
-pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), String> {
-    if config.harpoon.targets.is_empty() {
-        return Ok(());
-    }
-    Err("Harpoon targets cannot be used yet: remove the setting".to_owned())
 }
 
 fn start_log(config: &Config, instance_id: &str) -> Result<&'static Logger, String> {
@@ -130,7 +129,10 @@ fn open_audit(path: &Path) -> Result<Arc<Audit>, String> {
     Audit::open(path).map(Arc::new).map_err(wrong)
 }
 
-fn warn_of_certificates(config: &Config, hops: &Hops) {
+fn warn_of(config: &Config, hops: &Hops) {
+    for warning in hops.warnings() {
+        log::warn!(target: RecordKind::Daemon.target(), "{warning}");
+    }
     if let Some(why) = hops.trust().and_then(Trust::without_system) {
         log::warn!("{why}: only those of ca_bundle are believed");
     }

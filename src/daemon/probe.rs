@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::mcp::{Bounds, CallError, HttpBinding, HttpHop};
-use crate::net::{Cancel, NetErrorKind};
+use crate::net::{Cancel, NetErrorKind, client};
 use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Message, jsonrpc};
 
 /// How long one probe may take (F-81).
@@ -79,7 +79,8 @@ impl Watched {
             return;
         }
         if answering {
-            match self.binding.connect(Instant::now() + PROBE_LIMIT, stop) {
+            let (config, limit) = (self.binding.client(), Instant::now() + PROBE_LIMIT);
+            match client::connect(config, self.binding.url(), limit, stop) {
                 Ok(()) => state.reached(),
                 Err(error) if error.kind == NetErrorKind::Cancelled => {}
                 Err(error) => state.unreachable(&error),
@@ -130,7 +131,7 @@ impl Watched {
                 match failure.kind {
                     FailureKind::ConnectionRefused => false,
                     // The socket's file is not there yet.
-                    FailureKind::Dial => !self.binding.is_unix(),
+                    FailureKind::Dial => self.binding.client().unix_socket.is_none(),
                     _ => true,
                 }
             }

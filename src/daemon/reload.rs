@@ -1,19 +1,20 @@
 //! Secrets and certificates are read again while the daemon runs: on SIGHUP, and when one of
 //! their files has changed.
 //!
-//! What can not be used leaves the old in use, and is told in the log, a metric and the readiness
-//! line. Calls in flight finish as they began; new requests and connections use the new.
+//! If something new cannot be used, the old one stays in use, and the log, a metric and the
+//! readiness line say so. Calls in flight finish as they began; new requests and connections use
+//! the new values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use log::LevelFilter;
 
-use super::prepared::refuse_unsupported;
-use super::shared::Shared;
+use super::shared::{ReloadState, Shared};
+use super::verdict;
 use crate::control_plane::Access;
 use crate::hops::{Hops, bindings};
 use crate::mcp::Binding;
@@ -22,11 +23,10 @@ use crate::ops::log::Logger;
 use crate::secret::Secret;
 use crate::settings::config::{Config, Target};
 use crate::settings::{Effective, Id, Loaded, Setting};
-use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
-/// What a reload takes over; all other settings need a restart.
+/// The settings that a reload takes over; all others need a restart.
 const RELOADED: [Id; 6] = [
     Id::ApiKey,
     Id::ControlPlaneExtraHeaders,
@@ -39,33 +39,12 @@ const RELOADED: [Id; 6] = [
 /// Loads the configuration anew, from the same flags, environment and file.
 pub type LoadAgain = Box<dyn Fn() -> Loaded + Send>;
 
-/// What came of reloads.
-#[derive(Debug, Default)]
-pub struct ReloadState {
-    /// Reloads without a fault.
-    pub done: Counter,
-    /// Reloads with a fault.
-    pub failed: Counter,
-    complaint: Mutex<Option<String>>,
-}
-
-impl ReloadState {
-    /// Why the last reload left something old in use.
-    pub fn complaint(&self) -> Option<String> {
-        self.cell().clone()
-    }
-
-    fn cell(&self) -> MutexGuard<'_, Option<String>> {
-        self.complaint.lock().unpoisoned()
-    }
-}
-
-/// What is reloaded.
+/// Reads secrets, certificates and the log level again.
 pub struct Reloader {
     again: LoadAgain,
     /// The settings that the daemon was started with.
     started: BTreeMap<Id, Option<String>>,
-    /// What their shown values leave out.
+    /// The secret parts that their shown values leave out.
     hidden: Vec<(Id, Secret)>,
     hops: Arc<Hops>,
     access: Arc<Access>,
@@ -78,11 +57,12 @@ pub struct Reloader {
     files: Vec<(PathBuf, Stamp)>,
 }
 
-/// What changes about a file when it is replaced or written.
+/// Inode, time of change in seconds and nanoseconds, and size: one of them changes when a file is
+/// replaced or written.
 type Stamp = Option<(u64, i64, i64, u64)>;
 
 impl Reloader {
-    /// Nothing is read yet but when the files were changed last.
+    /// Notes when the files were last changed; reads nothing yet.
     pub fn new(config: &Config, started: &[Effective], again: LoadAgain, shared: &Shared) -> Self {
         Self {
             again,
@@ -115,18 +95,22 @@ impl Reloader {
 
     /// Reads everything again, and opens the log file anew.
     pub fn reload(&mut self, because: &str) {
-        // Before the files are read: who writes meanwhile is seen the next time.
+        // Before the files are read: a change in the meantime is then seen the next time.
         self.files = stamped(self.files.drain(..).map(|(path, _)| path).collect());
         let mut wrong = Vec::new();
         if let Err(error) = self.logger.reopen() {
-            wrong.push(format!("the log file can not be opened anew: {error}"));
+            wrong.push(format!("the log file cannot be opened anew: {error}"));
         }
         let loaded = (self.again)();
         let needs_restart = self.needs_restart(&loaded);
         match &loaded.config {
             Some(config) => {
                 self.files = stamped(files(config));
-                wrong.extend(refuse_unsupported(config).and_then(|()| self.renew(config)).err());
+                let unsupported = verdict::unsupported(config, &loaded.effective);
+                match unsupported.is_empty() {
+                    true => wrong.extend(self.renew(config).err()),
+                    false => wrong.extend(unsupported.iter().map(ToString::to_string)),
+                }
             }
             None => wrong.extend(loaded.problems.iter().map(ToString::to_string)),
         }
@@ -135,8 +119,8 @@ impl Reloader {
                 wrong.push(line);
             }
         }
-        // Before it is counted: whoever sees the count finds the reason.
-        *self.state.cell() = wrong.first().map(|line| format!("reload failed: {line}"));
+        // Before it is counted, so that the reason is there when the count is seen.
+        self.state.complain(wrong.first().map(|line| format!("reload failed: {line}")));
         if wrong.is_empty() {
             self.state.done.inc();
             log::info!(
@@ -187,7 +171,7 @@ impl Reloader {
     }
 }
 
-/// What is shown of a setting without some of its parts, because they may be secrets.
+/// The parts of settings that are not shown because they may be secrets.
 fn hidden(config: &Config) -> Vec<(Id, Secret)> {
     let servers: Vec<_> = config
         .mcp
@@ -212,8 +196,8 @@ fn values(settings: &[Effective]) -> BTreeMap<Id, Option<String>> {
     settings.iter().map(|setting| (setting.id, setting.value.clone())).collect()
 }
 
-/// The files that a reload reads, beside the configuration itself: an edit of that is taken over
-/// when the operator says so.
+/// The files that are reloaded when they change. The configuration file is not among them: its
+/// edits are taken over when the operator says so.
 fn files(config: &Config) -> Vec<PathBuf> {
     let mut identities = vec![config.control_plane.identity.as_ref()];
     identities.extend(config.mcp.bindings.iter().map(|binding| match &binding.target {

@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
+use super::command_stats::CommandStats;
 use super::confined::{Confined, Parts, Switches};
 use super::page::{self, Shown};
+use super::poll_state::PollState;
 use super::prepared::Opened;
-use super::reload::{LoadAgain, ReloadState, Reloader};
-use super::shared::Shared;
+use super::reload::{LoadAgain, Reloader};
+use super::shared::{ProxyHealth, ReloadState, Shared};
 use super::since::Since;
 use super::threads::{self, Threads, spawn};
-use super::timers::ProxyHealth;
 use super::{conditions, views};
 use crate::confine::Confinement;
-use crate::control_plane::PollState;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::queue::Outlet;
-use crate::dispatch::{DispatchStats, Intake, Pool, queue};
+use crate::dispatch::{Pool, Producer, Queue};
 use crate::hops::{bindings, commands};
 use crate::launcher;
 use crate::mcp::StdioChannel;
@@ -78,8 +77,8 @@ impl Running {
         again: LoadAgain,
     ) -> Result<Self, String> {
         let Parts { opened, launcher, confinement, ports, switches } = confined.into_parts();
-        let (intakes, outlet) = lanes(opened.config, &switches);
-        let shared = share(&opened, launcher, (confinement, ports), outlet)?;
+        let (queue, producers) = queue(opened.config, &switches);
+        let shared = share(&opened, launcher, (confinement, ports), queue)?;
         let Opened { config, began, signals, manager, bound, pid_file, .. } = opened;
         let reloader = Arc::new(Mutex::new(Reloader::new(config, started, again, &shared)));
         let shown = Shown {
@@ -92,7 +91,7 @@ impl Running {
         let manager = Arc::new(manager);
         let listener = page::serve(bound, &shown, config, started, began)?;
         let pool = threads::pool(&shown, &switches)?;
-        let threads = threads::start(config, &shown, intakes, &manager, &reloader, &switches)?;
+        let threads = threads::start(config, &shown, producers, &manager, &reloader, &switches)?;
         tell_start(&shown.shared, listener.url());
         let children = shown.shared.children().map(|(_, child)| Arc::clone(child)).collect();
         let grace = config.process.shutdown_grace;
@@ -148,16 +147,16 @@ impl Running {
         for line in report.verbose().lines().take(report.conditions.len()) {
             log::info!(target: RecordKind::Daemon.target(), "state: {line}");
         }
-        let (in_hand, oldest) = shared.dispatch.in_hand();
+        let (in_hand, oldest) = shared.queue.in_hand();
         log::info!(
             target: RecordKind::Daemon.target(),
             in_hand,
             oldest_in_hand_ms = oldest.as_millis() as u64,
-            waiting = shared.outlet.len(),
-            oldest_waiting_ms = shared.outlet.oldest_wait().as_millis() as u64,
+            waiting = shared.queue.waiting(),
+            oldest_waiting_ms = shared.queue.oldest_wait().as_millis() as u64,
             polls = shared.poll.cycles.get(),
             commands = shared.poll.polled.get(),
-            answered = shared.dispatch.answered.get();
+            answered = shared.commands.answered.get();
             "state: commands"
         );
     }
@@ -228,9 +227,9 @@ impl Works {
 }
 
 /// Where commands wait for a worker.
-fn lanes(config: &Config, switches: &Switches) -> (Vec<Intake>, Outlet) {
+fn queue(config: &Config, switches: &Switches) -> (Arc<Queue>, Vec<Producer>) {
     let control_plane = &config.control_plane;
-    queue(control_plane.max_inflight, control_plane.polls_in_flight, switches.end.clone())
+    Queue::new(control_plane.max_inflight, control_plane.polls_in_flight, &switches.end)
 }
 
 /// Starts launcher and children, and makes the cells that all threads share.
@@ -238,7 +237,7 @@ fn share(
     opened: &Opened<'_>,
     launcher: Option<launcher::Prepared>,
     (confinement, ports): (Confinement, Option<BTreeSet<u16>>),
-    outlet: Outlet,
+    queue: Arc<Queue>,
 ) -> Result<Shared, String> {
     let Opened { config, hops, .. } = opened;
     let launcher = launcher.map(commands::listen).transpose()?;
@@ -258,10 +257,10 @@ fn share(
         bindings,
         discovery,
         oauth: Arc::new(oauth),
-        outlet,
+        queue,
         poll: Arc::new(PollState::default()),
         respond: Arc::new(RespondStats::default()),
-        dispatch: Arc::new(DispatchStats::default()),
+        commands: Arc::new(CommandStats::default()),
         proxy_health: Arc::new(ProxyHealth::new(hops)),
         reload: Arc::new(ReloadState::default()),
         token: Arc::new(Mutex::new(config.admin_ui.token.clone())),

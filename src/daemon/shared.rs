@@ -1,17 +1,17 @@
 //! What the threads of the running daemon share: the cells that each room fills, for those who
 //! report on them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::reload::ReloadState;
-use super::timers::ProxyHealth;
+use super::command_stats::CommandStats;
+use super::poll_state::PollState;
 use crate::confine::Confinement;
+use crate::control_plane::Access;
 use crate::control_plane::respond::RespondStats;
-use crate::control_plane::{Access, PollState};
-use crate::dispatch::DispatchStats;
-use crate::dispatch::queue::Outlet;
+use crate::dispatch::Queue;
 use crate::hops::Hops;
+use crate::hops::health::RouteHealth;
 use crate::launcher::Launcher;
 use crate::mcp::{Binding, StdioChannel};
 use crate::oauth::{Discovery, Startup};
@@ -19,6 +19,8 @@ use crate::ops::api::Token;
 use crate::ops::audit::Audit;
 use crate::ops::log::Logger;
 use crate::ops::progress::Progress;
+use crate::stats::Counter;
+use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
 /// Made once, before the threads that use it.
@@ -32,10 +34,10 @@ pub(super) struct Shared {
     pub(super) bindings: Vec<(ChannelName, Binding)>,
     pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) oauth: Arc<Startup>,
-    pub(super) outlet: Outlet,
+    pub(super) queue: Arc<Queue>,
     pub(super) poll: Arc<PollState>,
     pub(super) respond: Arc<RespondStats>,
-    pub(super) dispatch: Arc<DispatchStats>,
+    pub(super) commands: Arc<CommandStats>,
     pub(super) proxy_health: Arc<ProxyHealth>,
     pub(super) reload: Arc<ReloadState>,
     /// What a request that changes something must carry.
@@ -59,12 +61,12 @@ impl Shared {
         if self.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
             return Some("the process that starts MCP commands is gone".to_owned());
         }
-        let waiting = self.outlet.len();
+        let waiting = self.queue.waiting();
         let progress = Progress {
             since_poll_step: self.poll.since_step(waiting > 0),
             poll_limit: self.access.attempt_limit,
             polls_due: waiting < self.queue_capacity && !draining,
-            oldest_in_hand: self.dispatch.in_hand().1,
+            oldest_in_hand: self.queue.in_hand().1,
             call_limit: self.call_limit,
         };
         progress.standstill()
@@ -76,5 +78,47 @@ impl Shared {
             Binding::Stdio(channel) => Some((name, channel)),
             Binding::Http(_) => None,
         })
+    }
+}
+
+/// How the reloads went.
+#[derive(Debug, Default)]
+pub struct ReloadState {
+    /// Reloads without a fault.
+    pub done: Counter,
+    /// Reloads with a fault.
+    pub failed: Counter,
+    complaint: Mutex<Option<String>>,
+}
+
+impl ReloadState {
+    /// Why the last reload left something old in use; nothing if it did not.
+    pub fn complaint(&self) -> Option<String> {
+        self.cell().clone()
+    }
+
+    /// Notes why, or that nothing old is in use.
+    pub fn complain(&self, complaint: Option<String>) {
+        *self.cell() = complaint;
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<String>> {
+        self.complaint.lock().unpoisoned()
+    }
+}
+
+/// What the checks of the proxies found, in the order of [`Hops::all`].
+#[derive(Debug)]
+pub struct ProxyHealth(Vec<RouteHealth>);
+
+impl ProxyHealth {
+    /// Nothing is known yet.
+    pub fn new(hops: &Hops) -> Self {
+        Self(hops.all().map(|_| RouteHealth::default()).collect())
+    }
+
+    /// One for each hop, in the order of [`Hops::all`].
+    pub fn routes(&self) -> &[RouteHealth] {
+        &self.0
     }
 }

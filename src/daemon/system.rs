@@ -1,5 +1,5 @@
-//! `/api/system`: whom the daemon believes, who it is, and how its proxies are (operations.md,
-//! section 2.2).
+//! `/api/system`: the trusted certificates, our own and the servers', the proxies and their health,
+//! and the process (operations.md, section 2.2).
 
 use std::time::SystemTime;
 
@@ -13,8 +13,8 @@ use crate::net::certificate::Facts;
 use crate::settings::Config;
 use crate::wire::time::rfc3339;
 
-/// Most certificates of the bundle that are listed: a whole system store in it is 150. The count
-/// is that of all.
+/// Most certificates of the bundle that are listed; a whole system store has about 150. The count
+/// in the answer is that of all.
 const BUNDLE_SHOWN: usize = 200;
 
 /// The object.
@@ -64,23 +64,23 @@ fn tls(config: &Config, shared: &Shared) -> Value {
     }
     let mut tls = json!({"system_trust": system_trust});
     match trust.and_then(|trust| trust.bundle()) {
-        Some(bundle) => {
-            let source = bundle.path.display().to_string();
-            let is_unreadable = |(_, facts): &&(String, Option<Facts>)| facts.is_none();
-            let unreadable = bundle.certificates.iter().filter(is_unreadable).count();
-            let listed = bundle.certificates.iter().take(BUNDLE_SHOWN);
-            let listed: Vec<Value> = listed
-                .map(|(id, facts)| {
-                    let mut shown = facts.as_ref().map(described).unwrap_or_default();
+        Some((path, certificates)) => {
+            let source = path.display().to_string();
+            let unreadable = certificates.iter().filter(|der| Facts::of(der).is_none()).count();
+            let listed: Vec<Value> = certificates
+                .iter()
+                .take(BUNDLE_SHOWN)
+                .map(|der| {
+                    let mut shown = Facts::of(der).as_ref().map(described).unwrap_or_default();
                     shown.entry("parse_status").or_insert_with(|| "unreadable".into());
-                    shown.insert("cert_id".to_owned(), id.as_str().into());
+                    shown.insert("cert_id".to_owned(), sha256(der).into());
                     shown.insert("source".to_owned(), source.as_str().into());
                     Value::Object(shown)
                 })
                 .collect();
             tls["extra_bundle"] = json!({
                 "path": source,
-                "cert_count": bundle.certificates.len(),
+                "cert_count": certificates.len(),
                 "parse_errors": unreadable,
                 "certificates": listed,
             });
@@ -92,6 +92,12 @@ fn tls(config: &Config, shared: &Shared) -> Value {
         None => {}
     }
     tls
+}
+
+/// The SHA-256 in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A certificate's facts, under the names of the reference.
@@ -108,7 +114,7 @@ fn described(facts: &Facts) -> serde_json::Map<String, Value> {
     members.as_object().cloned().unwrap_or_default()
 }
 
-/// What is in use on each hop: ours, and of the server's chain the first that expires.
+/// The certificates in use on each hop: ours, and the one of the server's chain that expires first.
 fn in_use(shared: &Shared) -> Vec<Value> {
     let of = |hop: &Hop| {
         certificates::of(hop)
@@ -138,7 +144,7 @@ fn proxies(shared: &Shared) -> Vec<Value> {
     known
 }
 
-/// Each way and what the checks of its proxy found.
+/// Each hop and the results of its proxy's checks.
 fn routes(shared: &Shared) -> Vec<Value> {
     let hops = shared.hops.all().zip(shared.proxy_health.routes()).enumerate();
     hops.map(|(number, (hop, checks))| {

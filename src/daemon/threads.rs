@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::command_stats::CommandStats;
 use super::confined::Switches;
 use super::page::Shown;
+use super::poll_state::PollState;
 use super::reload::Reloader;
 use super::shared::Shared;
 use super::timers::Timers;
 use super::{probe, views, watch};
-use crate::control_plane::{Access, PollState, Poller, metadata};
-use crate::dispatch::queue::Intake;
-use crate::dispatch::{Observer, Pool, PoolConfig};
+use crate::control_plane::{Access, Poller};
+use crate::dispatch::{Observer, Pool, PoolConfig, Producer};
+use crate::hops::metadata;
 use crate::mcp::Binding;
 use crate::net::Cancel;
 use crate::oauth::startup;
@@ -41,17 +43,22 @@ pub(super) fn pool(shown: &Shown, switches: &Switches) -> Result<Pool, String> {
         access: Arc::clone(&shared.access),
         bindings: shared.bindings.clone(),
         discovery: shared.discovery.clone(),
-        stats: Arc::clone(&shared.dispatch),
-        observer: observer(shared.audit.clone(), Arc::clone(&shown.recent)),
+        observer: observer(&shared.commands, shared.audit.clone(), Arc::clone(&shown.recent)),
         respond_stats: Arc::clone(&shared.respond),
     };
-    Pool::start(&config, &shared.outlet, &switches.abandon, &switches.end)
+    Pool::start(&config, &shared.queue, &switches.abandon, &switches.end)
         .map_err(|e| format!("the forwarding threads cannot be started: {e}"))
 }
 
-/// Who is told of commands that are over: the page and the audit trail.
-fn observer(audit: Option<Arc<Audit>>, recent: Arc<Recent>) -> Observer {
+/// Those who are told of commands that are over: the counts, the page and the audit trail.
+fn observer(
+    commands: &Arc<CommandStats>,
+    audit: Option<Arc<Audit>>,
+    recent: Arc<Recent>,
+) -> Observer {
+    let commands = Arc::clone(commands);
     Arc::new(move |record| {
+        commands.count(&record);
         let line = views::record(&record);
         if let Some(audit) = &audit {
             audit.write(&line);
@@ -67,7 +74,7 @@ fn observer(audit: Option<Arc<Audit>>, recent: Arc<Recent>) -> Observer {
 pub(super) fn start(
     config: &Config,
     shown: &Shown,
-    intakes: Vec<Intake>,
+    producers: Vec<Producer>,
     manager: &Arc<ServiceManager>,
     reloader: &Arc<Mutex<Reloader>>,
     switches: &Switches,
@@ -77,7 +84,7 @@ pub(super) fn start(
     let mut threads = Vec::new();
     let settled = probe(shared, stop, &mut threads)?;
     discover(shared, (&settled, config.mcp.startup_wait), stop, &mut threads)?;
-    poll(config, shared, intakes, &settled, stop, &mut threads)?;
+    poll(config, shared, producers, &settled, stop, &mut threads)?;
     fetch_metadata(shown, stop, &mut threads)?;
     let watch = watch::Watch {
         shown: shown.clone(),
@@ -132,19 +139,19 @@ fn discover(
 fn poll(
     config: &Config,
     shared: &Shared,
-    intakes: Vec<Intake>,
+    producers: Vec<Producer>,
     settled: &Receiver<()>,
     stop: &Cancel,
     threads: &mut Threads,
 ) -> Result<(), String> {
     let channels = config.control_plane.poll_channels.clone().unwrap_or_default();
     let startup_wait = config.mcp.startup_wait;
-    for (number, intake) in intakes.into_iter().enumerate() {
+    for (number, producer) in producers.into_iter().enumerate() {
         let poller = Poller::new(
             Arc::clone(&shared.access),
             channels.clone(),
-            intake,
-            Arc::clone(&shared.poll),
+            producer,
+            shared.poll.observer(shared.access.origin(), shared.access.has_proc_affinity()),
             stop.clone(),
         );
         let settled = settled.clone();

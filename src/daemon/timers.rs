@@ -1,11 +1,12 @@
-//! The thread for what is done from time to time: looking at files, trying proxies out, warning
-//! of certificates that expire.
+//! The thread for periodic work: it looks at files, tries the proxies, and warns of certificates
+//! that expire.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::reload::Reloader;
+use super::shared::ProxyHealth;
 use crate::hops::health::{Check, RouteHealth};
 use crate::hops::{Hop, Hops, certificates};
 use crate::net::Cancel;
@@ -13,24 +14,8 @@ use crate::unpoisoned::Unpoisoned;
 
 /// How often the files of secrets and certificates are looked at; it costs a `stat` of each.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often a certificate that expires is told again.
+/// How often the warning of a certificate that expires is repeated.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What the checks of the proxies found, by the order of [`Hops::all`].
-#[derive(Debug)]
-pub struct ProxyHealth(Vec<RouteHealth>);
-
-impl ProxyHealth {
-    /// Nothing is known yet.
-    pub fn new(hops: &Hops) -> Self {
-        Self(hops.all().map(|_| RouteHealth::default()).collect())
-    }
-
-    /// Those of all ways, in the order of [`Hops::all`].
-    pub fn routes(&self) -> &[RouteHealth] {
-        &self.0
-    }
-}
 
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
     cell.lock().unpoisoned()
@@ -40,16 +25,16 @@ fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Timers {
     /// Looks at files.
     pub reloader: Arc<Mutex<Reloader>>,
-    /// The ways whose certificates and proxies are looked at.
+    /// The hops whose certificates and proxies are looked at.
     pub hops: Arc<Hops>,
     /// Where the checks of the proxies go.
     pub health: Arc<ProxyHealth>,
-    /// How often proxies are tried out.
+    /// How often proxies are tried.
     pub check_interval: Duration,
 }
 
 impl Timers {
-    /// Until `stop`.
+    /// Works until `stop`.
     pub fn run(self, stop: &Cancel) {
         let start = Instant::now();
         let (mut look_at, mut check_at) = (start + LOOK_EVERY, start);
@@ -92,7 +77,7 @@ impl Timers {
     }
 }
 
-/// Tries the proxy of one way out, if it has one.
+/// Tries the proxy of one hop, if it has one.
 fn check(hop: &Hop, route: &RouteHealth, stop: &Cancel) {
     let Some((proxy, _)) = &hop.proxy else { return };
     let failed_before = route.health().last().map(|(_, check)| check.failure.is_some());

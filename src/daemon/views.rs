@@ -1,17 +1,17 @@
 //! What the operator page shows, as JSON: `/api/status`, `/api/settings`, and the record of a
 //! command (operations.md, section 2).
 //!
-//! All that a peer chose itself (names of servers and tools) is made printable here.
+//! Text that a peer chose (names of servers and tools) is made printable here.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::advice;
+use super::advice::{self, Causes};
+use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
-use crate::cli::config::source_json;
 use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
@@ -46,7 +46,7 @@ impl Status {
         let config = &self.config;
         let control_plane = &config.control_plane;
         let (state_for, state_since) = self.since.get();
-        let (in_hand, oldest) = self.shared.dispatch.in_hand();
+        let (in_hand, oldest) = self.shared.queue.in_hand();
         let mut status = json!({
             "version": CLIENT_VERSION,
             "client_instance_id": self.shared.access.instance_id(),
@@ -69,10 +69,10 @@ impl Status {
                 "workers": self.shared.workers,
                 "busy": in_hand,
                 "oldest_in_hand_seconds": oldest.as_secs_f64(),
-                "queued": self.shared.outlet.len(),
+                "queued": self.shared.queue.waiting(),
                 "queue_capacity": self.shared.queue_capacity,
-                "oldest_waiting_seconds": self.shared.outlet.oldest_wait().as_secs_f64(),
-                "answered_total": self.shared.dispatch.answered.get(),
+                "oldest_waiting_seconds": self.shared.queue.oldest_wait().as_secs_f64(),
+                "answered_total": self.shared.commands.answered.get(),
                 "poll_cycles_total": self.shared.poll.cycles.get(),
             },
         });
@@ -92,7 +92,7 @@ impl Status {
             None => {}
         }
         let report = self.readiness.report();
-        status["advice"] = advice::json(&report);
+        status["advice"] = advice::json(&report, &Causes::of(&self.shared));
         // The report is JSON text already.
         let text = status.to_string();
         format!("{},\"readiness\":{}}}", &text[..text.len() - 1], report.json())
@@ -109,7 +109,7 @@ impl Status {
         let channel = |configured: &crate::settings::config::Binding| {
             let name = configured.channel.as_str();
             let bound = self.shared.bindings.iter().find(|(channel, _)| channel.as_str() == name);
-            let complaint = bound.and_then(|(_, binding)| binding.complaint());
+            let complaint = bound.and_then(|(_, binding)| complaint(binding));
             let mut shown = json!({
                 "name": name,
                 "enabled": complaint.is_none(),
@@ -126,7 +126,11 @@ impl Status {
                 }
             }
             if let Some((_, binding)) = bound {
-                catalog(binding.catalog(), &mut shown);
+                let known = match binding {
+                    Binding::Http(http) => &http.server().catalog,
+                    Binding::Stdio(stdio) => stdio.catalog(),
+                };
+                catalog(known, &mut shown);
             }
             match (&configured.target, bound.map(|(_, binding)| binding)) {
                 (Target::Stdio { argv }, Some(Binding::Stdio(stdio))) => {
@@ -155,7 +159,7 @@ impl Status {
     }
 }
 
-/// One way: the control plane's is number 0.
+/// One hop; number 0 is that to the control plane.
 pub(super) fn route(number: usize, hop: &Hop) -> Value {
     let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
     let mut route = json!({
@@ -172,7 +176,7 @@ pub(super) fn route(number: usize, hop: &Hop) -> Value {
     route
 }
 
-/// What was found of the main channel's server, in the reference's word, and the complaint.
+/// The state of the main channel's server in the reference's word, and what is wrong with it.
 pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
@@ -185,10 +189,10 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
             StdioState::Down { .. } => "failed",
         },
     };
-    (Some(word), binding.complaint())
+    (Some(word), complaint(binding))
 }
 
-/// What a server has said of itself.
+/// What a server has said about itself.
 fn catalog(catalog: &Catalog, shown: &mut Value) {
     let text = |text: &str| Value::from(printable(text));
     if let Some(about) = catalog.server() {
@@ -208,7 +212,7 @@ fn catalog(catalog: &Catalog, shown: &mut Value) {
     }
 }
 
-/// `/api/harpoon/status`: this program has no Harpoon, and refuses targets at its start.
+/// `/api/harpoon/status`: this version has no Harpoon, and refuses its settings.
 pub(super) fn harpoon(config: &Config) -> String {
     json!({
         "enabled": false,
@@ -221,8 +225,8 @@ pub(super) fn harpoon(config: &Config) -> String {
     .to_string()
 }
 
-/// `/api/settings`: each setting with its source. Secrets are redacted where they are read; of
-/// what may hold one unmarked (arguments of a command, a path or query) only the head is shown.
+/// `/api/settings`: each setting with its source. Secrets are redacted where they are read. Values
+/// that may hold an unmarked secret (arguments of a command, a path or query) are cut to their head.
 pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
     let heads = |wanted: Id| {
         let heads: Vec<String> = config
@@ -249,7 +253,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
         json!({
             "key": Setting::of(e.id).key,
             "value": value,
-            "source": source_json(&e.source),
+            "source": e.source.json(),
         })
     };
     let settings: Vec<Value> = effective.iter().map(shown).collect();
@@ -269,12 +273,12 @@ pub(super) fn record(record: &CommandRecord) -> String {
     put("kind", record.kind.into());
     put("method", record.method.as_deref().map(text).into());
     put("tool", record.tool.as_deref().map(text).into());
-    put("outcome", record.outcome.into());
+    put("outcome", record.outcome.as_str().into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());
     put("bytes_out", record.bytes_out.into());
     put("queued_ms", ms(record.queued).into());
-    put("mcp_ms", ms(record.server).into());
+    put("mcp_ms", ms(record.server.unwrap_or_default()).into());
     put("duration_ms", ms(record.took).into());
     Value::Object(line).to_string()
 }

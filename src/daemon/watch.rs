@@ -1,5 +1,5 @@
-//! One thread that looks at the daemon once in a while: it tells the service manager how it is,
-//! says in the log when readiness changes, and feeds the watchdog while something moves.
+//! One thread that looks at the daemon about once a second: it tells the service manager how the
+//! daemon is, logs when readiness changes, and feeds the watchdog while something moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::net::Cancel;
 use crate::ops::readiness::{Report, Verdict};
 use crate::ops::service_manager::ServiceManager;
 
-/// How often readiness is looked at: how late its change is logged.
+/// How often readiness is looked at, and so how late a change of it is logged.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a start may take to become ready before the log says what it waits for.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,11 +25,11 @@ pub(super) struct Watch {
     pub(super) end: Cancel,
 }
 
-/// What the log says of readiness: each change, and what is waited for meanwhile.
+/// What the log has said about readiness: each change, and what is being waited for.
 #[derive(Default)]
 struct Told {
     was_ready: bool,
-    /// The condition that was given as the reason last.
+    /// The condition that was last given as the reason.
     reason: Option<String>,
 }
 

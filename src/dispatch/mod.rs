@@ -1,16 +1,15 @@
 //! From the queue to the posted answer: the lanes, the forwarding threads, deadlines, the drain.
 //!
-//! `cli` starts it; it calls `control_plane` and `mcp`. A command that was taken is owned by one
-//! thread until its last answer is posted, and it is always answered unless the protocol forbids
-//! it: after its deadline nothing is posted (W-57).
+//! `daemon` starts it; it calls `control_plane`, `oauth` and `mcp`. One thread owns a command from
+//! the moment it is taken until its last answer is posted. Every command is answered unless the
+//! protocol forbids it: after its deadline nothing is posted (W-57). What became of a command is
+//! told once, in a [`CommandRecord`]; nothing is counted here.
 
 pub mod pool;
 pub mod queue;
 pub mod record;
-pub mod stats;
 mod worker;
 
 pub use pool::{Pool, PoolConfig};
-pub use queue::{Intake, queue};
+pub use queue::{Producer, Queue};
 pub use record::{CommandRecord, Observer};
-pub use stats::DispatchStats;

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::queue::Outlet;
+use super::queue::{Lane, Queue};
 use super::record::{Notes, Observer};
-use super::stats::DispatchStats;
 use super::worker::{Hop, Worker};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, Responder};
@@ -35,12 +34,10 @@ pub struct PoolConfig {
     pub connection_max_ttl: Duration,
     /// Where answers go.
     pub access: Arc<Access>,
-    /// Who serves which channel.
+    /// The server of each channel.
     pub bindings: Vec<(ChannelName, Binding)>,
     /// Reads the OAuth metadata of the server of `main`, if that is an HTTP server.
     pub discovery: Option<Arc<Discovery>>,
-    /// Counts of the workers.
-    pub stats: Arc<DispatchStats>,
     /// Told of every command that is over.
     pub observer: Observer,
     /// Counts of their answers.
@@ -62,16 +59,16 @@ impl Pool {
     /// If the system gives no thread.
     pub fn start(
         config: &PoolConfig,
-        outlet: &Outlet,
+        queue: &Arc<Queue>,
         abandon: &Cancel,
         end: &Cancel,
     ) -> io::Result<Self> {
         let (alive, running) = bounded::<()>(0);
         let mut threads = Vec::new();
         let names = (0..config.workers.max(1))
-            .map(|i| (format!("worker-{i}"), false))
-            .chain((0..EXPRESS_THREADS).map(|i| (format!("express-{i}"), true)));
-        for (name, express_only) in names {
+            .map(|i| (format!("worker-{i}"), Lane::Calls))
+            .chain((0..EXPRESS_THREADS).map(|i| (format!("express-{i}"), Lane::Express)));
+        for (name, lane) in names {
             let hops = config
                 .bindings
                 .iter()
@@ -85,23 +82,22 @@ impl Pool {
                     Arc::clone(&config.respond_stats),
                     end.clone(),
                 ),
-                stats: Arc::clone(&config.stats),
                 observer: Arc::clone(&config.observer),
                 notes: Notes::default(),
                 ttl: config.connection_max_ttl,
                 abandon: abandon.clone(),
             };
-            let outlet = outlet.clone();
+            let consumer = queue.consumer(lane);
             let alive = alive.clone();
             threads.push(thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
                 let _alive = alive;
-                worker.run(&outlet, express_only);
+                worker.run(&consumer);
             })?);
         }
         Ok(Self { threads, running })
     }
 
-    /// Waits until all threads have ended, which they do once the intake is gone and the lanes
+    /// Waits until all threads have ended, which they do once the producers are gone and the lanes
     /// are empty. `false` if `limit` passes first.
     pub fn wait_until(&self, limit: Instant) -> bool {
         self.running.recv_deadline(limit) == Err(RecvTimeoutError::Disconnected)

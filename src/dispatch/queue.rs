@@ -1,464 +1,480 @@
-//! Between the poll threads and the workers: two bounded lanes, and the order within a session.
+//! The commands between the poll threads and the workers: two lanes behind one lock.
 //!
-//! Requests wait in one lane. What must not wait behind them (notifications, cancels, answers,
-//! session ends) has a lane of its own: a cancel overtakes the calls that wait (B-2, M-4). If it
-//! names one of those, both go to the express lane, to be answered without the server. Within a
-//! session a notification is delivered before later commands start (B-33, M-5), so a command may
-//! carry a gate that the notification before it opens.
+//! ```text
+//! Producer --> WAITING in its lane --(a thread takes it)--> IN HAND as a Job --(dropped)--> over
+//!                   |
+//!                   '-- a cancel names it: moves to the express lane, to be answered there
+//! ```
+//!
+//! The order in which commands start:
+//!
+//! 1. Requests wait in the lane of calls, everything else in the express lane: notifications,
+//!    cancels, answers and session ends do not wait behind calls (B-2, M-4).
+//! 2. Each lane is first in, first out. A worker looks into the express lane first; the express
+//!    threads never take a call.
+//! 3. Within a session, what follows a notification does not start before the notification is over
+//!    (B-33, M-5). Until then it stays where it is, and others pass it.
+//! 4. A cancel takes the call that it names out of its lane. Both are answered from the express
+//!    lane, and the server hears of neither.
+//!
+//! A thread without work waits on a channel of its own, with room for one command. While a thread
+//! waits, nothing that it could take is in a lane: whoever adds or releases a command gives it
+//! straight to a waiting thread, the one that began to wait last. So no thread is woken in vain,
+//! and a thread that is done takes its next command without sleeping.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::control_plane::Sink;
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{ChannelName, Command, CommandKind, Era, MessageKind, RpcId};
 
-/// Sessions with an undelivered notification that are remembered before those whose notification
-/// has been delivered are forgotten. More than this many can not be waiting at once unless the
-/// lanes are larger.
-const GATES_PRUNE_AT: usize = 1024;
-
-/// Calls that are remembered, for cancels to find, before those that are over are forgotten. More
-/// than this many can not be open at once unless the lanes are larger.
-const OPEN_PRUNE_AT: usize = 1024;
-
 /// What a worker is to do with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
-    /// Forward it.
+pub enum Action {
+    /// Forward it to the server.
     Forward,
-    /// Answer a call that was cancelled before it was started.
-    Withdrawn,
-    /// Acknowledge the cancel that did this: the server knows nothing of the call.
-    Spent,
+    /// Answer a call that was cancelled before it started.
+    AnswerCancelled,
+    /// Acknowledge the cancel of such a call: the server never knew the call.
+    AcknowledgeCancel,
 }
 
-/// Where a call waits. A cancel takes it out; the worker whose turn it would have been finds
-/// nothing. While a worker has it, the empty place stands for the call that runs.
-type Place = Arc<Mutex<Option<Queued>>>;
+/// The lanes, in the order in which a thread looks into them. A thread serves the lanes up to its
+/// own: an express thread the first one, a worker both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// What must not wait behind calls.
+    Express,
+    /// Requests.
+    Calls,
+}
 
-/// A command with its place in the order of its session.
+/// The lanes, shared by the poll threads, the workers and those who look at them.
 #[derive(Debug)]
-pub struct Queued {
-    /// What to do with it.
-    pub errand: Errand,
-    /// What to do.
-    pub command: Command,
-    /// When it was put here.
-    pub queued_at: Instant,
-    /// Disconnects when the notification before it has been delivered.
-    pub after: Option<Receiver<()>>,
-    /// Dropped when this notification has been delivered.
-    pub gate: Option<Sender<()>>,
-    /// Dropped when this call is over.
-    open: Option<Place>,
-}
+pub struct Queue(Mutex<State>);
 
-/// What the lane of calls carries.
 #[derive(Debug)]
-enum Turn {
-    /// A call.
-    Call(Place),
-    /// Word that the express lane holds something, for a worker that waits here. Workers wait on
-    /// one channel only: a wait on two costs every command further switches of threads.
-    Look,
+struct State {
+    /// The most commands that polls may ask for, less those that wait. Each lane alone can hold
+    /// as many, for a service that sends more than it was asked for (W-44).
+    capacity: usize,
+    /// By [`Lane`].
+    lanes: [VecDeque<Waiting>; 2],
+    /// The calls and notifications that wait or are in hand, by their number in order of arrival.
+    open: BTreeMap<u64, Open>,
+    /// The commands in hand by their number: since when, and by which thread.
+    in_hand: BTreeMap<u64, (Instant, Lane)>,
+    arrived: u64,
+    /// What all polls together have asked for and not received yet.
+    asked: usize,
+    producers: usize,
+    /// Producers that wait for room.
+    blocked: Vec<Sender<()>>,
+    /// Threads that wait for a command, by their [`Lane`]; the last one is given the next command.
+    idle: [Vec<Sender<Option<Waiting>>>; 2],
 }
 
-/// The workers that wait for a call.
-#[derive(Debug, Default)]
-struct Idle {
-    workers: AtomicUsize,
-    /// There is a [`Turn::Look`] among the calls; one is enough.
-    look: AtomicBool,
+/// A command in a lane.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    action: Action,
+    command: Command,
+    since: Instant,
+    /// The notification that must be over first.
+    after: Option<u64>,
 }
 
-/// A call that waits or runs.
+/// What later commands must know of one that is not over.
+#[derive(Debug)]
 struct Open {
     channel: ChannelName,
     session: Option<String>,
-    id: RpcId,
-    modern: bool,
-    place: Weak<Mutex<Option<Queued>>>,
+    kind: OpenKind,
 }
 
-/// A poll thread's end. Several may share the lanes; commands come in the order in which they
-/// are taken, whichever thread takes them.
-pub struct Intake {
-    entrance: Arc<Entrance>,
-    /// Room that the present poll asked for and that no command has filled yet.
-    asked: usize,
+#[derive(Debug)]
+enum OpenKind {
+    Notification,
+    Call { id: RpcId, modern: bool },
 }
 
-struct Entrance {
-    calls: Sender<Turn>,
-    express: Sender<Queued>,
-    idle: Arc<Idle>,
-    freed: Receiver<()>,
-    tell_freed: Sender<()>,
-    capacity: usize,
+/// How a command is treated.
+struct Class {
+    lane: Lane,
+    /// It waits for the notification before it.
+    ordered: bool,
+    /// What others must know of it.
+    open: Option<OpenKind>,
+}
+
+/// A poll thread's end.
+pub struct Producer {
+    queue: Arc<Queue>,
     /// The most that one poll asks for, so that each of several has something to ask for.
     share: usize,
-    /// Ends a hand-over that waits for room.
-    end: Cancel,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    /// What all polls together have asked for and not got yet.
+    /// Room that the present poll has asked for.
     asked: usize,
-    gates: HashMap<(ChannelName, String), Receiver<()>>,
-    open: Vec<Open>,
+    /// Tells this thread that there may be room again.
+    tell: Sender<()>,
+    told: Receiver<()>,
+    /// Ends a wait for room.
+    end: Cancel,
 }
 
 /// A worker's end.
-#[derive(Debug, Clone)]
-pub struct Outlet {
-    calls: Receiver<Turn>,
-    /// For passing [`Turn::Look`] on; it does not keep the lane open.
-    again: Weak<Entrance>,
-    express: Receiver<Queued>,
-    idle: Arc<Idle>,
-    freed: Sender<()>,
+#[derive(Debug)]
+pub struct Consumer {
+    queue: Arc<Queue>,
+    lane: Lane,
+    give: Sender<Option<Waiting>>,
+    given: Receiver<Option<Waiting>>,
 }
 
-/// Makes the lanes, with an intake for each of `polls` poll threads. Together they ask for at most
-/// `capacity` commands (W-39); each lane alone can hold that many, for a service that sends more
-/// than it was asked for (W-44).
-pub fn queue(capacity: usize, polls: usize, end: Cancel) -> (Vec<Intake>, Outlet) {
-    let (capacity, polls) = (capacity.max(1), polls.max(1));
-    let (calls, calls_out) = bounded(capacity);
-    let (express, express_out) = bounded(capacity);
-    let (tell_freed, freed) = bounded(1);
-    let idle = Arc::<Idle>::default();
-    let entrance = Arc::new(Entrance {
-        calls,
-        express,
-        idle: Arc::clone(&idle),
-        freed,
-        tell_freed: tell_freed.clone(),
-        capacity,
-        share: capacity.div_ceil(polls),
-        end,
-        inner: Mutex::default(),
-    });
-    let outlet = Outlet {
-        calls: calls_out,
-        again: Arc::downgrade(&entrance),
-        express: express_out,
-        idle,
-        freed: tell_freed,
-    };
-    let intakes = (0..polls).map(|_| Intake { entrance: Arc::clone(&entrance), asked: 0 });
-    (intakes.collect(), outlet)
+/// A command in a thread's hands; it is over when this is dropped.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// What to do with it.
+    pub action: Action,
+    /// The command.
+    pub command: Command,
+    number: u64,
+    queue: &'a Queue,
 }
 
-impl Outlet {
-    /// The next command; one of the express lane first. `None` once the intake is gone and the
-    /// lanes are empty.
-    pub fn next(&self) -> Option<Queued> {
-        loop {
-            // Counted before the look, so that whoever adds to the lane after it knows of us.
-            self.idle.workers.fetch_add(1, Ordering::SeqCst);
-            let turn = match self.express.try_recv() {
-                Ok(queued) => Ok(queued),
-                Err(_) => Err(self.calls.recv()),
-            };
-            self.idle.workers.fetch_sub(1, Ordering::SeqCst);
-            match turn {
-                Ok(queued) => {
-                    // Another one may have come under the same word.
-                    if !self.express.is_empty()
-                        && let Some(entrance) = self.again.upgrade()
-                    {
-                        entrance.tell_look();
-                    }
-                    return Some(self.freed(queued));
-                }
-                Err(Ok(Turn::Look)) => self.idle.look.store(false, Ordering::SeqCst),
-                // One that is not there any more was cancelled; its place is free all the same.
-                Err(Ok(Turn::Call(place))) => {
-                    if let Some(queued) = self.freed(take(place)) {
-                        return Some(queued);
-                    }
-                }
-                Err(Err(_)) => return self.next_express(),
-            }
-        }
+impl Queue {
+    /// Makes the lanes, with a producer for each of `polls` poll threads. Together they ask for at
+    /// most `capacity` commands (W-39). `end` ends a hand-over that waits for room.
+    pub fn new(capacity: usize, polls: usize, end: &Cancel) -> (Arc<Self>, Vec<Producer>) {
+        let (capacity, polls) = (capacity.max(1), polls.max(1));
+        let queue = Arc::new(Self(Mutex::new(State {
+            capacity,
+            lanes: Default::default(),
+            open: BTreeMap::new(),
+            in_hand: BTreeMap::new(),
+            arrived: 0,
+            asked: 0,
+            producers: polls,
+            blocked: Vec::new(),
+            idle: Default::default(),
+        })));
+        let producer = |_| {
+            let (tell, told) = bounded(1);
+            let (queue, share) = (Arc::clone(&queue), capacity.div_ceil(polls));
+            Producer { queue, share, asked: 0, tell, told, end: end.clone() }
+        };
+        let producers = (0..polls).map(producer).collect();
+        (queue, producers)
     }
 
-    /// The next command of the express lane alone.
-    pub fn next_express(&self) -> Option<Queued> {
-        Some(self.freed(self.express.recv().ok()?))
+    /// An end for one thread.
+    pub fn consumer(self: &Arc<Self>, lane: Lane) -> Consumer {
+        let (give, given) = bounded(1);
+        Consumer { queue: Arc::clone(self), lane, give, given }
     }
 
-    /// Commands waiting in both lanes.
-    pub fn len(&self) -> usize {
-        waiting(self.calls.len(), self.express.len(), &self.idle.look)
+    /// How many commands wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting()
     }
 
     /// How long the oldest call that no worker has taken waits; zero if none does.
     pub fn oldest_wait(&self) -> Duration {
-        let Some(entrance) = self.again.upgrade() else { return Duration::ZERO };
-        let places: Vec<Place> =
-            entrance.lock().open.iter().filter_map(|open| open.place.upgrade()).collect();
-        let since = |place: Place| {
-            let place = place.lock().unpoisoned();
-            place.as_ref().map(|queued| queued.queued_at.elapsed())
+        self.lock().lanes[Lane::Calls as usize]
+            .front()
+            .map(|call| call.since.elapsed())
+            .unwrap_or_default()
+    }
+
+    /// How many commands are in the hands of threads, and how long the oldest has been there.
+    pub fn in_hand(&self) -> (usize, Duration) {
+        let state = self.lock();
+        let oldest = state.in_hand.values().map(|(since, _)| since.elapsed()).max();
+        (state.in_hand.len(), oldest.unwrap_or_default())
+    }
+
+    /// How many workers have a command in hand, express threads left out.
+    pub fn busy_workers(&self) -> usize {
+        self.lock().in_hand.values().filter(|(_, lane)| *lane == Lane::Calls).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unpoisoned()
+    }
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    /// Adds a command to its lane, or returns it if the lane is full.
+    fn add(&mut self, command: Command) -> Option<Command> {
+        let class = Class::of(&command);
+        if self.lanes[class.lane as usize].len() >= self.capacity {
+            return Some(command);
+        }
+        let action = match self.withdraw(&command) {
+            true => Action::AcknowledgeCancel,
+            false => Action::Forward,
         };
-        places.into_iter().filter_map(since).max().unwrap_or_default()
-    }
-
-    /// Whether no command waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Says that there is room for another one.
-    fn freed<T>(&self, taken: T) -> T {
-        // A full channel means that a poll thread has been told already.
-        let _ = self.freed.try_send(());
-        taken
-    }
-}
-
-/// Commands in both lanes.
-fn waiting(calls: usize, express: usize, look: &AtomicBool) -> usize {
-    (calls + express).saturating_sub(usize::from(look.load(Ordering::SeqCst)))
-}
-
-/// Takes a call out of its place and has it keep the place open.
-fn take(place: Place) -> Option<Queued> {
-    let mut queued = place.lock().unpoisoned().take()?;
-    queued.open = Some(place);
-    Some(queued)
-}
-
-impl Entrance {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unpoisoned()
-    }
-
-    /// Keeps as much room as there is, at most `most`.
-    fn keep_room(&self, most: usize) -> usize {
-        let mut inner = self.lock();
-        let taken = waiting(self.calls.len(), self.express.len(), &self.idle.look) + inner.asked;
-        let room = self.capacity.saturating_sub(taken);
-        let kept = room.min(most).min(self.share);
-        inner.asked += kept;
-        if room > kept {
-            // Whoever waits beside this thread may have been told of it only through this one.
-            self.tell_freed();
+        let after = if class.ordered { self.notification_before(&command) } else { None };
+        let number = self.arrived;
+        self.arrived += 1;
+        if let Some(kind) = class.open {
+            let session = command.session_id().map(str::to_owned);
+            self.open.insert(number, Open { channel: command.channel.clone(), session, kind });
         }
-        kept
+        let waiting = Waiting { number, action, command, since: Instant::now(), after };
+        self.lanes[class.lane as usize].push_back(waiting);
+        None
     }
 
-    fn give_back(&self, room: usize) {
-        self.lock().asked -= room;
-        self.tell_freed();
-    }
-
-    fn tell_freed(&self) {
-        // A full channel means that a poll thread will look in any case.
-        let _ = self.tell_freed.try_send(());
-    }
-
-    fn take(&self, command: Command) -> bool {
-        let mut inner = self.lock();
-        let withdrawn = inner.withdraw(&command);
-        let (mut queued, express) = inner.place(command);
-        let place = Place::default();
-        if !express {
-            inner.remember(&queued, &place);
-        }
-        drop(inner);
-        if let Some(withdrawn) = withdrawn {
-            queued.errand = Errand::Spent;
-            if !self.send_express(withdrawn) {
-                return false;
+    /// Adds as many commands as their lanes can hold, and returns how many.
+    fn add_all(&mut self, commands: &mut VecDeque<Command>) -> usize {
+        let mut added = 0;
+        while let Some(command) = commands.pop_front() {
+            match self.add(command) {
+                None => added += 1,
+                Some(command) => {
+                    commands.push_front(command);
+                    let waiting = self.waiting();
+                    self.hand_over();
+                    if self.waiting() == waiting {
+                        return added;
+                    }
+                }
             }
         }
-        if express {
-            return self.send_express(queued);
-        }
-        *place.lock().unpoisoned() = Some(queued);
-        self.send(&self.calls, Turn::Call(place))
+        self.hand_over();
+        added
     }
 
-    fn send_express(&self, queued: Queued) -> bool {
-        let sent = self.send(&self.express, queued);
-        self.tell_look();
-        sent
-    }
-
-    /// Has a worker that waits for a call look into the express lane. One that has a command in
-    /// hand looks by itself.
-    fn tell_look(&self) {
-        let Idle { workers, look } = &*self.idle;
-        if workers.load(Ordering::SeqCst) > 0
-            && !look.swap(true, Ordering::SeqCst)
-            && self.calls.try_send(Turn::Look).is_err()
-        {
-            // Calls wait, so no worker does.
-            look.store(false, Ordering::SeqCst);
-        }
-    }
-
-    fn send<T>(&self, lane: &Sender<T>, what: T) -> bool {
-        match lane.try_send(what) {
-            Ok(()) => true,
-            Err(TrySendError::Disconnected(_)) => false,
-            Err(TrySendError::Full(what)) => select! {
-                send(lane, what) -> sent => sent.is_ok(),
-                recv(self.end.channel()) -> _ => false,
-            },
-        }
-    }
-}
-
-impl Inner {
-    /// The order key of a command: its session, or for a server without sessions its channel.
-    fn session_key(command: &Command) -> (ChannelName, String) {
-        (command.channel.clone(), command.session_id().unwrap_or_default().to_owned())
-    }
-
-    fn place(&mut self, command: Command) -> (Queued, bool) {
-        let mut queued = Queued {
-            errand: Errand::Forward,
-            command,
-            queued_at: Instant::now(),
-            after: None,
-            gate: None,
-            open: None,
+    /// The last notification of the command's session that is not over.
+    fn notification_before(&self, command: &Command) -> Option<u64> {
+        let is_before = |open: &Open| {
+            matches!(open.kind, OpenKind::Notification)
+                && open.is_of(&command.channel, command.session_id())
         };
-        let (express, ordered, opens) = match &queued.command.kind {
-            CommandKind::JsonRpc(message) => match message.kind() {
-                MessageKind::Request { .. } => (false, true, false),
-                // These speak of work under way and are worth nothing behind it.
-                MessageKind::Notification { method }
-                    if matches!(
-                        method.as_str(),
-                        "notifications/cancelled" | "notifications/progress"
-                    ) =>
-                {
-                    (true, false, false)
-                }
-                MessageKind::Notification { .. } => (true, true, true),
-                MessageKind::Response { .. } => (true, false, false),
-            },
-            CommandKind::SessionTermination => (true, true, false),
-            CommandKind::OauthDiscovery => (false, false, false),
-        };
-        if ordered {
-            let key = Self::session_key(&queued.command);
-            queued.after = self.gates.get(&key).filter(|gate| is_closed(gate)).cloned();
-            if opens {
-                if self.gates.len() >= GATES_PRUNE_AT {
-                    self.gates.retain(|_, gate| is_closed(gate));
-                }
-                let (gate, opened) = bounded(0);
-                queued.gate = Some(gate);
-                self.gates.insert(key, opened);
-            }
-        }
-        (queued, express)
+        self.open.iter().rev().find(|(_, open)| is_before(open)).map(|(number, _)| *number)
     }
 
-    /// The call that waits and that this command cancels. Without a session nothing says whose
-    /// id it is: then only a call of the older protocol is meant, and only if it is the one call
-    /// with that id (M-70).
-    fn withdraw(&mut self, command: &Command) -> Option<Queued> {
-        let CommandKind::JsonRpc(message) = &command.kind else { return None };
-        let id = message.cancelled_id()?;
+    /// Moves the call that `command` cancels to the express lane, if it waits. Without a session
+    /// nothing says whose id it is: then only a call of the older protocol is meant, and only if
+    /// it is the one call with that id (M-70).
+    fn withdraw(&mut self, command: &Command) -> bool {
+        let CommandKind::JsonRpc(message) = &command.kind else { return false };
+        let Some(cancelled) = message.cancelled_id() else { return false };
         let session = command.session_id();
-        let mut named = self.open.iter().filter(|open| {
-            open.channel == command.channel
-                && open.session.as_deref() == session
-                && open.id.same_as(&id)
-                && (session.is_some() || !open.modern)
-                && open.place.strong_count() > 0
-        });
-        let place = named.next()?.place.upgrade()?;
-        if named.next().is_some() {
-            return None;
-        }
-        let mut queued = take(place)?;
-        queued.errand = Errand::Withdrawn;
-        Some(queued)
-    }
-
-    /// Remembers a call for as long as it waits or runs.
-    fn remember(&mut self, queued: &Queued, place: &Place) {
-        if let CommandKind::JsonRpc(message) = &queued.command.kind
-            && let MessageKind::Request { id, method } = message.kind()
-            // It is never cancelled (M-21).
-            && method != "initialize"
-        {
-            if self.open.len() >= OPEN_PRUNE_AT {
-                self.open.retain(|open| open.place.strong_count() > 0);
+        let mut named = self.open.iter().filter(|(_, open)| match &open.kind {
+            OpenKind::Call { id, modern } => {
+                open.is_of(&command.channel, session)
+                    && id.same_as(&cancelled)
+                    && (session.is_some() || !modern)
             }
-            self.open.push(Open {
-                channel: queued.command.channel.clone(),
-                session: queued.command.session_id().map(str::to_owned),
-                id: id.clone(),
-                modern: message.era() == Era::Modern,
-                place: Arc::downgrade(place),
-            });
+            OpenKind::Notification => false,
+        });
+        let (Some((number, _)), None) = (named.next(), named.next()) else { return false };
+        let [express, calls] = &mut self.lanes;
+        let at = calls.iter().position(|call| call.number == *number);
+        let Some(mut call) = at.and_then(|at| calls.remove(at)) else { return false };
+        (call.action, call.after) = (Action::AnswerCancelled, None);
+        express.push_back(call);
+        true
+    }
+
+    /// The next command for a thread; it leaves room behind.
+    fn take(&mut self, lane: Lane) -> Option<Waiting> {
+        let may_start = |waiting: &Waiting| {
+            waiting.after.is_none_or(|notification| !self.open.contains_key(&notification))
+        };
+        let mut served = self.lanes[..=lane as usize].iter_mut();
+        let taken = served.find_map(|lane| lane.remove(lane.iter().position(may_start)?))?;
+        self.in_hand.insert(taken.number, (Instant::now(), lane));
+        self.tell_producers();
+        Some(taken)
+    }
+
+    /// Whether no command can come any more for such a thread.
+    fn is_over(&self, lane: Lane) -> bool {
+        self.producers == 0 && self.lanes[..=lane as usize].iter().all(VecDeque::is_empty)
+    }
+
+    /// Gives the threads that wait what they may take, and ends those that nothing comes for.
+    fn hand_over(&mut self) {
+        for lane in [Lane::Express, Lane::Calls] {
+            while !self.idle[lane as usize].is_empty() {
+                let taken = self.take(lane);
+                if taken.is_none() && !self.is_over(lane) {
+                    break;
+                }
+                if let Some(thread) = self.idle[lane as usize].pop() {
+                    // It is given one thing for each time that it waits, so there is room.
+                    let _ = thread.try_send(taken);
+                }
+            }
+        }
+    }
+
+    fn tell_producers(&mut self) {
+        for producer in self.blocked.drain(..) {
+            // A full channel means that it has been told already.
+            let _ = producer.try_send(());
         }
     }
 }
 
-/// Whether a gate still holds back what comes after it.
-fn is_closed(gate: &Receiver<()>) -> bool {
-    gate.try_recv() == Err(TryRecvError::Empty)
+impl Open {
+    fn is_of(&self, channel: &ChannelName, session: Option<&str>) -> bool {
+        self.channel == *channel && self.session.as_deref() == session
+    }
 }
 
-impl Sink for Intake {
+impl Class {
+    fn of(command: &Command) -> Self {
+        let class = |lane, ordered, open| Self { lane, ordered, open };
+        let message = match &command.kind {
+            CommandKind::JsonRpc(message) => message,
+            CommandKind::SessionTermination => return class(Lane::Express, true, None),
+            CommandKind::OauthDiscovery => return class(Lane::Calls, false, None),
+        };
+        match message.kind() {
+            // It is never cancelled (M-21).
+            MessageKind::Request { method, .. } if method == "initialize" => {
+                class(Lane::Calls, true, None)
+            }
+            MessageKind::Request { id, .. } => {
+                let modern = message.era() == Era::Modern;
+                class(Lane::Calls, true, Some(OpenKind::Call { id: id.clone(), modern }))
+            }
+            MessageKind::Notification { method } => match method.as_str() {
+                // These speak of work under way and are worth nothing after it.
+                "notifications/cancelled" | "notifications/progress" => {
+                    class(Lane::Express, false, None)
+                }
+                _ => class(Lane::Express, true, Some(OpenKind::Notification)),
+            },
+            MessageKind::Response { .. } => class(Lane::Express, false, None),
+        }
+    }
+}
+
+impl Consumer {
+    /// The next command; waits for one. `None` once the producers are gone and there is no command
+    /// left for this thread.
+    pub fn next(&self) -> Option<Job<'_>> {
+        let mut state = self.queue.lock();
+        let waiting = match state.take(self.lane) {
+            Some(waiting) => waiting,
+            None if state.is_over(self.lane) => return None,
+            None => {
+                state.idle[self.lane as usize].push(self.give.clone());
+                drop(state);
+                self.given.recv().ok()??
+            }
+        };
+        let Waiting { number, action, command, .. } = waiting;
+        Some(Job { action, command, number, queue: &self.queue })
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.in_hand.remove(&self.number);
+        let over = state.open.remove(&self.number);
+        if over.is_some_and(|open| matches!(open.kind, OpenKind::Notification)) {
+            state.hand_over();
+        }
+    }
+}
+
+impl Producer {
+    /// Waits on `self.told`, for which the caller has put this producer among the blocked ones.
+    /// `false` if `stop` comes first.
+    fn wait(&self, stop: &Cancel) -> bool {
+        select! {
+            recv(self.told) -> _ => !stop.is_cancelled(),
+            recv(stop.channel()) -> _ => false,
+        }
+    }
+
+    fn give_back_room(&mut self, state: &mut State) {
+        state.asked -= self.asked;
+        if self.asked > 0 {
+            state.tell_producers();
+        }
+        self.asked = 0;
+    }
+}
+
+impl Sink for Producer {
     fn wait_for_room(&mut self, most: usize, stop: &Cancel) -> Option<usize> {
         loop {
             if stop.is_cancelled() {
                 return None;
             }
-            match self.entrance.keep_room(most) {
-                0 => select! {
-                    recv(self.entrance.freed) -> _ => {}
-                    recv(stop.channel()) -> _ => {}
-                },
-                room => {
-                    self.asked += room;
-                    return Some(room);
-                }
+            let mut state = self.queue.lock();
+            let room = state.capacity.saturating_sub(state.waiting() + state.asked);
+            let kept = room.min(most).min(self.share);
+            if kept > 0 {
+                state.asked += kept;
+                self.asked += kept;
+                return Some(kept);
+            }
+            state.blocked.push(self.tell.clone());
+            drop(state);
+            if !self.wait(stop) {
+                return None;
             }
         }
     }
 
-    fn take(&mut self, command: Command) -> bool {
-        let taken = self.entrance.take(command);
-        if self.asked > 0 {
-            self.asked -= 1;
-            self.entrance.give_back(1);
+    fn poll_over(&mut self, commands: Vec<Command>) -> usize {
+        let queue = Arc::clone(&self.queue);
+        let (mut commands, mut taken) = (VecDeque::from(commands), 0);
+        loop {
+            let mut state = queue.lock();
+            let added = state.add_all(&mut commands);
+            taken += added;
+            let filled = added.min(self.asked);
+            state.asked -= filled;
+            self.asked -= filled;
+            if commands.is_empty() {
+                self.give_back_room(&mut state);
+                return taken;
+            }
+            state.blocked.push(self.tell.clone());
+            drop(state);
+            if !self.wait(&self.end) {
+                self.give_back_room(&mut queue.lock());
+                return taken;
+            }
         }
-        taken
-    }
-
-    fn poll_over(&mut self) {
-        self.entrance.give_back(std::mem::take(&mut self.asked));
     }
 }
 
-impl Drop for Intake {
+impl Drop for Producer {
     fn drop(&mut self) {
-        self.poll_over();
+        let queue = Arc::clone(&self.queue);
+        let mut state = queue.lock();
+        self.give_back_room(&mut state);
+        state.producers -= 1;
+        state.hand_over();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
     use super::*;
     use crate::wire::Envelope;
 
@@ -477,50 +493,6 @@ mod tests {
         command(id, session, &format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#))
     }
 
-    fn one(capacity: usize) -> (Intake, Outlet) {
-        let (mut intakes, outlet) = queue(capacity, 1, Cancel::new().unwrap());
-        (intakes.pop().unwrap(), outlet)
-    }
-
-    fn id(queued: &Queued) -> &str {
-        queued.command.request_id.as_str()
-    }
-
-    #[test] // F-4, B-2
-    fn a_notification_overtakes_waiting_calls() {
-        let (mut intake, outlet) = one(10);
-        intake.take(call("a", "s"));
-        intake.take(call("b", "s"));
-        intake.take(notification("c", "s", "notifications/cancelled"));
-        drop(intake);
-        let order: Vec<String> =
-            std::iter::from_fn(|| outlet.next()).map(|q| id(&q).to_owned()).collect();
-        assert_eq!(order, ["c", "a", "b"]);
-    }
-
-    #[test] // B-33, M-5
-    fn a_command_waits_for_the_notification_before_it_in_its_session() {
-        let (mut intake, outlet) = one(10);
-        intake.take(notification("n", "s", "notifications/initialized"));
-        intake.take(call("other", "t"));
-        intake.take(call("same", "s"));
-        let n = outlet.next().unwrap();
-        let other = outlet.next().unwrap();
-        let same = outlet.next().unwrap();
-        assert!(other.after.is_none());
-        let gate = same.after.unwrap();
-        assert!(is_closed(&gate));
-        drop(n);
-        assert!(!is_closed(&gate));
-        intake.take(call("later", "s"));
-        assert!(outlet.next().unwrap().after.is_none());
-    }
-
-    /// What the workers get, and what they are to do with it.
-    fn errands(outlet: &Outlet) -> Vec<(String, Errand)> {
-        std::iter::from_fn(|| outlet.next()).map(|q| (id(&q).to_owned(), q.errand)).collect()
-    }
-
     fn cancel(request_id: &str, session: &str, id: &str) -> Command {
         let text = format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
@@ -528,176 +500,452 @@ mod tests {
         command(request_id, session, &text)
     }
 
+    fn queue(capacity: usize, polls: usize) -> (Arc<Queue>, Vec<Producer>) {
+        Queue::new(capacity, polls, &Cancel::new().unwrap())
+    }
+
+    fn one(capacity: usize) -> (Producer, Consumer) {
+        let (queue, mut producers) = queue(capacity, 1);
+        (producers.pop().unwrap(), queue.consumer(Lane::Calls))
+    }
+
+    fn id(job: &Job<'_>) -> String {
+        job.command.request_id.as_str().to_owned()
+    }
+
+    /// What a worker gets if it ends each command before it takes the next one.
+    fn jobs(consumer: &Consumer) -> Vec<(String, Action)> {
+        std::iter::from_fn(|| consumer.next()).map(|job| (id(&job), job.action)).collect()
+    }
+
+    /// Waits until so many threads wait for a command.
+    fn wait_for_idle(queue: &Queue, lane: Lane, count: usize) {
+        while queue.lock().idle[lane as usize].len() < count {
+            thread::yield_now();
+        }
+    }
+
+    #[test] // F-4, B-2
+    fn a_notification_overtakes_waiting_calls() {
+        let (mut producer, consumer) = one(10);
+        let overtakes = notification("c", "s", "notifications/cancelled");
+        producer.poll_over(vec![call("a", "s"), call("b", "s"), overtakes]);
+        drop(producer);
+        let order: Vec<String> = jobs(&consumer).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(order, ["c", "a", "b"]);
+    }
+
+    #[test] // F-4
+    fn an_express_thread_takes_no_call() {
+        let (queue, mut producers) = queue(10, 1);
+        let n = notification("n", "t", "notifications/x");
+        producers[0].poll_over(vec![call("a", "s"), n]);
+        drop(producers);
+        let ids = |lane| jobs(&queue.consumer(lane)).into_iter().map(|(id, _)| id);
+        assert_eq!(ids(Lane::Express).collect::<Vec<_>>(), ["n"]);
+        assert_eq!(ids(Lane::Calls).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test] // B-33, M-5
+    fn a_command_waits_for_the_notification_before_it_in_its_session() {
+        let (mut producer, consumer) = one(10);
+        producer.poll_over(vec![
+            notification("n", "s", "notifications/initialized"),
+            call("same", "s"),
+            notification("m", "s", "notifications/x"),
+            call("other", "t"),
+        ]);
+        let n = consumer.next().unwrap();
+        assert_eq!(id(&n), "n");
+        assert_eq!(id(&consumer.next().unwrap()), "other");
+        assert_eq!(consumer.queue.waiting(), 2);
+        drop(n);
+        producer.poll_over(vec![call("later", "s")]);
+        let m = consumer.next().unwrap();
+        assert_eq!(id(&m), "m");
+        assert_eq!(id(&consumer.next().unwrap()), "same");
+        drop((m, producer));
+        assert_eq!(jobs(&consumer), [("later".to_owned(), Action::Forward)]);
+    }
+
+    #[test] // B-33
+    fn a_released_command_wakes_a_thread_that_waits() {
+        let (mut producer, consumer) = one(10);
+        let n = notification("n", "s", "notifications/x");
+        producer.poll_over(vec![n, call("held", "s")]);
+        let n = consumer.next().unwrap();
+        let queue = Arc::clone(&consumer.queue);
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| jobs(&queue.consumer(Lane::Calls)));
+            // The producer has gone: the worker may not end while a command is held back.
+            drop(producer);
+            wait_for_idle(&queue, Lane::Calls, 1);
+            drop(n);
+            assert_eq!(worker.join().unwrap(), [("held".to_owned(), Action::Forward)]);
+        });
+    }
+
     #[test] // B-2
     fn a_cancel_takes_the_call_that_it_names_out_of_the_lane() {
-        let (mut intake, outlet) = one(10);
-        intake.take(call("other", "t"));
-        intake.take(call("call", "s"));
-        intake.take(cancel("cancel", "s", "1.0"));
-        intake.take(cancel("again", "s", "1"));
-        drop(intake);
+        let (mut producer, consumer) = one(10);
+        producer.poll_over(vec![
+            call("other", "t"),
+            call("call", "s"),
+            cancel("cancel", "s", "1.0"),
+            cancel("again", "s", "1"),
+        ]);
+        drop(producer);
         let expected = [
-            ("call", Errand::Withdrawn),
-            ("cancel", Errand::Spent),
-            ("again", Errand::Forward),
-            ("other", Errand::Forward),
+            ("call", Action::AnswerCancelled),
+            ("cancel", Action::AcknowledgeCancel),
+            ("again", Action::Forward),
+            ("other", Action::Forward),
         ];
-        assert_eq!(errands(&outlet), expected.map(|(id, errand)| (id.to_owned(), errand)));
+        assert_eq!(jobs(&consumer), expected.map(|(id, action)| (id.to_owned(), action)));
+    }
+
+    #[test] // B-2, B-33
+    fn a_call_that_is_held_back_can_be_cancelled() {
+        let (mut producer, consumer) = one(10);
+        let n = notification("n", "s", "notifications/x");
+        producer.poll_over(vec![n, call("held", "s"), cancel("cancel", "s", "1")]);
+        let n = consumer.next().unwrap();
+        let held = consumer.next().unwrap();
+        assert_eq!((id(&held), held.action), ("held".to_owned(), Action::AnswerCancelled));
+        drop((n, held, producer));
+        assert_eq!(jobs(&consumer), [("cancel".to_owned(), Action::AcknowledgeCancel)]);
     }
 
     #[test] // B-2, M-70
     fn a_cancel_without_a_session_must_leave_no_doubt() {
         let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-        let withdrawn = |runs: bool, waits: Command| {
-            let (mut intake, outlet) = one(10);
+        let is_cancelled = |runs: bool, waits: Command| {
+            let (mut producer, consumer) = one(10);
             let running = runs.then(|| {
-                intake.take(call("runs", ""));
-                outlet.next().unwrap()
+                producer.poll_over(vec![call("runs", "")]);
+                consumer.next().unwrap()
             });
-            intake.take(waits);
-            intake.take(cancel("cancel", "", "1"));
-            drop(intake);
-            let found = errands(&outlet);
+            producer.poll_over(vec![waits, cancel("cancel", "", "1")]);
+            drop(producer);
+            let found = jobs(&consumer);
             drop(running);
-            found.iter().any(|(_, errand)| *errand == Errand::Withdrawn)
+            found.iter().any(|(_, action)| *action == Action::AnswerCancelled)
         };
-        assert!(withdrawn(false, call("waits", "")));
-        assert!(!withdrawn(false, command("waits", "", modern)));
+        assert!(is_cancelled(false, call("waits", "")));
+        assert!(!is_cancelled(false, command("waits", "", modern)));
         // One of two clients' calls runs, the other one waits: whose cancel is it?
-        assert!(!withdrawn(true, call("waits", "")));
+        assert!(!is_cancelled(true, call("waits", "")));
     }
 
     #[test] // B-2, M-21
     fn an_initialize_is_never_taken_out() {
-        let (mut intake, outlet) = one(10);
-        intake.take(command("call", "s", r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#));
-        intake.take(cancel("cancel", "s", "1"));
-        drop(intake);
-        assert!(errands(&outlet).iter().all(|(_, errand)| *errand == Errand::Forward));
+        let (mut producer, consumer) = one(10);
+        let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
+        producer.poll_over(vec![command("call", "s", initialize), cancel("cancel", "s", "1")]);
+        drop(producer);
+        assert!(jobs(&consumer).iter().all(|(_, action)| *action == Action::Forward));
     }
 
     #[test] // B-2
-    fn calls_that_are_over_are_forgotten() {
-        let (mut intake, outlet) = one(10);
-        for n in 0..2 * OPEN_PRUNE_AT {
-            intake.take(call(&n.to_string(), "s"));
-            outlet.next().unwrap();
+    fn commands_that_are_over_are_forgotten() {
+        let (mut producer, consumer) = one(10);
+        for n in 0..100 {
+            let commands = [call(&n.to_string(), "s"), notification("n", "t", "notifications/x")];
+            producer.poll_over(commands.into());
+            drop((consumer.next(), consumer.next()));
         }
-        assert!(intake.entrance.lock().open.len() <= OPEN_PRUNE_AT);
+        assert!(consumer.queue.lock().open.is_empty());
+    }
+
+    #[test]
+    fn an_idle_thread_is_given_its_command_and_the_one_that_waits_longest_sleeps_on() {
+        let (queue, mut producers) = queue(10, 1);
+        thread::scope(|scope| {
+            let long = scope.spawn(|| jobs(&queue.consumer(Lane::Calls)));
+            wait_for_idle(&queue, Lane::Calls, 1);
+            let short = scope.spawn(|| jobs(&queue.consumer(Lane::Calls)));
+            wait_for_idle(&queue, Lane::Calls, 2);
+            producers[0].poll_over(vec![call("a", "s")]);
+            assert_eq!(queue.waiting(), 0, "it is in hand before the thread has woken");
+            wait_for_idle(&queue, Lane::Calls, 2);
+            producers.clear();
+            assert_eq!(short.join().unwrap().len(), 1);
+            assert_eq!(long.join().unwrap().len(), 0);
+        });
+    }
+
+    #[test] // F-4, B-2
+    fn a_worker_takes_what_the_express_threads_have_no_hand_for() {
+        let (queue, mut producers) = queue(10, 1);
+        let express = queue.consumer(Lane::Express);
+        let commands = ["a", "b"].map(|id| notification(id, id, "notifications/x"));
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| jobs(&queue.consumer(Lane::Calls)));
+            wait_for_idle(&queue, Lane::Calls, 1);
+            producers[0].poll_over(commands.into());
+            let second = express.next().unwrap();
+            producers.clear();
+            assert_eq!(id(&second), "b");
+            assert_eq!(worker.join().unwrap(), [("a".to_owned(), Action::Forward)]);
+        });
     }
 
     #[test] // W-39, F-3
     fn room_is_what_the_lanes_leave_together() {
         let stop = Cancel::new().unwrap();
-        let (mut intake, outlet) = one(3);
-        assert_eq!(intake.wait_for_room(2, &stop), Some(2));
-        intake.poll_over();
-        assert_eq!(intake.wait_for_room(25, &stop), Some(3));
-        intake.take(call("a", "s"));
-        intake.take(notification("b", "s", "notifications/x"));
-        intake.poll_over();
-        assert_eq!(intake.wait_for_room(25, &stop), Some(1));
-        intake.take(call("c", "s"));
-        intake.poll_over();
-        let taker = std::thread::spawn(move || outlet.next().map(|q| id(&q).to_owned()));
-        assert_eq!(intake.wait_for_room(25, &stop), Some(1));
+        let (mut producer, consumer) = one(3);
+        assert_eq!(producer.wait_for_room(2, &stop), Some(2));
+        producer.poll_over(Vec::new());
+        assert_eq!(producer.wait_for_room(25, &stop), Some(3));
+        producer.poll_over(vec![call("a", "s"), notification("b", "s", "notifications/x")]);
+        assert_eq!(producer.wait_for_room(25, &stop), Some(1));
+        producer.poll_over(vec![call("c", "s")]);
+        let taker = thread::spawn(move || consumer.next().map(|job| id(&job)));
+        assert_eq!(producer.wait_for_room(25, &stop), Some(1));
         assert_eq!(taker.join().unwrap().as_deref(), Some("b"));
     }
 
     #[test] // W-39
     fn two_polls_together_never_ask_for_more_than_fits() {
         let stop = Cancel::new().unwrap();
-        let (mut intakes, outlet) = queue(5, 2, Cancel::new().unwrap());
-        let (mut second, mut first) = (intakes.pop().unwrap(), intakes.pop().unwrap());
+        let (queue, mut producers) = queue(5, 2);
+        let (mut second, mut first) = (producers.pop().unwrap(), producers.pop().unwrap());
         assert_eq!(first.wait_for_room(25, &stop), Some(3));
         assert_eq!(second.wait_for_room(25, &stop), Some(2));
         // The answer to one of them holds more than it asked for.
-        (0..4).for_each(|i| assert!(first.take(call(&i.to_string(), "s"))));
-        first.poll_over();
-        second.take(call("4", "s"));
-        second.poll_over();
+        assert_eq!(first.poll_over((0..4).map(|i| call(&i.to_string(), "s")).collect()), 4);
+        second.poll_over(vec![call("4", "s")]);
         stop.cancel();
         assert_eq!(first.wait_for_room(25, &stop), None);
         drop((first, second));
-        assert_eq!(std::iter::from_fn(|| outlet.next()).count(), 5);
+        assert_eq!(jobs(&queue.consumer(Lane::Calls)).len(), 5);
     }
 
     #[test] // W-39
     fn a_poll_that_waits_for_room_is_woken_by_the_end_of_another() {
-        let (mut intakes, _outlet) = queue(1, 2, Cancel::new().unwrap());
-        let (mut second, mut first) = (intakes.pop().unwrap(), intakes.pop().unwrap());
+        let (queue, mut producers) = queue(1, 2);
+        let (mut second, mut first) = (producers.pop().unwrap(), producers.pop().unwrap());
         let stop = Cancel::new().unwrap();
         assert_eq!(first.wait_for_room(25, &stop), Some(1));
-        let waiting = std::thread::spawn(move || second.wait_for_room(25, &stop));
-        first.poll_over();
+        let waiting = thread::spawn(move || second.wait_for_room(25, &stop));
+        while queue.lock().blocked.is_empty() {
+            thread::yield_now();
+        }
+        first.poll_over(Vec::new());
         assert_eq!(waiting.join().unwrap(), Some(1));
-    }
-
-    #[test] // W-39
-    fn many_polls_and_workers_lose_neither_room_nor_commands() {
-        let (intakes, outlet) = queue(7, 4, Cancel::new().unwrap());
-        let stop = Cancel::new().unwrap();
-        let poll = |mut intake: Intake| {
-            let stop = stop.clone();
-            std::thread::spawn(move || {
-                let fill = |round| {
-                    let room = intake.wait_for_room(25, &stop).unwrap();
-                    // Some polls get less than they asked for, some get more.
-                    let count = (room + 1).min(round % 4);
-                    (0..count).for_each(|_| assert!(intake.take(call("x", "s"))));
-                    intake.poll_over();
-                    count
-                };
-                (0..200_usize).map(fill).sum::<usize>()
-            })
-        };
-        let polls: Vec<_> = intakes.into_iter().map(poll).collect();
-        let work = || {
-            let outlet = outlet.clone();
-            std::thread::spawn(move || std::iter::from_fn(|| outlet.next()).count())
-        };
-        let workers: Vec<_> = (0..3).map(|_| work()).collect();
-        let polled: usize = polls.into_iter().map(|poll| poll.join().unwrap()).sum();
-        let taken: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
-        assert_eq!(taken, polled);
     }
 
     #[test] // W-39, B-2
     fn the_place_of_a_cancelled_call_is_room_again() {
         let stop = Cancel::new().unwrap();
-        let (mut intake, outlet) = one(1);
-        intake.take(call("call", "s"));
-        let cancelling = std::thread::spawn(move || {
-            assert!(intake.take(cancel("cancel", "s", "1")));
-            (intake.wait_for_room(25, &stop), intake)
-        });
+        let (mut producer, consumer) = one(2);
+        producer.poll_over(vec![call("call", "s"), cancel("cancel", "s", "1")]);
+        let express = consumer.queue.consumer(Lane::Express);
         for expected in ["call", "cancel"] {
-            assert_eq!(id(&outlet.next_express().unwrap()), expected);
+            assert_eq!(id(&express.next().unwrap()), expected);
         }
-        let worker = std::thread::spawn(move || outlet.next().map(|_| ()));
-        let (room, intake) = cancelling.join().unwrap();
-        assert_eq!(room, Some(1));
-        drop(intake);
-        assert_eq!(worker.join().unwrap(), None);
+        assert_eq!(producer.wait_for_room(25, &stop), Some(2));
+        drop(producer);
+        assert!(consumer.next().is_none());
     }
 
     #[test] // W-44
     fn what_is_over_the_limit_is_kept_and_waited_for() {
-        let (mut intake, outlet) = one(1);
-        let sender =
-            std::thread::spawn(move || (0..5).all(|i| intake.take(call(&i.to_string(), "s"))));
-        let order: Vec<String> =
-            std::iter::from_fn(|| outlet.next()).map(|q| id(&q).to_owned()).collect();
+        let (mut producer, consumer) = one(1);
+        let calls = || (0..5).map(|i| call(&i.to_string(), "s")).collect();
+        let polled = thread::spawn(move || producer.poll_over(calls()));
+        let order: Vec<String> = jobs(&consumer).into_iter().map(|(id, _)| id).collect();
         assert_eq!(order, ["0", "1", "2", "3", "4"]);
-        assert!(sender.join().unwrap());
+        assert_eq!(polled.join().unwrap(), 5);
+    }
+
+    #[test] // W-44
+    fn what_is_over_the_limit_goes_to_threads_that_wait() {
+        let (queue, mut producers) = queue(1, 1);
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let consumer = queue.consumer(Lane::Calls);
+                thread::spawn(move || jobs(&consumer).len())
+            })
+            .collect();
+        wait_for_idle(&queue, Lane::Calls, 3);
+        assert_eq!(producers[0].poll_over((0..3).map(|_| call("x", "s")).collect()), 3);
+        producers.clear();
+        assert_eq!(workers.into_iter().map(|worker| worker.join().unwrap()).sum::<usize>(), 3);
+    }
+
+    #[test] // W-44
+    fn the_end_of_the_process_ends_a_hand_over_that_waits() {
+        let end = Cancel::new().unwrap();
+        let (_queue, mut producers) = Queue::new(1, 1, &end);
+        end.cancel();
+        assert_eq!(producers[0].poll_over(vec![call("a", "s"), call("b", "s")]), 1);
     }
 
     #[test]
     fn a_wait_for_room_ends_with_the_process() {
         let stop = Cancel::new().unwrap();
-        let (mut intake, _outlet) = one(1);
-        intake.take(call("a", "s"));
+        let (mut producer, _consumer) = one(1);
+        producer.poll_over(vec![call("a", "s")]);
         stop.cancel();
-        assert_eq!(intake.wait_for_room(25, &stop), None);
+        assert_eq!(producer.wait_for_room(25, &stop), None);
+    }
+
+    /// Numbers without a pattern, the same in each run (xorshift).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+    }
+
+    /// A command that a poll thread has sent.
+    struct Sent {
+        id: String,
+        session: String,
+        sort: Sort,
+    }
+
+    #[derive(PartialEq)]
+    enum Sort {
+        Call,
+        /// A notification that later commands of its session wait for.
+        Notification,
+        /// A message that waits for nothing.
+        Unordered,
+        /// The cancel of the command with this id.
+        Cancel(String),
+    }
+
+    /// Makes a command of any sort, with ids and sessions that no other poll thread uses.
+    fn any_command(random: &mut Random, poll: u64, sent: &mut Vec<Sent>) -> Command {
+        let number = sent.len() as u64;
+        let (id, session) = (format!("{poll}-{number}"), format!("{poll}/{}", random.below(3)));
+        let named = random.below(number.max(1));
+        let (made, sort) = match random.below(8) {
+            0 => (notification(&id, &session, "notifications/x"), Sort::Notification),
+            1 => (notification(&id, &session, "notifications/progress"), Sort::Unordered),
+            2 => {
+                let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+                (command(&id, &session, answer), Sort::Unordered)
+            }
+            3 => {
+                let sort = Sort::Cancel(format!("{poll}-{named}"));
+                (cancel(&id, &session, &named.to_string()), sort)
+            }
+            _ => {
+                let text = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call"}}"#);
+                (command(&id, &session, &text), Sort::Call)
+            }
+        };
+        sent.push(Sent { id, session, sort });
+        made
+    }
+
+    fn poll(mut producer: Producer, number: u64, seed: u64) -> Vec<Sent> {
+        let (mut random, mut sent) = (Random(seed), Vec::new());
+        let stop = Cancel::new().unwrap();
+        while sent.len() < 100 {
+            let room = producer.wait_for_room(25, &stop).unwrap() as u64;
+            // Some polls get less than they asked for, some get more.
+            let count = random.below(room + 3);
+            let commands = (0..count).map(|_| any_command(&mut random, number, &mut sent));
+            assert_eq!(producer.poll_over(commands.collect()), count as usize);
+        }
+        sent
+    }
+
+    /// When a command was taken and when it was over, by a common clock, and what was to be done.
+    type Seen = HashMap<String, (u64, u64, Action)>;
+
+    fn work(consumer: &Consumer, seed: u64, clock: &AtomicU64) -> Seen {
+        let (mut random, mut seen) = (Random(seed), Seen::new());
+        while let Some(job) = consumer.next() {
+            let taken = clock.fetch_add(1, Ordering::SeqCst);
+            (0..random.below(20)).for_each(|_| thread::yield_now());
+            let what = (taken, clock.fetch_add(1, Ordering::SeqCst), job.action);
+            assert!(seen.insert(id(&job), what).is_none(), "{} twice", id(&job));
+        }
+        seen
+    }
+
+    /// One run with several poll threads, workers and express threads.
+    fn check_a_run(seed: u64) {
+        let mut random = Random(seed);
+        let (queue, producers) = queue(1 + random.below(8) as usize, 1 + random.below(3) as usize);
+        let (workers, express) = (1 + random.below(5), random.below(3));
+        let threads = (0..workers + express)
+            .map(|n| if n < workers { Lane::Calls } else { Lane::Express })
+            .map(|lane| (queue.consumer(lane), 1 + random.below(1 << 60)))
+            .collect::<Vec<_>>();
+        let clock = AtomicU64::new(0);
+        let (sent, seen) = thread::scope(|scope| {
+            let clock = &clock;
+            let threads: Vec<_> = threads
+                .into_iter()
+                .map(|(consumer, seed)| scope.spawn(move || work(&consumer, seed, clock)))
+                .collect();
+            let polls: Vec<_> = producers
+                .into_iter()
+                .zip(0..)
+                .map(|(producer, n)| (producer, n, 1 + random.below(1 << 60)))
+                .map(|(producer, n, seed)| scope.spawn(move || poll(producer, n, seed)))
+                .collect();
+            let sent: Vec<_> = polls.into_iter().map(|poll| poll.join().unwrap()).collect();
+            let mut seen = Seen::new();
+            for (id, what) in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+                assert!(seen.insert(id.clone(), what).is_none(), "{id} twice, seed {seed}");
+            }
+            (sent, seen)
+        });
+        assert_eq!(seen.len(), sent.iter().map(Vec::len).sum::<usize>(), "lost, seed {seed}");
+        sent.iter().for_each(|sent| check_order(sent, &seen, workers + express == 1, seed));
+        let state = queue.lock();
+        assert!(
+            state.in_hand.is_empty()
+                && state.open.is_empty()
+                && state.asked == 0
+                && state.waiting() == 0,
+            "seed {seed}"
+        );
+    }
+
+    /// Checks what became of the commands of one poll thread.
+    fn check_order(sent: &[Sent], seen: &Seen, by_one_thread: bool, seed: u64) {
+        let (mut before, mut cancelled, mut last_call) = (HashMap::new(), HashSet::new(), 0);
+        for Sent { id, session, sort } in sent {
+            let (taken, over, action) = seen[id];
+            match (sort, action) {
+                (Sort::Cancel(call), Action::AcknowledgeCancel) => {
+                    assert!(cancelled.insert(call), "{call} cancelled twice, seed {seed}");
+                    assert_eq!(seen[call].2, Action::AnswerCancelled, "{call}, seed {seed}");
+                }
+                (Sort::Call, Action::AnswerCancelled) => {}
+                _ => assert_eq!(action, Action::Forward, "{id}, seed {seed}"),
+            }
+            let is_forwarded_call = *sort == Sort::Call && action == Action::Forward;
+            if is_forwarded_call || *sort == Sort::Notification {
+                let notification_over = before.get(session).copied().unwrap_or_default();
+                assert!(notification_over <= taken, "{id} is too early, seed {seed}");
+            }
+            if is_forwarded_call && by_one_thread {
+                assert!(last_call <= taken, "{id} overtook a call, seed {seed}");
+                last_call = taken;
+            }
+            if *sort == Sort::Notification {
+                before.insert(session, over);
+            }
+        }
+        let answered = sent.iter().filter(|sent| seen[&sent.id].2 == Action::AnswerCancelled);
+        assert_eq!(answered.count(), cancelled.len(), "seed {seed}");
+    }
+
+    #[test] // F-4, B-2, B-33, M-5, W-39, W-44
+    fn any_commands_from_many_threads_keep_the_order_rules_and_none_is_lost() {
+        (1..=20_u64).for_each(|seed| check_a_run(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed)));
     }
 }

@@ -1,15 +1,86 @@
-//! What became of each command, told once, when it is over: for the audit trail and the page.
+//! The record of a command that is over: told once, for the audit trail, the page and the counts.
 //!
-//! A record says who asked for what and how it went. It never holds a payload.
+//! A record says what was asked for and how it went. It never holds a payload.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::wire::{Command, CommandKind, Message, Response};
+use crate::wire::{
+    Command, CommandKind, Failure, FailureKind, FailureSource, Message, MessageKind, Response,
+};
 
 /// Longest id, method or tool name that is kept, in bytes: they are the remote side's text.
 const NAME_MAX: usize = 128;
+
+/// Why a command got no final answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// Its deadline passed before a worker took it.
+    DeadlineQueued,
+    /// Its deadline passed at the MCP server.
+    DeadlineServer,
+    /// Its deadline passed while its answer was posted.
+    DeadlinePost,
+    /// Its answer could not be delivered.
+    PostFailed,
+    /// The service no longer waited for the answer.
+    Gone,
+    /// The process ended.
+    Stopping,
+}
+
+impl Dropped {
+    /// All reasons, for metrics.
+    pub const ALL: [Self; 6] = [
+        Self::DeadlineQueued,
+        Self::DeadlineServer,
+        Self::DeadlinePost,
+        Self::PostFailed,
+        Self::Gone,
+        Self::Stopping,
+    ];
+
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadlineQueued => "deadline_queued",
+            Self::DeadlineServer => "deadline_server",
+            Self::DeadlinePost => "deadline_post",
+            Self::PostFailed => "post_failed",
+            Self::Gone => "gone",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer of the server was delivered.
+    Answered,
+    /// A failure of the private hop was reported.
+    Failed,
+    /// It was cancelled before it started, or it is the cancel that did this.
+    Withdrawn,
+    /// Its channel is not served here.
+    UnsupportedChannel,
+    /// No final answer was delivered.
+    Dropped(Dropped),
+}
+
+impl Outcome {
+    /// The word in logs and on the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Withdrawn => "withdrawn",
+            Self::UnsupportedChannel => "unsupported_channel",
+            Self::Dropped(reason) => reason.as_str(),
+        }
+    }
+}
 
 /// One command that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +97,14 @@ pub struct CommandRecord {
     pub method: Option<String>,
     /// The tool of a `tools/call`.
     pub tool: Option<String>,
-    /// `answered`, `failed` (a failure of the private hop was reported), `withdrawn`,
-    /// `unsupported_channel`, or why no final answer was delivered (see [`super::stats::Dropped`]).
-    pub outcome: &'static str,
+    /// Whether it was a request.
+    pub is_call: bool,
+    /// Whether its channel is served here.
+    pub is_served: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The failure of the private hop that was found, delivered or not.
+    pub failure: Option<(FailureSource, FailureKind)>,
     /// The status that was posted; 0 if none was.
     pub status: u16,
     /// Bytes of the message that came.
@@ -37,48 +113,59 @@ pub struct CommandRecord {
     pub bytes_out: u64,
     /// From its receipt to a worker.
     pub queued: Duration,
-    /// At the MCP server.
-    pub server: Duration,
+    /// At the MCP server, if it went there.
+    pub server: Option<Duration>,
     /// From its receipt to its end.
     pub took: Duration,
+    /// From the service's acceptance to its end, if the service named its date.
+    pub age: Option<Duration>,
 }
 
-/// Who is told. It is called by the worker and must not wait for anything but a local file.
+/// Told of each command that is over, by the worker. It must not wait for anything but a local
+/// file.
 pub type Observer = Arc<dyn Fn(CommandRecord) + Send + Sync>;
 
-/// What a worker notes while it has a command.
+/// A worker's notes on the command that it has in hand.
 #[derive(Debug, Default)]
 pub(super) struct Notes(RefCell<Account>);
 
 #[derive(Debug, Default)]
 struct Account {
-    outcome: Option<&'static str>,
+    outcome: Option<Outcome>,
+    failure: Option<(FailureSource, FailureKind)>,
+    is_served: bool,
     status: u16,
     bytes_out: u64,
     queued: Duration,
-    server: Duration,
+    server: Option<Duration>,
 }
 
 impl Notes {
     /// A command was taken, after so long a wait.
-    pub(super) fn begin(&self, queued: Duration) {
-        *self.0.borrow_mut() = Account { queued, ..Account::default() };
+    pub(super) fn begin(&self, queued: Duration, is_served: bool) {
+        *self.0.borrow_mut() = Account { queued, is_served, ..Account::default() };
     }
 
     /// So long was spent at the server.
     pub(super) fn at_server(&self, time: Duration) {
-        self.0.borrow_mut().server += time;
+        self.0.borrow_mut().server = Some(time);
     }
 
     /// The first word on how it went is the one that counts.
-    pub(super) fn outcome(&self, word: &'static str) {
-        self.0.borrow_mut().outcome.get_or_insert(word);
+    pub(super) fn outcome(&self, outcome: Outcome) {
+        self.0.borrow_mut().outcome.get_or_insert(outcome);
+    }
+
+    /// The private hop failed.
+    pub(super) fn failed(&self, failure: &Failure) {
+        self.0.borrow_mut().failure = Some((failure.source, failure.kind));
+        self.outcome(Outcome::Failed);
     }
 
     /// It was dropped: whatever was found before has not reached anyone.
-    pub(super) fn dropped(&self, word: &'static str) {
+    pub(super) fn dropped(&self, reason: Dropped) {
         let mut account = self.0.borrow_mut();
-        account.outcome = Some(word);
+        account.outcome = Some(Outcome::Dropped(reason));
         account.status = 0;
     }
 
@@ -100,21 +187,27 @@ impl Notes {
             CommandKind::OauthDiscovery => ("oauth_discovery", None),
         };
         let method = message.and_then(|message| message.method());
+        let kind_of_message = message.map(Message::kind);
+        let now = SystemTime::now();
         let tool = message.and_then(tool);
         CommandRecord {
-            at: SystemTime::now(),
+            at: now,
             request_id: cut(command.request_id.as_str()),
             channel: command.channel.as_str().to_owned(),
             kind,
             method: method.map(cut),
             tool,
-            outcome: account.outcome.unwrap_or("answered"),
+            is_call: matches!(kind_of_message, Some(MessageKind::Request { .. })),
+            is_served: account.is_served,
+            outcome: account.outcome.unwrap_or(Outcome::Answered),
+            failure: account.failure,
             status: account.status,
             bytes_in: message.map_or(0, |message| message.text().len() as u64),
             bytes_out: account.bytes_out,
             queued: account.queued,
             server: account.server,
             took: command.received_at.elapsed(),
+            age: command.created_at.and_then(|at| now.duration_since(at).ok()),
         }
     }
 }

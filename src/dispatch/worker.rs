@@ -4,17 +4,15 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::queue::{Errand, Outlet, Queued};
-use super::record::{CommandRecord, Notes, Observer};
-use super::stats::{DispatchStats, Dropped, FailureLabels, LatencyLabels, method_label};
+use super::queue::{Action, Consumer};
+use super::record::{CommandRecord, Dropped, Notes, Observer, Outcome};
 use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
 use crate::oauth::Discovery;
-use crate::stats::Held;
 use crate::wire::{
     CLIENT_VERSION, ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource,
     Headers, Message, MessageKind, Response, ResponseType, RpcId, json, jsonrpc,
@@ -26,7 +24,7 @@ const STOPPING: Failure =
 /// Posted when the connection's time to live passes (B-14).
 const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Timeout);
 
-/// Acknowledges what was taken and needs not be forwarded.
+/// Acknowledges a message that need not be forwarded.
 const ACCEPTED: Response = Response {
     resp_type: ResponseType::NotifyAck,
     resp_code: 202,
@@ -53,7 +51,6 @@ pub(super) struct Worker {
     pub(super) hops: HashMap<ChannelName, Hop>,
     pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) responder: Responder,
-    pub(super) stats: Arc<DispatchStats>,
     pub(super) observer: Observer,
     pub(super) notes: Notes,
     pub(super) ttl: Duration,
@@ -61,49 +58,45 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Works until the intake is gone and the lanes are empty.
-    pub(super) fn run(&self, outlet: &Outlet, express_only: bool) {
-        let next = || if express_only { outlet.next_express() } else { outlet.next() };
-        while let Some(queued) = next() {
-            let _busy: Option<Held<'_>> = (!express_only).then(|| self.stats.busy.hold());
-            let _in_hand = self.stats.take_in_hand();
-            let waited = queued.command.received_at.elapsed();
-            self.stats.queued.observe(waited);
-            self.notes.begin(waited);
-            taken(&queued.command, waited);
-            self.process(&queued);
-            let record = self.notes.record(&queued.command);
+    /// Works until the producers are gone and nothing is left in the lanes for this thread.
+    pub(super) fn run(&self, consumer: &Consumer) {
+        while let Some(job) = consumer.next() {
+            let command = &job.command;
+            let hop = self.hops.get(&command.channel);
+            let waited = command.received_at.elapsed();
+            self.notes.begin(waited, hop.is_some());
+            taken(command, waited);
+            if let Some(response) = self.response(job.action, command, hop) {
+                self.post_final(command, &response);
+            }
+            let record = self.notes.record(command);
             over(&record);
             (self.observer)(record);
+            if let Some(Hop::Http(hop)) = hop {
+                hop.settle();
+            }
         }
     }
 
-    fn process(&self, queued: &Queued) {
-        let command = &queued.command;
+    /// The final answer, once it is there; none if it is too late for one.
+    fn response(&self, action: Action, command: &Command, hop: Option<&Hop>) -> Option<Response> {
         if passed(command.deadline) {
-            return self.dropped(command, Dropped::DeadlineQueued);
+            self.dropped(command, Dropped::DeadlineQueued);
+            return None;
         }
+        if action != Action::Forward {
+            self.notes.outcome(Outcome::Withdrawn);
+            return withdrawn(command);
+        }
+        let Some(hop) = hop else { return Some(self.unsupported_channel(command)) };
         let bounds = Bounds { limit: self.limit(command), cancel: self.abandon.clone() };
-        let response = match (self.hops.get(&command.channel), &command.kind) {
-            _ if queued.errand != Errand::Forward => {
-                self.notes.outcome("withdrawn");
-                withdrawn(command)
-            }
-            (None, _) => Some(self.unsupported_channel(command)),
-            (Some(hop), CommandKind::JsonRpc(message)) => {
-                self.json_rpc(hop, queued, message, &bounds)
-            }
-            (Some(hop), CommandKind::SessionTermination) => self.terminate(hop, queued, &bounds),
-            (Some(_), CommandKind::OauthDiscovery) if command.channel.is_main() => {
+        match &command.kind {
+            CommandKind::JsonRpc(message) => self.json_rpc(hop, command, message, &bounds),
+            CommandKind::SessionTermination => self.terminate(hop, command, &bounds),
+            CommandKind::OauthDiscovery if command.channel.is_main() => {
                 self.discover(command, &bounds)
             }
-            (Some(_), CommandKind::OauthDiscovery) => Some(self.unsupported_channel(command)),
-        };
-        if let Some(response) = response {
-            self.post_final(command, &response);
-        }
-        if let Some(Hop::Http(hop)) = self.hops.get(&command.channel) {
-            hop.settle();
+            CommandKind::OauthDiscovery => Some(self.unsupported_channel(command)),
         }
     }
 
@@ -116,24 +109,19 @@ impl Worker {
     fn json_rpc(
         &self,
         hop: &Hop,
-        queued: &Queued,
+        command: &Command,
         message: &Message,
         bounds: &Bounds,
     ) -> Option<Response> {
-        let command = &queued.command;
         match message.kind() {
             MessageKind::Request { id, .. } => {
-                let answered = self
-                    .in_order(queued, bounds)
-                    .and_then(|()| self.request(hop, command, message, bounds));
+                let answered = self.request(hop, command, message, bounds);
                 self.request_response(command, id, answered)
             }
             MessageKind::Notification { .. } => {
-                let delivered = self.in_order(queued, bounds).and_then(|()| {
-                    self.timed(|| match hop {
-                        Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
-                        Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
-                    })
+                let delivered = self.at_server(bounds, || match hop {
+                    Hop::Http(hop) => hop.notify(message, &command.headers, bounds),
+                    Hop::Stdio(channel) => channel.notify(message, &command.headers, bounds),
                 });
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
             }
@@ -143,23 +131,21 @@ impl Worker {
         }
     }
 
-    /// Waits until the notification before this command has been delivered (B-33).
-    fn in_order(&self, queued: &Queued, bounds: &Bounds) -> Result<(), CallError> {
+    /// One exchange with the server; none begins once exchanges are to end.
+    fn at_server<T>(
+        &self,
+        bounds: &Bounds,
+        exchange: impl FnOnce() -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         if bounds.cancel.is_cancelled() {
             return Err(CallError::Cancelled);
         }
-        let Some(gate) = &queued.after else { return Ok(()) };
-        crossbeam_channel::select! {
-            recv(gate) -> _ => Ok(()),
-            recv(bounds.cancel.channel()) -> _ => Err(CallError::Cancelled),
-            recv(crossbeam_channel::at(bounds.limit)) -> _ => Err(CallError::TimedOut),
-        }
+        self.timed(exchange)
     }
 
     fn timed<T>(&self, exchange: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let outcome = exchange();
-        self.stats.server.observe(began.elapsed());
         self.notes.at_server(began.elapsed());
         outcome
     }
@@ -186,7 +172,7 @@ impl Worker {
                 }
             }
         };
-        self.timed(|| match hop {
+        self.at_server(bounds, || match hop {
             Hop::Http(hop) => hop.request(message, &command.headers, bounds, &mut on_notification),
             Hop::Stdio(channel) => {
                 channel.request(message, &command.headers, bounds, &mut on_notification)
@@ -242,14 +228,11 @@ impl Worker {
         Some(Response { resp_type, resp_code, resp_headers, resp_json: None })
     }
 
-    fn terminate(&self, hop: &Hop, queued: &Queued, bounds: &Bounds) -> Option<Response> {
-        let command = &queued.command;
-        let ended = self.in_order(queued, bounds).and_then(|()| {
-            self.timed(|| match hop {
-                Hop::Http(hop) => hop.terminate(&command.headers, bounds),
-                // A child has no sessions to end (F-56).
-                Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
-            })
+    fn terminate(&self, hop: &Hop, command: &Command, bounds: &Bounds) -> Option<Response> {
+        let ended = self.at_server(bounds, || match hop {
+            Hop::Http(hop) => hop.terminate(&command.headers, bounds),
+            // A child has no sessions to end (F-56).
+            Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)
     }
@@ -277,11 +260,11 @@ impl Worker {
             self.dropped(command, Dropped::DeadlineServer);
             return None;
         }
-        self.notes.outcome("failed");
+        self.notes.outcome(Outcome::Failed);
         log::info!(request_id:% = command.request_id; "no OAuth metadata to pass on: {why}");
         Some(discovery_failure(
             502,
-            "this tunnel client can not read OAuth metadata from its MCP server",
+            "this tunnel client cannot read OAuth metadata from its MCP server",
             "server_error",
             "oauth_discovery_failed",
         ))
@@ -295,10 +278,7 @@ impl Worker {
                 self.dropped(command, Dropped::DeadlineServer);
                 return None;
             }
-            CallError::TimedOut => {
-                self.stats.ttl_expired.inc();
-                (TTL_PASSED, Headers::new())
-            }
+            CallError::TimedOut => (TTL_PASSED, Headers::new()),
             CallError::Unwanted => {
                 self.dropped(command, Dropped::Gone);
                 return None;
@@ -306,12 +286,7 @@ impl Worker {
             CallError::Failed(failure, headers) => (failure, headers),
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
-        self.stats.fail(FailureLabels {
-            channel: command.channel.to_string(),
-            source: failure.source.as_str(),
-            kind: failure.kind.as_str(),
-        });
-        self.notes.outcome("failed");
+        self.notes.failed(&failure);
         let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
             request_id:% = command.request_id,
@@ -331,40 +306,22 @@ impl Worker {
         let shown = json::quote(command.channel.as_str());
         log::error!(channel:% = command.channel, request_id:% = command.request_id;
             "command for a channel that is not served here");
-        let index = match command.kind {
-            CommandKind::JsonRpc(_) => 0,
-            CommandKind::SessionTermination => 1,
-            CommandKind::OauthDiscovery => 2,
+        self.notes.outcome(Outcome::UnsupportedChannel);
+        let (resp_type, resp_json) = match &command.kind {
+            CommandKind::JsonRpc(message) if message.method().is_some() => {
+                let text = format!("Bad Request: unsupported channel {shown}");
+                let error = jsonrpc::error(message.id(), jsonrpc::INTERNAL_ERROR, &text);
+                (ResponseType::JsonRpcResponse, Some(error))
+            }
+            CommandKind::JsonRpc(_) => (ResponseType::NotifyAck, None),
+            CommandKind::SessionTermination => (ResponseType::SessionTermination, None),
+            CommandKind::OauthDiscovery => {
+                let text = format!("unsupported channel {shown}");
+                let (kind, code) = ("invalid_request_error", "unsupported_channel");
+                return discovery_failure(400, &text, kind, code);
+            }
         };
-        self.stats.unsupported_channel[index].inc();
-        self.notes.outcome("unsupported_channel");
-        let text = format!("Bad Request: unsupported channel {shown}");
-        match &command.kind {
-            CommandKind::JsonRpc(message) if message.method().is_some() => Response {
-                resp_type: ResponseType::JsonRpcResponse,
-                resp_code: 400,
-                resp_headers: Headers::new(),
-                resp_json: Some(jsonrpc::error(message.id(), jsonrpc::INTERNAL_ERROR, &text)),
-            },
-            CommandKind::JsonRpc(_) => Response {
-                resp_type: ResponseType::NotifyAck,
-                resp_code: 400,
-                resp_headers: Headers::new(),
-                resp_json: None,
-            },
-            CommandKind::SessionTermination => Response {
-                resp_type: ResponseType::SessionTermination,
-                resp_code: 400,
-                resp_headers: Headers::new(),
-                resp_json: None,
-            },
-            CommandKind::OauthDiscovery => discovery_failure(
-                400,
-                &format!("unsupported channel {shown}"),
-                "invalid_request_error",
-                "unsupported_channel",
-            ),
-        }
+        Response { resp_type, resp_code: 400, resp_headers: Headers::new(), resp_json }
     }
 
     /// Posts a notification before the answer; it is a part of the call, and has no more time
@@ -392,14 +349,10 @@ impl Worker {
     fn post_final(&self, command: &Command, response: &Response) {
         self.notes.posting(response);
         match self.responder.post(command, response, Instant::now() + UNREACHED_MAX) {
-            Delivery::Delivered => {
-                self.stats.answered.inc();
-                self.observe(command, response);
-            }
+            Delivery::Delivered => {}
             Delivery::Gone => self.dropped(command, Dropped::Gone),
             Delivery::Failed(line) => {
-                self.stats.drop_for(Dropped::PostFailed);
-                self.notes.dropped(Dropped::PostFailed.as_str());
+                self.notes.dropped(Dropped::PostFailed);
                 let bytes = response.resp_json.as_ref().map_or(0, String::len);
                 log::warn!(request_id:% = command.request_id, bytes;
                     "an answer could not be delivered: {line}");
@@ -410,8 +363,7 @@ impl Worker {
     }
 
     fn dropped(&self, command: &Command, reason: Dropped) {
-        self.stats.drop_for(reason);
-        self.notes.dropped(reason.as_str());
+        self.notes.dropped(reason);
         let (level, line) = match reason {
             // Another client may have answered it, which is worth a look (W-64). So may an earlier
             // attempt of ours whose receipt was lost: the control plane does not say.
@@ -429,36 +381,6 @@ impl Worker {
             "{line}"
         );
     }
-
-    fn observe(&self, command: &Command, response: &Response) {
-        let (kind, method) = match &command.kind {
-            CommandKind::JsonRpc(message) => match message.kind() {
-                MessageKind::Request { method, .. } => ("call", Some(method_label(method))),
-                MessageKind::Notification { method } => {
-                    ("notification", Some(method_label(method)))
-                }
-                MessageKind::Response { .. } => ("notification", Some("other")),
-            },
-            CommandKind::SessionTermination => ("session_termination", None),
-            CommandKind::OauthDiscovery => ("oauth_discovery", None),
-        };
-        let labels = |latency_type| LatencyLabels {
-            kind,
-            method,
-            // An unserved channel's name is the remote side's text (B-30).
-            channel: match self.hops.contains_key(&command.channel) {
-                true => command.channel.to_string(),
-                false => "other".to_owned(),
-            },
-            status: response.resp_code,
-            latency_type,
-        };
-        self.stats.observe_latency(labels("poll_to_response"), command.received_at.elapsed());
-        let age = command.created_at.and_then(|at| SystemTime::now().duration_since(at).ok());
-        if let Some(age) = age {
-            self.stats.observe_latency(labels("enqueue_to_response"), age);
-        }
-    }
 }
 
 /// What is posted for a call that was cancelled while it waited, and for its cancel (B-2). The
@@ -474,7 +396,7 @@ fn withdrawn(command: &Command) -> Option<Response> {
     })
 }
 
-/// For whoever follows one request through the log: the ids under which all others know it.
+/// Logs the ids under which the other parties know the command, to follow it from log to log.
 fn taken(command: &Command, waited: Duration) {
     let rpc_id = match &command.kind {
         CommandKind::JsonRpc(message) => message.id().map(RpcId::as_json),
@@ -490,14 +412,14 @@ fn taken(command: &Command, waited: Duration) {
     );
 }
 
-/// The last line on it, with the time of each phase.
+/// Logs that the command is over, with the time of each phase.
 fn over(record: &CommandRecord) {
     log::debug!(
         request_id = record.request_id.as_str(),
-        outcome = record.outcome,
+        outcome = record.outcome.as_str(),
         resp_code = record.status,
         queued_ms = record.queued.as_millis() as u64,
-        mcp_ms = record.server.as_millis() as u64,
+        mcp_ms = record.server.unwrap_or_default().as_millis() as u64,
         took_ms = record.took.as_millis() as u64;
         "command is over"
     );

@@ -1,31 +1,27 @@
 //! The checks in the order of the report: the configuration, the control plane, the MCP side,
-//! the listener.
+//! the listener. Each adds rows and stops nothing.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
+use super::certificates::{EXPIRED, NO_WAY, client_certificates, server_certificate};
 use super::{Row, Status, listener, mcp};
-use crate::cli::init::PAGES;
 use crate::confine;
-use crate::control_plane::metadata::{self, FetchError};
-use crate::control_plane::new_instance_id;
-use crate::daemon::refuse_unsupported;
+use crate::daemon::verdict;
 use crate::hops::bindings::access;
-use crate::hops::certificates::{expiry_warning, shared_identity};
 use crate::hops::hop::HopPart;
+use crate::hops::metadata::{self, FetchError};
 use crate::hops::{Hop, Hops, environment};
-use crate::net::trust::Peer;
-use crate::net::{Cancel, Cause, NetError, NetErrorKind, Tls, Trust};
+use crate::net::{Cancel, Cause, NetError, NetErrorKind, Trust};
+use crate::random;
 use crate::secret::Secret;
 use crate::settings::config::{Config, Confinement, Target};
+use crate::settings::samples::PAGES;
 use crate::settings::{Id, Loaded, Problem, Setting, Source};
 
 /// How long the control plane may take to answer.
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a server is not asked.
-pub(super) const NO_WAY: &str = "certificates, keys or proxies can not be used";
 
 /// The ids of the four pages, in the order of [`PAGES`].
 const PAGE_IDS: [&str; 4] = [
@@ -39,7 +35,7 @@ const PAGE_IDS: [&str; 4] = [
 pub fn all(loaded: &Loaded) -> Vec<Row> {
     let mut rows = source(loaded);
     let Some(config) = &loaded.config else {
-        rows.extend(problems(&loaded.problems));
+        rows.extend(problems(&loaded.problems, loaded));
         rows.extend(pages());
         return rows;
     };
@@ -49,7 +45,9 @@ pub fn all(loaded: &Loaded) -> Vec<Row> {
     rows.push(secrets_locked());
     rows.push(confinement(config.process.confinement));
     rows.extend(warnings(loaded));
-    rows.extend(unsupported(config));
+    let mut refused = verdict::unsupported(config, &loaded.effective);
+    refused.extend(verdict::files(config, &loaded.effective));
+    rows.extend(problems(&refused, loaded));
     let hops = hops(config, &mut rows);
     rows.extend(hops.iter().flat_map(Hops::all).filter_map(|hop| {
         let (proxy, source) = hop.proxy.as_ref()?;
@@ -76,13 +74,12 @@ fn source(loaded: &Loaded) -> Vec<Row> {
                 None => format!("{path} ({})", selected.source),
             };
             let mut rows = vec![Row::pass("config_source", chosen)];
-            // A failure is among the problems.
-            if std::fs::File::open(&selected.path).is_ok() {
+            if !fails(loaded, "profile_load") {
                 rows.push(Row::pass("profile_load", format!("{path} is readable")));
             }
             rows
         }
-        None if is_about_source(&loaded.problems) => Vec::new(),
+        None if fails(loaded, "config_source") => Vec::new(),
         None => vec![
             Row::pass("config_source", "flags and environment only"),
             Row::pass("profile_load", "no file"),
@@ -90,12 +87,14 @@ fn source(loaded: &Loaded) -> Vec<Row> {
     }
 }
 
-fn is_about_source(problems: &[Problem]) -> bool {
-    problems.iter().any(|p| check_of(p) == "config_source")
+fn fails(loaded: &Loaded, check: &str) -> bool {
+    loaded.problems.iter().any(|problem| check_of(problem, loaded) == check)
 }
 
-/// Which check a problem of the configuration belongs to.
-fn check_of(problem: &Problem) -> &'static str {
+/// Which check a problem of the configuration belongs to. One without a setting is about the
+/// choice of the file if no file was chosen, about the file if nothing could be taken from it, and
+/// about the MCP servers as a whole otherwise.
+fn check_of(problem: &Problem, loaded: &Loaded) -> &'static str {
     match problem.id {
         Some(Id::TunnelId) => "tunnel_id",
         Some(Id::ApiKey) => "control_plane_api_key",
@@ -103,20 +102,18 @@ fn check_of(problem: &Problem) -> &'static str {
         Some(Id::ServerUrls | Id::Commands) => "mcp_target",
         Some(Id::ConfigFile | Id::Profile | Id::ProfileFile | Id::ProfileDir) => "config_source",
         Some(_) => "config_validation",
-        None if problem.message.starts_with("no MCP server") => "mcp_target",
-        None if problem.message.contains("exclude each other") => "config_source",
-        None if problem.message.starts_with("can not read the configuration file") => {
-            "profile_load"
-        }
-        None => "config_validation",
+        None if problem.source.is_some() => "config_validation",
+        None if !loaded.effective.is_empty() => "mcp_target",
+        None if loaded.selected.is_some() => "profile_load",
+        None => "config_source",
     }
 }
 
-/// One row for each check with problems, with every one of them.
-fn problems(problems: &[Problem]) -> Vec<Row> {
+/// One row for each check that has problems; all of them are its evidence.
+fn problems(problems: &[Problem], loaded: &Loaded) -> Vec<Row> {
     let mut by_check: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
-        by_check.entry(check_of(problem)).or_default().push(problem);
+        by_check.entry(check_of(problem, loaded)).or_default().push(problem);
     }
     by_check
         .into_iter()
@@ -177,14 +174,14 @@ fn secrets_locked() -> Row {
         .next("Raise RLIMIT_MEMLOCK: `ulimit -l 64`, with systemd LimitMEMLOCK=64K; or use encrypted swap.")
 }
 
-/// What MCP commands get of the environment, if there are any.
+/// Which part of our environment the MCP commands get, if there are commands.
 fn command_environment(config: &Config) -> Option<Row> {
     const ID: &str = "mcp_environment";
     let is_command = |target: &Target| matches!(target, Target::Stdio { .. });
     config.mcp.bindings.iter().find(|binding| is_command(&binding.target))?;
     if config.mcp.inherit_env {
         let row = Row::warn(ID, "the commands get all of it but the tunnel's secrets")
-            .why("A server sees whatever else is there, and so does who takes it over.")
+            .why("A server sees everything else that is there, and so does anyone who takes it over.")
             .next("Name what it needs in `mcp.pass_env`, and remove `mcp.inherit_env`.");
         return Some(row);
     }
@@ -194,7 +191,7 @@ fn command_environment(config: &Config) -> Option<Row> {
     })
 }
 
-/// What the daemon could give up here. It can not be taken back, so another process tries.
+/// Whether the kernel can confine the daemon. Confinement cannot be undone, so another process tries.
 fn confinement(wanted: Confinement) -> Row {
     const ID: &str = "confinement";
     if wanted == Confinement::Off {
@@ -206,14 +203,14 @@ fn confinement(wanted: Confinement) -> Row {
         .and_then(|program| Command::new(program).arg(confine::PROBE).env_clear().output());
     let found = match tried {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(error) => return Row::warn(ID, format!("can not be tried out: {error}")),
+        Err(error) => return Row::warn(ID, format!("cannot be tried: {error}")),
     };
     let row = match wanted {
         _ if found == "full" => return Row::pass(ID, found),
         Confinement::Require => Row::fail(ID, found),
         _ => Row::warn(ID, found),
     };
-    row.why("The system can not take all the rights that the daemon gives up.")
+    row.why("The system cannot take away all the rights that the daemon gives up.")
         .next("A newer kernel, or a container that allows Landlock and seccomp, can.")
 }
 
@@ -230,14 +227,6 @@ fn warnings(loaded: &Loaded) -> Option<Row> {
         .next("`mcp-tunnel config show` tells where each value comes from.");
     row.evidence = lines;
     Some(row)
-}
-
-fn unsupported(config: &Config) -> Option<Row> {
-    let wrong = refuse_unsupported(config).err()?;
-    Some(
-        Row::fail("config_validation", wrong)
-            .why("The daemon does not start with this configuration."),
-    )
 }
 
 /// Certificates, keys and proxies.
@@ -279,54 +268,6 @@ fn hops(config: &Config, rows: &mut Vec<Row>) -> Option<Hops> {
     }
 }
 
-/// The client certificates of all hops, and whether one serves two.
-fn client_certificates(config: &Config, hops: Option<&Hops>) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for hop in hops.into_iter().flat_map(Hops::all) {
-        let Some(own) = hop.tls.as_ref().and_then(Tls::own) else { continue };
-        let id = format!("client_certificate:{}", hop.name);
-        rows.push(match expiry_warning("client", &own) {
-            None => Row::pass(id, own.to_string()),
-            Some(line) => Row::warn(id, line)
-                .why("A server refuses a certificate that has expired.")
-                .next("Put a new certificate and key in the place of the old; SIGHUP reads them."),
-        });
-    }
-    if let Some((file, channel)) = shared_identity(config) {
-        let both = format!("both hops use {} (channel {channel})", file.display());
-        rows.push(
-            Row::warn("client_certificates", both)
-                .why("Whoever verifies one hop could pass for this host on the other.")
-                .next("Give the MCP side a certificate of its own."),
-        );
-    }
-    rows
-}
-
-const EXPIRED: &str = "Have it renewed by whoever runs the server; if it is, check the clock here.";
-
-/// What the server of a hop showed, from its own certificate up; nothing without TLS.
-pub(super) fn server_certificate(hop: &Hop) -> Option<Row> {
-    let Peer { chain, refused } = hop.tls.as_ref()?.peer();
-    let id = format!("server_certificate:{}", hop.name);
-    let first = chain.first()?.to_string();
-    let soonest = chain.iter().find_map(|facts| expiry_warning("server", facts));
-    let mut row = match (refused, soonest) {
-        (Some(refusal), _) if refusal.is_expired => Row::fail(id, refusal.line)
-            .why("No connection is made to a server that is not believed.")
-            .next(EXPIRED),
-        (Some(refusal), _) => Row::fail(id, refusal.line)
-            .why("No connection is made to a server that is not believed.")
-            .next("Compare the chain with what the server's owner says, then mend `ca_bundle`."),
-        (None, None) => Row::pass(id, first),
-        (None, Some(line)) => Row::warn(id, line)
-            .why("Connections fail once a certificate of the chain has expired.")
-            .next("Tell whoever runs the server."),
-    };
-    row.evidence = chain.iter().map(ToString::to_string).collect();
-    Some(row)
-}
-
 /// Asks for the tunnel with the runtime key.
 fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     const REACHABLE: &str = "control_plane_reachable";
@@ -338,7 +279,7 @@ fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     let mut quick = config.clone();
     quick.control_plane.poll_timeout = CONTROL_PLANE_LIMIT;
     quick.control_plane.poll_deadline_guardrail = Duration::ZERO;
-    let asked = new_instance_id()
+    let asked = random::instance_id()
         .map_err(|e| e.to_string())
         .and_then(|instance| access(&quick, instance, hop))
         .and_then(|access| Cancel::new().map(|cancel| (access, cancel)).map_err(|e| e.to_string()));
@@ -387,8 +328,8 @@ fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     }
 }
 
-/// Whether polls are accepted: only a poll tells, and one of ours could be handed a command that
-/// nobody would answer. So a running daemon is asked how its own fare.
+/// Whether polls are accepted. Only a poll tells, and a poll of our own could be handed a command
+/// that nobody would answer. So a running daemon is asked how its polls do.
 fn may_use(daemon: Option<&str>) -> Row {
     const USE: &str = "control_plane_use";
     let Some(conditions) = daemon else {

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::Row;
-use crate::cli::health::{self, base_of_socket, is_live};
+use crate::daemon_client::{self, base_of_socket, is_live};
 use crate::settings::config::{Health, HealthListener};
 use crate::settings::reference::text_of;
 use crate::settings::url::bracketed;
@@ -16,7 +16,7 @@ const LISTENER: &str = "health_listener";
 
 /// What a running daemon of this configuration says of its readiness.
 pub fn conditions(health: &Health) -> Option<String> {
-    health::conditions(&base_url(health)?)
+    daemon_client::conditions(&base_url(health)?)
 }
 
 /// Where it can be asked, if that is known before it starts.

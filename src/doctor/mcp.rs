@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method};
 
-use super::checks::{NO_WAY, server_certificate};
+use super::certificates::{NO_WAY, server_certificate};
 use super::{Row, Status};
-use crate::doctor::preflight;
 use crate::hops::bindings::{binding, discovery};
 use crate::hops::commands::launcher;
-use crate::hops::{Hop, Hops};
-use crate::mcp::{Binding, Bounds, CallError, HttpHop, HttpWay, StdioChannel};
+use crate::hops::{Hop, Hops, preflight};
+use crate::mcp::{Binding, Bounds, CallError, HttpHop, StdioChannel};
 use crate::net::client::ClientConfig;
 use crate::net::{Cancel, Client, Outgoing};
 use crate::oauth::STARTUP_LIMIT;
@@ -69,7 +68,7 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
             rows.push(match found {
                 Ok(path) => Row::pass(id("mcp_command_executable"), path.display().to_string()),
                 Err(wrong) => Row::fail(id("mcp_command_executable"), wrong)
-                    .why("The daemon can not start this server.")
+                    .why("The daemon cannot start this server.")
                     .next("Give the full path of the program; there is no shell."),
             });
             for name in ["mcp_server_reachable", "oauth_metadata"] {
@@ -77,7 +76,7 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
             }
             if failed {
                 for name in ["mcp_initialize", "mcp_tools"] {
-                    rows.push(Row::skip(id(name), "the command can not be started"));
+                    rows.push(Row::skip(id(name), "the command cannot be started"));
                 }
                 return rows;
             }
@@ -87,21 +86,12 @@ pub fn check(config: &Config, configured: &config::Binding, hops: Option<&Hops>)
     rows
 }
 
-/// One GET to the server, with its TLS and socket settings. Gives the status.
+/// Sends one GET to the server, with its TLS and socket settings. Returns the status.
 fn reach(http: &HttpTarget, hop: &Hop) -> Result<u16, String> {
     let uri = http.url.uri();
     let cancel = Cancel::new().map_err(|e| e.to_string())?;
-    let HttpWay { tls, unix_socket, proxy, ledger } = hop.http();
     let client = Client::new(
-        ClientConfig {
-            tls,
-            unix_socket,
-            proxy,
-            idle: Duration::ZERO,
-            linger: None,
-            secrets_keep_path: true,
-            ledger,
-        },
+        ClientConfig { idle: Duration::ZERO, secrets_keep_path: true, ..hop.client() },
         cancel,
     );
     let mut headers = HeaderMap::new();
@@ -122,14 +112,14 @@ fn reachable(id: String, http: &HttpTarget, reached: Result<u16, String>) -> Row
     match reached {
         Ok(status) => Row::pass(id, format!("{} answers (HTTP {status})", http.url.origin())),
         Err(detail) => Row::fail(id, format!("{}: {detail}", http.url.origin()))
-            .why("Calls fail as long as the server can not be reached from this host.")
+            .why("Calls fail as long as the server cannot be reached from this host.")
             .next("Start the server, or correct its URL.")
             .next(format!("Try it from this host: curl -i {}", http.url)),
     }
 }
 
-/// The server's OAuth metadata, found as the daemon finds them. A server without any answers 404,
-/// and that is fine.
+/// Looks for the server's OAuth metadata as the daemon does. A server without any answers 404,
+/// which is fine.
 fn oauth_metadata(id: String, config: &Config, configured: &config::Binding, hops: &Hops) -> Row {
     if !configured.channel.is_main() {
         return Row::skip(id, "only the metadata of channel main are passed on");
@@ -218,7 +208,7 @@ impl Session {
 
     fn notify(&mut self, text: &str, cancel: &Cancel) {
         let Ok(message) = Message::parse(text.to_owned()) else { return };
-        // What comes of it shows in the next call.
+        // A failure shows in the next call.
         match self {
             Self::Http { hop, session } => {
                 let headers = Self::headers(session.as_deref());
@@ -330,8 +320,8 @@ fn listed(id: String, tools: Result<Value, String>) -> Row {
     }
 }
 
-/// Begins a session; a server that has none is asked to describe itself. Gives what the server
-/// calls itself, and the `params` that further requests need.
+/// Begins a session; a server without sessions is asked to describe itself. Returns the server's
+/// name for itself, and the `params` that further requests need.
 fn initialize(session: &mut Session, cancel: &Cancel) -> (Result<String, String>, String) {
     match session.call(jsonrpc::initialize(1), cancel) {
         Ok(result) => {

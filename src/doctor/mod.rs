@@ -1,9 +1,10 @@
-//! `doctor`: tries each part of the configuration out, changes nothing, and says what to mend.
+//! `doctor`: tries each part of the configuration, changes nothing, and says what to mend. The
+//! command table calls it.
 
+mod certificates;
 mod checks;
 mod listener;
 mod mcp;
-pub mod preflight;
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -11,8 +12,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::command::Invocation;
-use crate::cli::{NEGATIVE, help, load, say};
+use crate::cli::{Invocation, NEGATIVE, help, load, say};
 use crate::settings::{Id, Loaded, Source};
 
 /// How a check ended.

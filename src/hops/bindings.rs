@@ -16,6 +16,7 @@ use crate::net::SecretHeaders;
 use crate::net::client::can_be_header;
 use crate::oauth::Discovery;
 use crate::settings::config::{self, Config, HeaderMap, Target};
+use crate::settings::url::clean_path;
 use crate::wire::ChannelName;
 use crate::wire::server_info::ServerInfo;
 
@@ -43,7 +44,7 @@ pub(crate) fn access(
     );
     let access = AccessConfig {
         base_url: uri(&control_plane.base_url.origin())?,
-        url_path: control_plane.url_path.clone(),
+        url_path: clean_path(&control_plane.url_path),
         tunnel_id: control_plane.tunnel_id.clone(),
         instance_id,
         organization_id: control_plane.organization_id.clone(),
@@ -90,7 +91,7 @@ pub(crate) fn binding(
         (Target::Http(http), _) => Binding::Http(HttpBinding::new(
             channel,
             http.url.uri(),
-            hops.channel(&configured.channel).map(Hop::http).unwrap_or_default(),
+            hops.channel(&configured.channel).map(Hop::client).unwrap_or_default(),
             mcp_headers(config)?,
         )),
         (Target::Stdio { argv }, Some((launcher, command))) => Binding::Stdio(

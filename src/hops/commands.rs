@@ -3,8 +3,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::environment;
+use super::{environment, preflight};
 use crate::launcher::{Commands, Launcher, Prepared};
+use crate::mcp::stdio::StartError;
 use crate::settings::config::{Config, Confinement, Target};
 use crate::wire::ChannelName;
 
@@ -24,6 +25,20 @@ pub(crate) fn all(config: &Config) -> impl Iterator<Item = (&ChannelName, &[Stri
 /// If the process or the thread cannot be started.
 pub(crate) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String> {
     prepare(config)?.map(listen).transpose()
+}
+
+/// Where programs are looked for if the environment does not say.
+const USUAL_PATH: &str = "/bin:/usr/bin";
+
+/// What is wrong with each command that the system would not start, found out without a start.
+pub(crate) fn unstartable(config: &Config) -> impl Iterator<Item = String> {
+    let environment = environment::of(config, std::env::vars_os()).passed;
+    let path = environment.into_iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
+    let path = path.map_or(USUAL_PATH.to_owned(), |path| path.to_string_lossy().into_owned());
+    all(config).filter_map(move |(_, argv)| {
+        let error = preflight::program(argv.first()?, &path).err()?;
+        Some(StartError::of(argv, error).to_string())
+    })
 }
 
 /// Starts the launcher's process, while this process may still execute something.

@@ -1,5 +1,5 @@
-//! What MCP commands see of our own environment (B-18): what a program needs, what the operator
-//! names, and no secret of ours unless it is named.
+//! Which variables of our own environment the MCP commands get (B-18): those that every program
+//! needs and those that the operator names. A secret of ours is among them only if it is named.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,8 +8,8 @@ use crate::secret::Secret;
 use crate::settings::config::Config;
 use crate::settings::table::{Id, Kind, TABLE};
 
-/// What every program may need: the list of the MCP SDKs (PATH to TERM), which servers are used to,
-/// and what tells it where it is and whom to trust. A `*` ends the beginning of a name.
+/// Variables that any program may need: the list of the MCP SDKs (PATH to TERM), which servers rely
+/// on, and those that tell a program where it is and whom to trust. A `*` ends the beginning of a name.
 const USUAL: [&str; 18] = [
     "PATH",
     "HOME",
@@ -34,10 +34,11 @@ const USUAL: [&str; 18] = [
 /// They may hold credentials, and are then left out. Lower case counts as well.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
-/// An admin key is the operator's, whoever put it there.
+/// The operator's admin key, which no command should see.
 const ADMIN_KEY: &str = "OPENAI_ADMIN_KEY";
 
-/// What shells and service managers set by themselves: nobody misses it, so nobody is told.
+/// Variables that shells and service managers set by themselves: nobody misses them, so they are
+/// not listed as left out.
 const CIRCUMSTANCES: [&str; 19] = [
     "PWD",
     "OLDPWD",
@@ -83,7 +84,7 @@ impl Environment {
     }
 }
 
-/// Of all variables those that the commands get.
+/// Divides all variables into those that the commands get and those that are left out.
 pub(crate) fn of(config: &Config, all: impl Iterator<Item = (OsString, OsString)>) -> Environment {
     let mut environment = Environment { passed: Vec::new(), left_out: Vec::new() };
     for (name, value) in all {

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use ureq::http::Uri;
 
 use super::raw;
-use crate::control_plane;
-use crate::mcp::{self, HttpWay};
+use crate::net::client::ClientConfig;
 use crate::net::ledger::{RawLog, Route};
 use crate::net::trust::TlsError;
 use crate::net::{IdentityFiles, Ledger, Proxy, Tls, Trust};
@@ -43,31 +42,34 @@ impl Hop {
         self.proxy.as_ref().map(|(proxy, _)| proxy.clone())
     }
 
-    /// What an HTTP server's binding needs of it.
-    pub fn http(&self) -> HttpWay {
-        HttpWay {
+    /// What a client needs of it; how long connections are kept is for the client's owner to
+    /// say.
+    pub fn client(&self) -> ClientConfig {
+        ClientConfig {
             tls: self.tls.clone(),
             unix_socket: self.unix_socket.clone(),
             proxy: self.proxy(),
             ledger: self.ledger.clone(),
+            ..ClientConfig::default()
         }
     }
 }
 
-/// All ways of one configuration.
+/// All hops of one configuration.
 #[derive(Debug)]
 pub struct Hops {
     trust: Option<Trust>,
+    warnings: Vec<String>,
     control_plane: Hop,
     channels: Vec<(ChannelName, Hop)>,
     oauth: Option<OAuthHop>,
 }
 
-/// How origins are reached that the OAuth metadata of `main`'s server names: by the server's
+/// How to reach the origins that the OAuth metadata of `main`'s server names: with the server's
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
 pub struct OAuthHop {
-    /// Or why there is none: a host without certificates may have no need of them.
+    /// Or the reason why there is none: a host without certificates may not need any.
     tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
@@ -76,9 +78,9 @@ pub struct OAuthHop {
 }
 
 impl OAuthHop {
-    /// The TCP ports that are connected to on these ways, beside the server's own: those of web
-    /// servers, for nobody has told yet who the authorization server is, and those of the proxies
-    /// that the environment names for them.
+    /// The TCP ports that discovery may connect to besides the server's own: those of web servers,
+    /// because the authorization server is not known yet, and those of the proxies that the
+    /// environment names for them.
     pub fn ports(&self) -> BTreeSet<u16> {
         if self.explicit.is_some() || self.unix_socket.is_some() {
             return BTreeSet::new();
@@ -96,18 +98,20 @@ impl OAuthHop {
             .collect()
     }
 
-    /// The way to one of them. `open` are the ports that the process may connect to, if not all.
+    /// How to reach one of them. `open` are the ports that the process may connect to; `None`
+    /// means all.
     ///
     /// # Errors
-    /// If the proxy for it can not be used, or the port is closed.
-    pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<HttpWay, String> {
+    /// If the proxy for it cannot be used, or the port is closed.
+    pub fn toward(&self, uri: &Uri, open: Option<&BTreeSet<u16>>) -> Result<ClientConfig, String> {
         let tls = match uri.scheme_str() {
             Some("http") => self.tls.clone().ok(),
             _ => Some(self.tls.clone()?),
         };
         let ledger = self.ledger.clone();
         if self.unix_socket.is_some() {
-            return Ok(HttpWay { tls, unix_socket: self.unix_socket.clone(), proxy: None, ledger });
+            let unix_socket = self.unix_socket.clone();
+            return Ok(ClientConfig { tls, unix_socket, ledger, ..ClientConfig::default() });
         }
         let target = HttpUrl::parse(&uri.to_string())?;
         let chosen = proxy_for(&target, self.explicit.as_ref(), &self.ambient)?;
@@ -119,7 +123,7 @@ impl OAuthHop {
                  {port}"
             ));
         }
-        Ok(HttpWay { tls, unix_socket: None, proxy, ledger })
+        Ok(ClientConfig { tls, proxy, ledger, ..ClientConfig::default() })
     }
 }
 
@@ -149,7 +153,7 @@ impl fmt::Display for HopError {
     }
 }
 
-/// What a way is built from.
+/// What a hop is built from.
 struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
@@ -165,10 +169,11 @@ impl Hops {
     /// their keys always.
     ///
     /// # Errors
-    /// If a file or a proxy can not be used.
+    /// If a file or a proxy cannot be used.
     pub fn of(config: &Config) -> Result<Self, HopError> {
         let raw_log: Option<RawLog> = config.log.http_raw_unsafe.then_some(raw::request);
-        let mut trust = Reader { bundle: config.ca_bundle.clone(), trust: None };
+        let bundle = config.ca_bundle.clone();
+        let mut reader = Reader { bundle, trust: None, warnings: Vec::new() };
         let ambient = &config.ambient_proxy;
         let control_plane = &config.control_plane;
         let wanted = Wanted {
@@ -177,10 +182,10 @@ impl Hops {
             identity: control_plane.identity.as_ref(),
             explicit: control_plane.http_proxy.as_ref(),
             unix_socket: control_plane.unix_socket.as_ref(),
-            route: control_plane::route,
+            route: control_plane_route,
             raw: raw_log,
         };
-        let control_plane = hop(&wanted, ambient, &mut trust)?;
+        let control_plane = hop(&wanted, ambient, &mut reader)?;
         let mut channels = Vec::new();
         let mut oauth = None;
         for binding in &config.mcp.bindings {
@@ -191,13 +196,13 @@ impl Hops {
                     identity: http.identity.as_ref(),
                     explicit: http.http_proxy.as_ref(),
                     unix_socket: http.unix_socket.as_ref(),
-                    route: mcp::route,
+                    route: server_route,
                     raw: raw_log,
                 };
-                let hop = hop(&wanted, ambient, &mut trust)?;
+                let hop = hop(&wanted, ambient, &mut reader)?;
                 if binding.channel.is_main() {
                     oauth = Some(OAuthHop {
-                        tls: trust.hop(None).map_err(|error| error.line),
+                        tls: reader.hop(None).map_err(|error| error.line),
                         explicit: http.http_proxy.clone(),
                         ambient: ambient.clone(),
                         unix_socket: http.unix_socket.clone(),
@@ -207,7 +212,8 @@ impl Hops {
                 channels.push((binding.channel.clone(), hop));
             }
         }
-        Ok(Self { trust: trust.trust, control_plane, channels, oauth })
+        let Reader { trust, warnings, .. } = reader;
+        Ok(Self { trust, warnings, control_plane, channels, oauth })
     }
 
     /// The certificates that all hops trust; `None` if none speaks TLS.
@@ -215,28 +221,33 @@ impl Hops {
         self.trust.as_ref()
     }
 
-    /// The way to the control plane.
+    /// What is doubtful about them, one line each, to be logged at start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The hop to the control plane.
     pub fn control_plane(&self) -> &Hop {
         &self.control_plane
     }
 
-    /// The way to the HTTP server of a channel.
+    /// The hop to the HTTP server of a channel.
     pub fn channel(&self, channel: &ChannelName) -> Option<&Hop> {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, hop)| hop)
     }
 
-    /// The ways on from the server of `main`, if it is an HTTP server.
+    /// Where OAuth discovery goes from the server of `main`, if that is an HTTP server.
     pub fn oauth(&self) -> Option<&OAuthHop> {
         self.oauth.as_ref()
     }
 
-    /// All ways, the control plane's first.
+    /// All hops, the control plane's first.
     pub fn all(&self) -> impl Iterator<Item = &Hop> {
         std::iter::once(&self.control_plane).chain(self.channels.iter().map(|(_, hop)| hop))
     }
 
-    /// Reads bundle, certificates and keys again; what can not be used leaves the old in use and
-    /// is told.
+    /// Reads bundle, certificates and keys again. Returns a line for each that cannot be used; the
+    /// old one then stays in use.
     pub fn reload(&self) -> Vec<String> {
         // Before the hops, which take it over.
         let trust = self.trust.as_ref().map(Trust::reload);
@@ -252,10 +263,11 @@ impl Hops {
     }
 }
 
-/// Reads the trusted certificates the first time that somebody needs them.
+/// Reads the trusted certificates once, when the first hop needs them, and collects warnings.
 struct Reader {
     bundle: Option<PathBuf>,
     trust: Option<Trust>,
+    warnings: Vec<String>,
 }
 
 impl Reader {
@@ -278,16 +290,17 @@ fn identity_error(error: TlsError) -> HopError {
     HopError { part: HopPart::Identity, line: error.to_string() }
 }
 
-fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Result<Hop, HopError> {
+fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, reader: &mut Reader) -> Result<Hop, HopError> {
     let tls = match wanted.target.https {
-        true => Some(trust.hop(wanted.identity)?),
+        true => Some(reader.hop(wanted.identity)?),
         false => None,
     };
     let unused_identity = wanted.identity.filter(|_| tls.is_none()).map(files);
     if let Some(unused) = &unused_identity {
         unused.check().map_err(identity_error)?;
     }
-    let chosen = proxy_for(wanted.target, wanted.explicit, ambient)
+    let mut warn = |line| reader.warnings.push(line);
+    let chosen = chosen(wanted.target, wanted.explicit, ambient, &mut warn)
         .map_err(|line| HopError { part: HopPart::Proxy, line });
     let proxy = match chosen {
         _ if wanted.unix_socket.is_some() => None,
@@ -295,7 +308,7 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     };
     let proxy = match proxy {
         None => None,
-        Some((url, source)) => Some((built(&url, || trust.hop(None))?, source)),
+        Some((url, source)) => Some((built(&url, || reader.hop(None))?, source)),
     };
     Ok(Hop {
         name: wanted.name.to_owned(),
@@ -308,11 +321,24 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, trust: &mut Reader) -> Resul
     })
 }
 
-/// The proxy of its setting, else that of the environment (W-30, P-6).
+/// The proxy of its setting, else that of the environment (W-30, P-6); a variable that holds no
+/// proxy is logged.
+///
+/// # Errors
+/// If the environment's proxy cannot be used.
 pub fn proxy_for(
     target: &HttpUrl,
     explicit: Option<&ProxySetting>,
     ambient: &AmbientProxy,
+) -> Result<Option<(ProxyUrl, String)>, String> {
+    chosen(target, explicit, ambient, &mut |line| log::warn!("{line}"))
+}
+
+fn chosen(
+    target: &HttpUrl,
+    explicit: Option<&ProxySetting>,
+    ambient: &AmbientProxy,
+    warn: &mut dyn FnMut(String),
 ) -> Result<Option<(ProxyUrl, String)>, String> {
     if let Some(explicit) = explicit {
         return Ok(Some((explicit.url.clone(), explicit.source.clone())));
@@ -321,7 +347,7 @@ pub fn proxy_for(
         Choice::Direct => Ok(None),
         Choice::Unreadable(variable) => {
             let host = &target.host;
-            log::warn!("{variable} holds no URL of a proxy: {host} is reached without one");
+            warn(format!("{variable} holds no URL of a proxy: {host} is reached without one"));
             Ok(None)
         }
         Choice::Proxy(url, variable) => Ok(Some((url, format!("env:{variable}")))),
@@ -334,4 +360,19 @@ pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<
     let url = &url.0;
     let tls = url.https.then(tls).transpose()?;
     Ok(Proxy::new(&url.host, url.port, url.userinfo.as_ref(), tls))
+}
+
+/// The pattern of a path at an MCP server, for metrics: the configured path may hold a secret.
+fn server_route(path: &str) -> &'static str {
+    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
+}
+
+/// The pattern of a path of the control plane, for metrics: the id of the tunnel would be the same
+/// on every sample.
+fn control_plane_route(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("poll") => "/v1/tunnels/{tunnel_id}/poll",
+        Some("response") => "/v1/tunnels/{tunnel_id}/response",
+        _ => "/v1/tunnels/{tunnel_id}",
+    }
 }

@@ -10,6 +10,8 @@ pub(crate) mod commands;
 pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hop;
+pub(crate) mod metadata;
+pub(crate) mod preflight;
 mod raw;
 
 pub(crate) use self::hop::{Hop, Hops};

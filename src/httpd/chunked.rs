@@ -1,9 +1,10 @@
-//! The chunked coding of request bodies, decoded by a pure state machine.
+//! The chunked coding of request bodies, decoded by a state machine that does no I/O.
+//! [`super::exchange`] calls it.
 
 use super::head::Refusal;
 
 /// Longest chunk-size line and longest trailer section, in bytes. Extensions and trailers are
-/// read over; nobody sends long ones in good faith.
+/// ignored; nobody sends long ones in good faith.
 const MAX_LINE: usize = 4 * 1024;
 
 /// Decodes one chunked body, piece by piece.
@@ -21,11 +22,11 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// Behind the size, up to the line's end.
+    /// After the size, up to the end of the line.
     Extension {
         size: u64,
     },
-    /// A CR of a size line was read, its LF is due.
+    /// After the CR of a size line, before its LF.
     SizeEnd {
         size: u64,
     },
@@ -33,14 +34,14 @@ enum State {
     Data {
         left: u64,
     },
-    /// Behind a chunk: CR, then LF.
+    /// After a chunk: CR, then LF.
     DataCr,
     DataLf,
     /// In the trailer section, at the start of a line or within one.
     Trailer {
         at_start: bool,
     },
-    /// In the trailer section, CR was read.
+    /// In the trailer section, after a CR.
     TrailerEnd {
         was_empty: bool,
     },
@@ -64,8 +65,8 @@ impl Decoder {
         self.state == State::Done
     }
 
-    /// Decodes `input` and appends to `out`, which may grow to `limit` bytes. Returns how many
-    /// bytes belonged to this body: all, unless it is done.
+    /// Decodes `input` and appends to `out`, which may grow to `limit` bytes. Returns how many bytes
+    /// belonged to this body: all of them, unless the body is complete.
     pub fn push(
         &mut self,
         input: &[u8],

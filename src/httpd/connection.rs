@@ -1,5 +1,5 @@
-//! One connection: its socket with deadlines, its read buffer, and its state that the server may
-//! look at from outside.
+//! One connection: its socket with deadlines, its read buffer, and the state that other threads may
+//! see. [`super::server`] makes connections, [`super::exchange`] reads bodies and writes answers.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,12 +15,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::head::{self, Head, Refusal};
 use super::{Limits, MAX_HEAD, MIN_RATE};
 
-/// How much is read at once while a head is awaited: most requests fit with their body.
+/// Bytes read at once while waiting for a head: most requests fit, with their body.
 const HEAD_READ: usize = 4 * 1024;
-/// A buffer larger than this is given back between requests, for idle connections are many.
+/// A larger buffer is given back between requests, since idle connections are many.
 const KEEP_BUFFER: usize = 16 * 1024;
-/// How long and how much is read on after an answer that came before the request's end. Closing
-/// with unread input would make the kernel reset the connection, and the client lose the answer.
+/// How long, and how many bytes, to go on reading after an answer that was sent before the request
+/// ended. If input were unread at the close, the kernel would reset the connection and the client
+/// would lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 96 * 1024 * 1024;
 
@@ -68,7 +69,7 @@ impl Socket {
         }
     }
 
-    /// Whether the peer has closed or reset its side, or we have; without waiting.
+    /// Whether the peer has closed or reset its side, or we have closed ours. Never waits.
     pub fn peer_gone(&self) -> bool {
         let flags = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut set = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::RDHUP)];
@@ -86,7 +87,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The client of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP client.
@@ -105,13 +106,13 @@ impl Peer {
     }
 }
 
-/// Why an answer did not get out.
+/// Why an answer could not be sent.
 #[derive(Debug)]
 pub struct WriteError {
     /// How many bytes of this answer, or of this piece of a stream, the operating system had
-    /// accepted. Only with 0 is it certain that the client has seen nothing of it.
+    /// accepted. Only if this is 0, the client has certainly seen nothing of it.
     pub accepted: usize,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub cause: io::Error,
 }
 
@@ -134,7 +135,7 @@ pub struct Handle {
 const WAITING: u8 = 0;
 /// A request is being served.
 const BUSY: u8 = 1;
-/// Closed by the server while it was waiting.
+/// Closed by the server while waiting.
 const EVICTED: u8 = 2;
 
 impl Handle {
@@ -146,8 +147,8 @@ impl Handle {
         self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Closes the connection unless a request is being served on it. The step and
-    /// [`Connection::next_request`]'s exclude each other, so no accepted request is ever cut off.
+    /// Closes the connection unless a request is being served on it. Either this step or that of
+    /// [`Connection::next_request`] succeeds, so a request that was accepted is never cut off.
     pub fn evict(&self) -> bool {
         let evicted = self.step(WAITING, EVICTED);
         if evicted {
@@ -157,22 +158,22 @@ impl Handle {
     }
 }
 
-/// What came next on a connection.
+/// The next event on a connection.
 pub enum Next {
     Request(Box<Head>),
     Refused(Refusal),
     Closed,
 }
 
-/// The side of a connection that its own thread holds.
+/// A connection, held by its own thread.
 pub struct Connection {
     pub handle: Arc<Handle>,
     pub limits: Arc<Limits>,
-    /// Bytes read and not yet used are `buffer[at..]`.
+    /// `buffer[at..]` are the bytes that were read and are not used yet.
     buffer: Vec<u8>,
     at: usize,
     read_timeout: Duration,
-    /// Whether the present request has its answer, or the start of one.
+    /// Whether an answer to the present request was started.
     pub answered: bool,
     /// Whether the connection ends after the present answer.
     pub close: bool,
@@ -195,8 +196,8 @@ impl Connection {
         })
     }
 
-    /// Waits for the head of the next request. `first` on a fresh connection, where the client
-    /// has no reason to wait.
+    /// Waits for the head of the next request. On a fresh connection (`first`) the time for the head
+    /// runs from the start: a client connects to send a request.
     pub fn next_request(&mut self, first: bool) -> Next {
         let mut deadline = None;
         let mut seen = self.at;
@@ -205,11 +206,11 @@ impl Connection {
             (self.at, seen) = (0, 0);
         }
         loop {
-            // Empty lines before a request are read over (RFC 9112, 2.2).
+            // Empty lines before a request are ignored (RFC 9112, section 2.2).
             while matches!(self.buffer.get(self.at), Some(b'\r' | b'\n')) {
                 self.at += 1;
             }
-            // A head ends with a line, so without a new line end there is nothing new to find.
+            // A head ends with a line, so it cannot be complete without a new line end.
             let unseen = &self.buffer[seen.max(self.at)..];
             if unseen.contains(&b'\n') || self.buffer.len() - self.at >= MAX_HEAD {
                 match head::parse(&self.buffer[self.at..]) {
@@ -250,19 +251,19 @@ impl Connection {
         }
     }
 
-    /// Back to waiting; false if the connection was closed meanwhile.
+    /// Goes back to waiting; false if the connection was closed meanwhile.
     pub fn rest(&self) -> bool {
         self.handle.step(BUSY, WAITING)
     }
 
-    /// Takes up to `limit` bytes that were read with the head.
+    /// Takes up to `limit` of the bytes that were read with the head.
     pub fn take_buffered(&mut self, out: &mut Vec<u8>, limit: usize) {
         let take = (self.buffer.len() - self.at).min(limit);
         out.extend_from_slice(&self.buffer[self.at..self.at + take]);
         self.at += take;
     }
 
-    /// The bytes that were read and not used; `use_buffered` says how many of them were.
+    /// The bytes that were read and are not used yet; `use_buffered` marks some as used.
     pub fn buffered(&self) -> &[u8] {
         &self.buffer[self.at..]
     }
@@ -282,7 +283,7 @@ impl Connection {
         result
     }
 
-    /// Forgets buffered bytes that were used, so that a long chunked body does not pile up.
+    /// Drops the bytes that were used, so that a long chunked body does not pile up.
     pub fn compact(&mut self) {
         self.buffer.drain(..self.at);
         self.at = 0;
@@ -295,8 +296,8 @@ impl Connection {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // Setting the option costs a system call, so one that is nearly right stays, as
-            // between the idle waits of one connection.
+            // Setting the option costs a system call, so a value that is nearly right stays, as in
+            // the idle waits of one connection.
             if left.abs_diff(self.read_timeout) > left / 16 {
                 self.handle.socket.set_read_timeout(left)?;
                 self.read_timeout = left;
@@ -327,7 +328,7 @@ impl Connection {
                     IoSlice::advance_slices(&mut rest, count);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The send timeout of the socket has passed without room for one byte.
+                // Among others: the send timeout has passed without room for one byte.
                 Err(cause) => return Err(WriteError { accepted, cause }),
             }
             if accepted < total {
@@ -342,8 +343,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Says that nothing more will be sent, and reads on for a moment, so that the client sees
-    /// the answer before the connection is gone.
+    /// Ends our side, and goes on reading for a moment, so that the client gets the answer before the
+    /// connection is gone.
     pub fn linger(&mut self) {
         self.handle.socket.shutdown(Shutdown::Write);
         let deadline = Instant::now() + LINGER_TIME;

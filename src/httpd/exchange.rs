@@ -10,32 +10,32 @@ use super::chunked::Decoder;
 use super::connection::{Connection, Handle, Peer, WriteError};
 use super::head::{self, Framing, Head};
 
-/// How much room a body gets at once; it grows with what has really arrived, never with what was
-/// announced.
+/// Room that a body gets at once, in bytes. It grows with the bytes that have really arrived, never
+/// with a length that was announced.
 const BODY_STEP: usize = 256 * 1024;
 
-/// One request. Answering consumes it; one that is dropped unanswered is answered with 500.
+/// One request. Answering consumes it; if it is dropped unanswered, the client gets a 500.
 pub struct Exchange<'c> {
     connection: &'c mut Connection,
     head: Head,
     peer: &'c Peer,
 }
 
-/// Why there is no body.
+/// Why a body could not be read.
 #[derive(Debug)]
 pub enum BodyError {
     /// It is longer than the route allows.
     TooLarge,
     /// Its chunks are malformed.
     Malformed,
-    /// It came slower than the limits allow.
+    /// The client sent it more slowly than the limits allow.
     TooSlow,
-    /// The client has gone in the middle of it.
+    /// The connection ended inside it.
     Broken(io::Error),
 }
 
 impl BodyError {
-    /// The status that tells the client.
+    /// The status for the client.
     pub fn status(&self) -> u16 {
         match self {
             Self::TooLarge => 413,
@@ -58,7 +58,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// Tells from any thread whether the client of an exchange is still there.
+/// Tells any thread whether the client of an exchange is still there.
 #[derive(Debug, Clone)]
 pub struct Probe(Arc<Handle>);
 
@@ -84,7 +84,7 @@ impl<'c> Exchange<'c> {
         head::parse_query(&self.head.query)
     }
 
-    /// Who asks.
+    /// The client.
     pub fn peer(&self) -> &Peer {
         self.peer
     }
@@ -224,7 +224,7 @@ impl<'c> Exchange<'c> {
             self.connection.close = true;
         }
         head.push_str("\r\n");
-        // Until `finish` says otherwise the answer is incomplete, and only a close shows that.
+        // The answer is incomplete until `finish`, and only a close can show that to the client.
         let close = std::mem::replace(&mut self.connection.close, true);
         self.connection.write(&[head.as_bytes()])?;
         let silent = self.head.method == "HEAD";
@@ -233,7 +233,7 @@ impl<'c> Exchange<'c> {
 
     fn start(&mut self, status: u16, headers: &[(&str, &str)]) -> String {
         self.connection.answered = true;
-        // A body that nobody read does not cost the connection if it is here already.
+        // A body that nobody has read does not cost the connection if it is here already.
         if let Framing::Length(length) = self.head.framing
             && self.connection.body_left
             && length <= self.connection.buffered().len() as u64
@@ -258,7 +258,7 @@ impl<'c> Exchange<'c> {
     }
 }
 
-/// A response without body has no `Content-Length` either (RFC 9110, 8.6).
+/// A response that has no body has no `Content-Length` either (RFC 9110, section 8.6).
 fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }

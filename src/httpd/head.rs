@@ -1,5 +1,5 @@
-//! The head of a request: a pure function from bytes to what they ask for, or to the status that
-//! refuses them.
+//! The head of a request: a pure function from bytes to a [`Head`], or to the status that refuses
+//! them. [`super::connection`] calls it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,9 +20,9 @@ pub struct Head {
     pub path: String,
     /// The pieces of the path between slashes, percent-decoded. `/a/b%2Fc` is `["a", "b/c"]`.
     pub segments: Vec<String>,
-    /// What follows the `?`, as it was sent; empty if nothing does.
+    /// The text after the `?`, as it was sent; empty if there is none.
     pub query: String,
-    /// The authority that the client means: of the request line if it has one, else `Host`.
+    /// The authority that the client means: that of the request line, else `Host`.
     pub host: Option<String>,
     /// All header fields. A value that is not UTF-8 is read as Latin-1.
     pub headers: Headers,
@@ -45,13 +45,13 @@ pub enum Framing {
     Chunked,
 }
 
-/// Why a request is not served. The connection ends after the answer, since nobody knows where
-/// the next request would begin.
+/// Why a request is not served. The connection ends after the answer, since it is unknown where the
+/// next request would begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the answer.
     pub status: u16,
-    /// What is wrong, for the answer's body.
+    /// The reason, for the answer's body.
     pub reason: &'static str,
 }
 
@@ -90,7 +90,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     check(&request).map(|head| Some((head, length)))
 }
 
-/// What a request that is HTTP asks for, if it is a request that is served here.
+/// The head of a well-formed request, if it is one that can be served here.
 fn check(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
     else {
@@ -173,7 +173,7 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     }
 }
 
-/// A header value as text: UTF-8, or Latin-1 as the old rule has it.
+/// A header value as text: UTF-8, else Latin-1 (RFC 9110, section 5.5).
 fn text(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),

@@ -1,14 +1,16 @@
 //! The one small HTTP/1.1 server: blocking, one thread per connection, every wait and buffer
 //! bounded.
 //!
-//! The relay, the daemon's health listener and the built-in MCP server stand on it. It knows
-//! neither tunnels nor MCP, and it logs nothing of what it reads.
+//! The relay, the daemon's health listener and the built-in MCP server use it. It knows neither
+//! tunnels nor MCP, and it logs nothing that it reads.
 //!
-//! A handler gets one [`Exchange`] per request, by value: it may read the body, and then answers
-//! once, with [`Exchange::respond`] or [`Exchange::stream`]. What it must not do is wait without
-//! a bound: [`Running::stop`] cannot interrupt a handler, only its socket.
+//! A handler gets one [`Exchange`] per request, by value. It may read the body, and then answers
+//! once, with [`Exchange::respond`] or [`Exchange::stream`]. It must not wait without a bound:
+//! [`Running::stop`] cannot interrupt a handler, only its socket.
 //!
-//! What reads bytes from the network, [`head::parse`] and [`chunked::Decoder`], is pure.
+//! Bottom up: [`head::parse`] and [`chunked::Decoder`] parse bytes from the network and do no I/O;
+//! `connection` has the socket and its deadlines; `exchange` is one request and its answer; `server`
+//! accepts connections and gives each a thread.
 
 pub mod chunked;
 mod connection;
@@ -25,19 +27,19 @@ pub use exchange::{BodyError, Exchange, Probe, Stream};
 pub use head::{Framing, Head};
 pub use server::{Bind, Running, Server};
 
-/// What one server grants to its clients.
+/// The limits of one server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections at once, and so threads. At this number the oldest connection that is waiting
     /// for a request is closed to make room; if all are busy, the new one gets 503.
     pub connections: usize,
-    /// From the first byte of a request (or from the accept) to the end of its header section. A
+    /// Time from the first byte of a request, or from the accept, to the end of its header section. A
     /// client in good faith sends it in one packet.
     pub header_timeout: Duration,
-    /// How long a body may take whatever its size; beyond it the client must have kept
-    /// [`MIN_RATE`] since the start. The same holds for the client's reading of an answer.
+    /// How long a body of any size may take. After that, the client must have kept [`MIN_RATE`] since
+    /// the start. The same holds while the client reads an answer.
     pub transfer_grace: Duration,
-    /// How long a connection may rest between two requests.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
     /// Stack of a connection thread. Handlers parse with bounded depth and keep bodies on the
     /// heap, so a small stack is enough and thousands of threads stay affordable.
@@ -57,14 +59,15 @@ impl Limits {
     }
 }
 
-/// Slowest transfer that is tolerated once [`Limits::transfer_grace`] is used up, in bytes per
-/// second: slower than any link that could carry a tunnel, fast enough that a slow client cannot
-/// hold a thread for hours.
+/// Slowest transfer that is tolerated after [`Limits::transfer_grace`], in bytes per second: slower
+/// than any link that could carry a tunnel, and fast enough that a slow client cannot hold a thread
+/// for hours.
 pub const MIN_RATE: u64 = 64 * 1024;
-/// Longest request line, in bytes: more than any path and query of ours; beyond it 414.
+/// Longest request line, in bytes: longer than any path and query of ours. Above it, the answer is
+/// 414.
 pub const MAX_REQUEST_LINE: usize = 8 * 1024;
-/// Longest request line and header section together, in bytes: room for large bearer tokens;
-/// beyond it 431.
+/// Longest request line and header section together, in bytes: room for large bearer tokens. Above
+/// it, the answer is 431.
 pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header fields in one request; beyond it 431.
+/// Most header fields in one request. Above it, the answer is 431.
 pub const MAX_HEADERS: usize = 128;

@@ -76,7 +76,7 @@ impl AsFd for Listener {
     }
 }
 
-/// A bound server that does not serve yet.
+/// A server that is bound and does not serve yet.
 pub struct Server {
     listener: Listener,
     bound: Bind,
@@ -87,7 +87,8 @@ impl Server {
     /// Binds the address. Clients can connect from now on and are served by [`Server::serve`].
     ///
     /// # Errors
-    /// What the operating system says; for a path also if it is no socket or has an owner.
+    /// The error of the operating system. For a path, also if it is no socket, or if another process
+    /// listens on it.
     pub fn bind(bind: &Bind, limits: Limits) -> io::Result<Self> {
         let (listener, bound) = match bind {
             Bind::Tcp(address) => {
@@ -106,7 +107,7 @@ impl Server {
         Ok(Self { listener, bound, limits })
     }
 
-    /// Where it listens, with the port that the kernel chose.
+    /// The address that it listens on, with the port that the kernel chose.
     pub fn local(&self) -> &Bind {
         &self.bound
     }
@@ -138,7 +139,7 @@ impl Server {
     }
 }
 
-/// Makes way for a bind: removes a socket that nobody listens on.
+/// Removes a socket that nobody listens on, so that the path can be bound.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let refuse =
         |kind, text: &str| Err(io::Error::new(kind, format!("{}: {text}", path.display())));
@@ -163,7 +164,7 @@ struct Shared {
     handler: Handler,
     stop: Cancel,
     registry: Mutex<Registry>,
-    /// Notified whenever a connection has left the registry.
+    /// Notified when a connection leaves the registry.
     closed: Condvar,
     thread_name: String,
 }
@@ -175,9 +176,9 @@ struct Registry {
     next: u64,
 }
 
-/// How long the accept thread waits for an evicted connection's thread to end.
+/// How long the accept thread waits for the thread of an evicted connection to end.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
-/// How long it pauses when the process has run out of descriptors or threads.
+/// How long it pauses if the process has run out of descriptors or threads.
 const EXHAUSTED_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Shared {
@@ -212,7 +213,7 @@ impl Shared {
         }
     }
 
-    /// Gives a connection its thread, if there is room or can be made.
+    /// Gives a connection its thread, if there is room or room can be made.
     fn admit(self: &Arc<Self>, socket: Socket, peer: Peer) -> io::Result<()> {
         let handle = Arc::new(Handle::new(socket));
         let number = {
@@ -320,7 +321,7 @@ impl Drop for Slot {
     }
 }
 
-/// A serving server.
+/// A server that serves.
 pub struct Running {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -328,7 +329,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it listens, with the port that the kernel chose.
+    /// The address that it listens on, with the port that the kernel chose.
     pub fn local(&self) -> &Bind {
         &self.bound
     }
@@ -338,15 +339,15 @@ impl Running {
         self.shared.registry().open.len()
     }
 
-    /// A view of the number of connections that outlives the borrow.
+    /// Tells the number of connections, for as long as the caller likes.
     pub fn connection_count(&self) -> impl Fn() -> usize + Send + Sync + 'static {
         let shared = self.shared.clone();
         move || shared.registry().open.len()
     }
 
-    /// Ends the listener at once, closes connections that wait for a request, gives running
-    /// requests up to `grace`, then shuts their sockets. Returns how many threads were still in
-    /// their handler at the end: 0 unless a handler waits for something other than its client.
+    /// Ends the listener at once, closes connections that wait for a request, gives running requests
+    /// up to `grace`, then shuts their sockets. Returns how many threads are still in their handler:
+    /// 0, unless a handler waits for something other than its client.
     pub fn stop(mut self, grace: Duration) -> usize {
         self.stop_now(grace)
     }
@@ -354,10 +355,10 @@ impl Running {
     fn stop_now(&mut self, grace: Duration) -> usize {
         let Some(acceptor) = self.acceptor.take() else { return 0 };
         self.shared.stop.cancel();
-        // It fails only if the thread has panicked, and then it is gone as well.
+        // It fails only if the thread has panicked, and then the thread has ended as well.
         let _ = acceptor.join();
         if let Bind::Unix(path) = &self.bound {
-            // Somebody else may have removed it; then there is nothing to do.
+            // It fails if somebody else has removed the socket; then there is nothing to do.
             let _ = std::fs::remove_file(path);
         }
         for handle in self.shared.registry().open.values() {
@@ -368,7 +369,7 @@ impl Running {
                 handle.socket.shutdown(Shutdown::Both);
             }
         }
-        /// A thread whose socket is shut needs only to be scheduled.
+        /// A thread whose socket is shut only needs to be scheduled.
         const LAST_WAIT: Duration = Duration::from_secs(1);
         self.wait_until_empty(LAST_WAIT)
     }

@@ -1,4 +1,5 @@
-//! What the daemon and its launcher say to each other: three numbers a datagram.
+//! The messages between the daemon and its launcher: three numbers a datagram. Both sides of
+//! `launcher` use it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,7 +15,7 @@ use rustix::net::{
 /// Bytes of a message.
 const SIZE: usize = 12;
 
-/// The daemon's side of the three pipes of a child: standard input, output, error.
+/// A child comes with the daemon's ends of three pipes: standard input, output and error.
 const PIPES: usize = 3;
 
 /// From the daemon.

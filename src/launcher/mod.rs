@@ -1,17 +1,18 @@
 //! A process that starts the MCP commands for the daemon.
 //!
-//! What the kernel forbids to a process it forbids to its children as well, so a daemon that may
-//! execute nothing (see [`crate::confine`]) can not start an MCP server. Before it confines
-//! itself it therefore starts this program once more, as the launcher: one thread that knows the
+//! The kernel extends what it forbids to a process to its children, so a daemon that may execute
+//! nothing (see [`crate::confine`]) cannot start an MCP server. Before the daemon confines itself,
+//! it therefore starts this program once more, as the launcher: one thread that knows the
 //! configured commands and their environment, and nothing else of the daemon.
 //!
-//! The two speak over a socket. On request the launcher starts a command by its number, hands the
-//! ends of its pipes back, signals it, and tells how it ended. It alone reaps, so no signal can
-//! hit a process that merely got the id of a dead child. The daemon can have nothing started but
-//! what was configured. When it is gone, however it ended, the launcher ends the children and
-//! itself.
+//! The two talk over a socket. On request the launcher starts a command by its number, hands back
+//! the ends of its pipes, signals it, and reports how it ended. Only the launcher reaps, so no
+//! signal can hit a process that merely got the id of a dead child. The daemon can only have the
+//! configured commands started. When the daemon is gone, however it ended, the launcher ends the
+//! children and itself.
 //!
-//! `mcp::stdio` calls [`Launcher`], `cli` makes one and calls [`main`]. It calls `confine`.
+//! `mcp::stdio` calls [`Launcher`], `daemon` makes one, and the program's `main` calls [`main`]. It
+//! calls `confine`.
 
 mod message;
 mod serve;
@@ -38,20 +39,20 @@ use crate::unpoisoned::Unpoisoned;
 /// The first argument of the launcher's process.
 pub const ARGUMENT: &str = "launcher";
 
-/// Its second one: whether a rule of its own holds for it.
+/// Its second argument: whether it confines itself.
 const CONFINED: &str = "confined";
 const FREE: &str = "free";
 
 /// This program, even after a new version was installed in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// How long a start may take, which is until the program is loaded from its disk.
+/// How long a start may take, until the program is loaded from its disk.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// Stack of the thread that listens to the launcher, in bytes: it keeps no buffers.
 const STACK: usize = 128 * 1024;
 
-/// The daemon's end.
+/// The daemon's side.
 #[derive(Debug)]
 pub struct Launcher(Arc<Inner>);
 
@@ -64,7 +65,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Children {
     last_number: u32,
-    /// Those that were asked for and have not ended.
+    /// The children that were asked for and have not ended.
     open: BTreeMap<u32, Entry>,
     /// The launcher is gone; nothing can be started any more.
     gone: bool,
@@ -75,7 +76,7 @@ type Birth = (i32, [OwnedFd; 3]);
 
 #[derive(Debug)]
 struct Entry {
-    /// Until it is started.
+    /// Waits for the start; `None` once the child runs.
     started: Option<Sender<io::Result<Birth>>>,
     ended: Sender<ExitStatus>,
 }
@@ -83,7 +84,7 @@ struct Entry {
 /// A child that was started.
 #[derive(Debug)]
 pub struct Started {
-    /// What it is called towards the launcher.
+    /// Its number in the messages to the launcher.
     pub number: u32,
     /// Its process id, for people.
     pub pid: i32,
@@ -93,26 +94,27 @@ pub struct Started {
     pub stdout: OwnedFd,
     /// Our end of its standard error.
     pub stderr: OwnedFd,
-    /// Gives its status once it has ended and its group with it. Disconnected without one if the
-    /// launcher is gone.
+    /// Gives its status once it has ended and its group with it. Disconnects without a status if
+    /// the launcher is gone.
     pub ended: Receiver<ExitStatus>,
 }
 
-/// A launcher's process that nobody listens to yet, since no thread may be started yet.
+/// A launcher's process before its listener: no thread may be started yet.
 #[derive(Debug)]
 pub struct Prepared {
     socket: OwnedFd,
     process: Child,
 }
 
-/// What the launcher knows.
+/// Everything that the launcher knows.
 #[derive(Debug, Clone)]
 pub struct Commands<'a> {
-    /// Program and arguments of each.
+    /// Program and arguments of each command.
     pub argv: Vec<&'a [String]>,
-    /// Their environment, and the launcher's own: it holds nothing that they do not.
+    /// Their environment, which is also the launcher's own.
     pub environment: Vec<(OsString, OsString)>,
-    /// Whether launcher and children live under a rule of their own ([`crate::confine`]).
+    /// Whether the launcher and its children are confined, by the looser rule of
+    /// [`crate::confine`].
     pub confined: bool,
 }
 
@@ -120,7 +122,7 @@ impl Prepared {
     /// Starts this very program as the launcher.
     ///
     /// # Errors
-    /// If the process can not be started.
+    /// If the process cannot be started.
     pub fn of_this_program(commands: &Commands<'_>) -> io::Result<Self> {
         Self::start(Path::new(THIS_PROGRAM), commands)
     }
@@ -128,7 +130,7 @@ impl Prepared {
     /// Starts `program`, which is `mcp-tunnel`, as the launcher.
     ///
     /// # Errors
-    /// If the process can not be started.
+    /// If the process cannot be started.
     pub fn start(program: &Path, commands: &Commands<'_>) -> io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -139,13 +141,14 @@ impl Prepared {
             command.arg(words.len().to_string()).args(*words);
         }
         let environment = commands.environment.iter().map(|(name, value)| (name, value));
-        // In a group of its own: a Ctrl-C is for the daemon, which knows how to end a child.
+        // In a group of its own: a Ctrl-C must reach only the daemon, which knows how to end a
+        // child.
         command.env_clear().envs(environment).stdin(theirs).process_group(0);
-        // With the command goes our copy of the launcher's end, so that its death shows.
+        // Our copy of the launcher's end is closed with the command, so that its death shows.
         Ok(Self { socket: ours, process: command.spawn()? })
     }
 
-    /// Starts the thread that listens to it.
+    /// Starts the thread that listens to the launcher.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -192,7 +195,7 @@ impl Launcher {
                 Ok(Started { number, pid, stdin, stdout, stderr, ended })
             }
             Err(RecvTimeoutError::Timeout) => {
-                // Behind the request: it undoes a start that succeeds just now or later.
+                // It arrives after the request, so it undoes a start that succeeds late.
                 self.kill(number);
                 Err(given_up(io::ErrorKind::TimedOut.into()))
             }
@@ -202,16 +205,16 @@ impl Launcher {
 
     /// Sends SIGTERM to the child and all of its process group, unless it has ended.
     pub fn terminate(&self, child: u32) {
-        // What can not be told to a launcher that is gone is known by other ways.
+        // If the launcher is gone, so is the child.
         let _ = send(&self.0.socket, Request::Terminate { child }.words(), &[]);
     }
 
-    /// The same with SIGKILL.
+    /// Sends SIGKILL to the child and all of its process group, unless it has ended.
     pub fn kill(&self, child: u32) {
         let _ = send(&self.0.socket, Request::Kill { child }.words(), &[]);
     }
 
-    /// Whether nothing can be started any more: only a restart of the daemon mends that.
+    /// Whether nothing can be started any more, until the daemon is restarted.
     pub fn is_gone(&self) -> bool {
         self.0.lock().gone
     }
@@ -219,7 +222,7 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // Ends the launcher, its children, and the thread that listens.
+        // Ends the launcher, its children, and the listener.
         let _ = shutdown(&self.0.socket, Shutdown::Both);
     }
 }
@@ -244,7 +247,7 @@ impl Inner {
         let _ = shutdown(&self.socket, Shutdown::Both);
         let mut children = self.lock();
         children.gone = true;
-        // Whoever waits for one of these hears that there is nothing to come.
+        // Their channels disconnect, so nobody waits for a child any longer.
         children.open.clear();
         drop(children);
         let _ = process.wait();
@@ -255,7 +258,7 @@ impl Inner {
         match event {
             Event::Started { child, pid } => {
                 let waiting = children.open.get_mut(&child).and_then(|entry| entry.started.take());
-                // Pipes are missing if this process can hold no more open files.
+                // Pipes are missing if this process may not open more files.
                 let result = <[OwnedFd; 3]>::try_from(pipes)
                     .map(|pipes| (pid, pipes))
                     .map_err(|_| io::Error::from(rustix::io::Errno::MFILE));

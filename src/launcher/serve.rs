@@ -26,11 +26,11 @@ use super::{CONFINED, FREE};
 /// How long children may take to end after SIGTERM, once the daemon is gone.
 const LAST_TERM: Duration = Duration::from_secs(2);
 
-/// How long they may then take to end after SIGKILL: longer takes only one that hangs in the
-/// kernel.
+/// How long they may then take to end after SIGKILL. Only a child that hangs in the kernel takes
+/// longer.
 const LAST_KILL: Duration = Duration::from_secs(1);
 
-/// Most children at once. The daemon needs two for each of its commands, and itself keeps to that.
+/// Most children at once. The daemon needs two for each command, and asks for no more.
 const CHILDREN_MAX: usize = 256;
 
 /// The launcher's `main`; `arguments` as [`super::Prepared::start`] writes them.
@@ -38,7 +38,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let rule = arguments.next();
     let served = commands(arguments).and_then(|commands| match rule {
         Some(rule) if rule == CONFINED => {
-            // What is missing the daemon has told: its own rule needs the same of the kernel.
+            // The daemon has reported missing parts: its own rule needs the same of the kernel.
             let _ = crate::confine::launcher();
             serve(&commands)
         }
@@ -69,18 +69,18 @@ fn commands(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Vec<Vec
 }
 
 fn serve(commands: &[Vec<OsString>]) -> io::Result<()> {
-    // It holds what its children are given: nothing of that may end in a file, and no child may
+    // It holds the environment of its children: none of that may end in a file, and no child may
     // look into it or stop it with a debugger.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let _ = rustix::thread::set_name(c"mcp-launcher");
     let wake = woken_by_signals()?;
-    // The socket took the place of the standard input.
+    // The socket is the standard input.
     let stdin = io::stdin();
     if socket_type(&stdin)? != SocketType::SEQPACKET {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut launcher = Serving { socket: stdin.as_fd(), commands, children: Vec::new() };
-    // Its failures are those of the socket: the daemon is gone.
+    // Only the socket can fail: the daemon is gone.
     let _ = launcher.attend(&wake);
     launcher.end_all(&wake);
     Ok(())
@@ -90,9 +90,9 @@ fn serve(commands: &[Vec<OsString>]) -> io::Result<()> {
 /// the launcher lives as long as the daemon does. A handler, unlike an ignored signal, is not
 /// inherited by the children.
 fn woken_by_signals() -> io::Result<UnixStream> {
-    let (wake, bell) = UnixStream::pair()?;
+    let (wake, signalled) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(SIGCHLD, bell)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, signalled)?;
     let nothing = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(signal, nothing.clone())?;
@@ -103,12 +103,12 @@ fn woken_by_signals() -> io::Result<UnixStream> {
 struct Serving<'a> {
     socket: BorrowedFd<'a>,
     commands: &'a [Vec<OsString>],
-    /// Those that are not reaped yet, so that their ids are no one else's.
+    /// Children that are not reaped yet, so their process ids belong to no other process.
     children: Vec<(u32, Child)>,
 }
 
 impl Serving<'_> {
-    /// Until the daemon is gone.
+    /// Serves until the daemon is gone.
     fn attend(&mut self, wake: &UnixStream) -> io::Result<()> {
         loop {
             let mut set = [
@@ -136,7 +136,7 @@ impl Serving<'_> {
             Request::Start { child, command } => match self.start(command) {
                 Ok((process, pipes)) => {
                     let pid = process.id().cast_signed();
-                    // Before the daemon is told: if it is gone, this one is ended with the rest.
+                    // Before the daemon is told: if it is gone, this child is ended too.
                     self.children.push((child, process));
                     send(self.socket, Event::Started { child, pid }.words(), &pipes)
                 }
@@ -175,18 +175,19 @@ impl Serving<'_> {
     }
 
     fn signal(&self, child: u32, signal: Signal) {
-        // One that is reaped by now needs none.
+        // A child that is already reaped needs none.
         if let Some((_, process)) = self.children.iter().find(|(number, _)| *number == child) {
             // The only failure is that nobody is left in the group.
             let _ = kill_process_group(Pid::from_child(process), signal);
         }
     }
 
-    /// Those that have ended. What one left behind in its group is ended before its id is free.
+    /// Reaps the children that have ended. The rest of a child's group is ended before the id of
+    /// the group is free.
     fn reap(&mut self, mut wake: &UnixStream) -> Vec<(u32, ExitStatus)> {
-        // Before the look at the children: one that ends meanwhile rings again.
-        let mut rung = [0; 64];
-        while wake.read(&mut rung).is_ok_and(|count| count > 0) {}
+        // Before the look at the children: a child that ends meanwhile writes again.
+        let mut bytes = [0; 64];
+        while wake.read(&mut bytes).is_ok_and(|count| count > 0) {}
         let mut ended = Vec::new();
         self.children.retain_mut(|(number, process)| {
             let pid = Pid::from_child(process);

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::wire::Message;
-use crate::wire::json::Members;
 
 /// How long a call may be busy posting notifications, without having caught up with its server,
 /// before it leaves out old progress: the most that old progress may cost the answer.
@@ -95,8 +94,7 @@ pub(super) fn progress_token(message: &Message) -> Option<String> {
     if message.method() != Some("notifications/progress") {
         return None;
     }
-    let params = Members::of(message.text()).ok()?.get("params")?;
-    Members::of(params).ok()?.get("progressToken").map(str::to_owned)
+    message.param("progressToken").map(str::to_owned)
 }
 
 #[cfg(test)]

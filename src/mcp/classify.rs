@@ -1,4 +1,5 @@
-//! From what happened on a socket to what is reported (F-58, F-59).
+//! Turns what happened on a socket into the failure that is reported (F-58, F-59). Pure; called
+//! by `http`.
 
 use super::CallError;
 use crate::net::{NetError, NetErrorKind};

@@ -10,16 +10,15 @@ mod hop;
 mod stream;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::Uri;
 
 use self::calls::Calls;
 use super::headers::{self, RequestHeaders};
-use crate::net::client::{self, ClientConfig};
-use crate::net::{Cancel, Client, Ledger, NetError, Origin, Proxy, SecretHeaders, Tls};
+use crate::net::client::ClientConfig;
+use crate::net::{Cancel, Origin, SecretHeaders};
 use crate::observed::Server;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
@@ -40,24 +39,6 @@ pub struct FixedHeaders {
     pub discovery: SecretHeaders,
 }
 
-/// How a server is reached.
-#[derive(Debug, Clone, Default)]
-pub struct HttpWay {
-    /// Whom to believe and who we are; `None` for plain HTTP.
-    pub tls: Option<Tls>,
-    /// A unix socket to connect to instead of the URL's host.
-    pub unix_socket: Option<PathBuf>,
-    /// A proxy to go through.
-    pub proxy: Option<Proxy>,
-    /// Where exchanges are noted.
-    pub ledger: Ledger,
-}
-
-/// The pattern of a path, for metrics: the configured path may hold a secret.
-pub fn route(path: &str) -> &'static str {
-    if path.starts_with("/.well-known/") { "/.well-known" } else { "/{mcp}" }
-}
-
 /// One HTTP server and the channel that it serves; shared by all workers.
 pub struct HttpBinding {
     url: Uri,
@@ -74,18 +55,15 @@ impl fmt::Debug for HttpBinding {
 }
 
 impl HttpBinding {
-    /// A server at `url`, reached by `way`; `fixed` headers go with the requests to it.
-    pub fn new(channel: ChannelName, url: Uri, way: HttpWay, fixed: FixedHeaders) -> Arc<Self> {
-        let HttpWay { tls, unix_socket, proxy, ledger } = way;
-        let client = ClientConfig {
-            tls,
-            unix_socket,
-            proxy,
-            idle: IDLE,
-            linger: None,
-            secrets_keep_path: true,
-            ledger,
-        };
+    /// A server at `url` that is connected to as `client` says; `fixed` headers go with the
+    /// requests to it.
+    pub fn new(
+        channel: ChannelName,
+        url: Uri,
+        client: ClientConfig,
+        fixed: FixedHeaders,
+    ) -> Arc<Self> {
+        let client = ClientConfig { idle: IDLE, secrets_keep_path: true, ..client };
         let server = Server::new(channel, Origin::of(&url).to_string());
         let fixed = Mutex::new(fixed);
         Arc::new(Self { url, client, fixed, server, calls: Calls::default() })
@@ -96,9 +74,9 @@ impl HttpBinding {
         &self.url
     }
 
-    /// Whether connections go to a unix socket.
-    pub fn is_unix(&self) -> bool {
-        self.client.unix_socket.is_some()
+    /// How it is connected to.
+    pub fn client(&self) -> &ClientConfig {
+        &self.client
     }
 
     /// What has been observed of the server.
@@ -122,21 +100,7 @@ impl HttpBinding {
         HttpHop::new(Arc::clone(self), cancel, true)
     }
 
-    /// Connects and closes again.
-    ///
-    /// # Errors
-    /// If no connection came about within `limit`.
-    pub fn connect(&self, limit: Instant, cancel: &Cancel) -> Result<(), NetError> {
-        client::connect(&self.client, &self.url, limit, cancel)
-    }
-
-    /// A client for questions of the tunnel's own on any path of the server's origin: there the
-    /// operator's headers go along (F-47).
-    pub fn question_client(&self, cancel: Cancel) -> Client {
-        Client::new(ClientConfig { secrets_keep_path: false, ..self.client.clone() }, cancel)
-    }
-
-    /// The headers of such a question.
+    /// The headers of a question that the tunnel asks on its own account, without a message.
     pub fn question_headers(&self) -> RequestHeaders {
         headers::for_question(&self.fixed(true))
     }

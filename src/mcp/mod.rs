@@ -1,7 +1,7 @@
 //! The private hop: one message to the MCP server, its answer back.
 //!
-//! `dispatch` calls it, with a command's payload and headers and a limit in time; it calls `wire`
-//! and `net`. It never retries a message (F-43, M-6) and never lets one channel stand in for
+//! `dispatch` calls it with a command's payload, its headers and a time limit; it calls `wire`,
+//! `net` and `launcher`. It never retries a message (F-43, M-6) and never lets one channel stand in for
 //! another.
 
 mod backlog;
@@ -15,10 +15,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Cancel;
-use crate::observed::Catalog;
 use crate::wire::{Failure, Headers};
 
-pub use http::{FixedHeaders, HttpBinding, HttpHop, HttpWay, route};
+pub use http::{FixedHeaders, HttpBinding, HttpHop};
 pub use stdio::StdioChannel;
 
 /// Who serves a channel.
@@ -28,24 +27,6 @@ pub enum Binding {
     Http(Arc<HttpBinding>),
     /// A child process.
     Stdio(Arc<StdioChannel>),
-}
-
-impl Binding {
-    /// One line for the operator if the server does not answer.
-    pub fn complaint(&self) -> Option<String> {
-        match self {
-            Self::Http(http) => http.server().state.check().err(),
-            Self::Stdio(stdio) => stdio.status().state.complaint(),
-        }
-    }
-
-    /// What the server has said of itself.
-    pub fn catalog(&self) -> &Catalog {
-        match self {
-            Self::Http(http) => &http.server().catalog,
-            Self::Stdio(stdio) => stdio.catalog(),
-        }
-    }
 }
 
 /// One answer of an MCP server, or one notification before it.

@@ -1,4 +1,7 @@
 //! Server-sent events, as far as MCP uses them (F-38, M-35, M-36). Pure: bytes in, events out.
+//! `http` reads its streams with it.
+
+use std::collections::VecDeque;
 
 use memchr::memchr2;
 
@@ -9,16 +12,18 @@ pub struct TooLarge;
 /// Cuts a stream of bytes into events.
 #[derive(Debug)]
 pub struct Parser {
-    buffer: Vec<u8>,
-    /// Bytes of `buffer` that hold no complete line.
-    scanned: usize,
-    consumed: usize,
-    /// The last line ended in CR: a LF that follows belongs to it.
+    /// The largest event that is taken, in bytes.
+    max: usize,
+    /// The line that is not complete yet.
+    line: Vec<u8>,
+    /// The last byte was a CR: a LF that follows belongs to it.
     after_cr: bool,
     started: bool,
-    data: Option<String>,
     name: String,
-    max: usize,
+    data: Option<String>,
+    /// Complete events that nobody has taken yet.
+    events: VecDeque<String>,
+    too_large: bool,
     last_id: Option<String>,
     retry_ms: Option<u64>,
 }
@@ -27,14 +32,14 @@ impl Parser {
     /// A parser that refuses events of more than `max` bytes.
     pub fn new(max: usize) -> Self {
         Self {
-            buffer: Vec::new(),
-            scanned: 0,
-            consumed: 0,
+            max,
+            line: Vec::new(),
             after_cr: false,
             started: false,
-            data: None,
             name: String::new(),
-            max,
+            data: None,
+            events: VecDeque::new(),
+            too_large: false,
             last_id: None,
             retry_ms: None,
         }
@@ -46,13 +51,20 @@ impl Parser {
     }
 
     /// Takes the next bytes of the stream.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.consumed > 0 {
-            self.buffer.drain(..self.consumed);
-            self.scanned -= self.consumed;
-            self.consumed = 0;
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while !self.too_large
+            && let Some(end) = memchr2(b'\n', b'\r', bytes)
+        {
+            if end > 0 || !self.after_cr || bytes[0] == b'\r' {
+                self.line.extend_from_slice(&bytes[..end]);
+                self.end_line();
+            }
+            self.after_cr = bytes[end] == b'\r';
+            bytes = &bytes[end + 1..];
         }
-        self.buffer.extend_from_slice(bytes);
+        self.after_cr &= bytes.is_empty();
+        self.line.extend_from_slice(bytes);
+        self.check_size();
     }
 
     /// The data of the next complete event, if the bytes so far hold one: its `data` lines, joined
@@ -62,14 +74,10 @@ impl Parser {
     /// # Errors
     /// If an event is over the limit; the stream is of no use then.
     pub fn next_event(&mut self) -> Result<Option<String>, TooLarge> {
-        while let Some(line) = self.next_line() {
-            if let Some(event) = self.line(&line) {
-                return Ok(Some(event));
-            }
-            self.check_size()?;
+        match self.events.pop_front() {
+            None if self.too_large => Err(TooLarge),
+            event => Ok(event),
         }
-        self.check_size()?;
-        Ok(None)
     }
 
     /// The event that the end of the stream left without its blank line (F-38).
@@ -77,16 +85,11 @@ impl Parser {
     /// # Errors
     /// If it is over the limit.
     pub fn finish(&mut self) -> Result<Option<String>, TooLarge> {
-        let rest = String::from_utf8_lossy(&self.buffer[self.consumed..]).into_owned();
-        self.consumed = self.buffer.len();
-        self.scanned = self.consumed;
-        if !rest.is_empty()
-            && let Some(event) = self.line(&rest)
-        {
-            return Ok(Some(event));
+        if !self.line.is_empty() {
+            self.end_line();
         }
-        self.check_size()?;
-        Ok(self.line(""))
+        self.end_line();
+        self.next_event()
     }
 
     /// The cursor to resume at: the last `id` seen.
@@ -99,42 +102,29 @@ impl Parser {
         self.retry_ms
     }
 
-    fn check_size(&self) -> Result<(), TooLarge> {
-        let held = self.data.as_ref().map_or(0, String::len) + self.buffer.len() - self.consumed;
-        if held > self.max { Err(TooLarge) } else { Ok(()) }
+    fn check_size(&mut self) {
+        let held = self.data.as_ref().map_or(0, String::len) + self.line.len();
+        self.too_large |= held > self.max;
     }
 
-    fn next_line(&mut self) -> Option<String> {
-        if self.after_cr && self.buffer.get(self.consumed) == Some(&b'\n') {
-            self.consumed += 1;
-            self.scanned = self.scanned.max(self.consumed);
-            self.after_cr = false;
-        }
-        let at = memchr2(b'\n', b'\r', &self.buffer[self.scanned..]);
-        let Some(end) = at.map(|at| self.scanned + at) else {
-            self.scanned = self.buffer.len();
-            return None;
-        };
-        let line = String::from_utf8_lossy(&self.buffer[self.consumed..end]).into_owned();
-        self.after_cr = self.buffer[end] == b'\r';
-        self.consumed = end + 1;
-        self.scanned = self.consumed;
-        Some(line)
-    }
-
-    /// Takes one line; a blank one ends an event.
-    fn line(&mut self, line: &str) -> Option<String> {
-        let line = if self.started { line } else { line.strip_prefix('\u{feff}').unwrap_or(line) };
+    /// Takes in the line that is complete now; a blank one ends an event.
+    fn end_line(&mut self) {
+        let bytes = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&bytes);
+        let line = line.strip_prefix('\u{feff}').filter(|_| !self.started).unwrap_or(&line);
         self.started = true;
         if line.is_empty() {
-            let name = std::mem::take(&mut self.name);
-            let data = self.data.take()?;
-            return Some(if matches!(name.as_str(), "" | "message") {
-                data
-            } else {
-                String::new()
-            });
+            let is_message = matches!(std::mem::take(&mut self.name).as_str(), "" | "message");
+            let data = self.data.take().filter(|_| !self.too_large);
+            let event = data.map(|data| if is_message { data } else { String::new() });
+            self.events.extend(event);
+        } else {
+            self.field(line);
+            self.check_size();
         }
+    }
+
+    fn field(&mut self, line: &str) {
         // A comment has an empty field name; a line without a colon is a field without a value.
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.trim();
@@ -151,7 +141,6 @@ impl Parser {
             "retry" => self.retry_ms = value.parse().ok().or(self.retry_ms),
             _ => {}
         }
-        None
     }
 }
 

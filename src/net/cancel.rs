@@ -1,4 +1,5 @@
-//! One way to wake a thread that waits for something: a socket, a pipe, a channel.
+//! One way to wake a thread that waits for a socket, a pipe or a channel. Every room that waits
+//! takes a [`Cancel`]; this module knows none of them.
 
 use std::fmt;
 use std::io;
@@ -11,10 +12,10 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::unpoisoned::Unpoisoned;
 
-/// A switch that goes from "go on" to "give up", once, and wakes everyone who waits on it.
+/// A switch that is thrown once, for good, and wakes every thread that waits on it.
 ///
-/// A wait on file descriptors adds [`Cancel::fd`] to its poll set (it becomes readable for good),
-/// a wait on channels adds [`Cancel::channel`] to its select (it disconnects).
+/// A wait on file descriptors adds [`Cancel::fd`] to its poll set: it becomes readable and stays so.
+/// A wait on channels adds [`Cancel::channel`] to its select: it disconnects.
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 
@@ -23,12 +24,13 @@ struct Inner {
     event: OwnedFd,
     receiver: Receiver<()>,
     sender: Mutex<Option<Sender<()>>>,
-    /// Those made by [`Cancel::child`] that are still in use; as many as live at one time.
+    /// The switches made by [`Cancel::child`]. Those that are no longer in use are removed when the
+    /// next one is made.
     children: Mutex<Vec<Weak<Inner>>>,
 }
 
 impl Cancel {
-    /// A switch that says "go on".
+    /// A switch that is not thrown yet.
     ///
     /// # Errors
     /// If the process has no file descriptor left.
@@ -44,7 +46,7 @@ impl Cancel {
         })))
     }
 
-    /// A switch that is thrown with this one, and can be thrown alone.
+    /// A switch that is thrown with this one, and can also be thrown alone.
     ///
     /// # Errors
     /// If the process has no file descriptor left.
@@ -53,7 +55,7 @@ impl Cancel {
         let mut children = self.children();
         children.retain(|child| child.strong_count() > 0);
         children.push(Arc::downgrade(&child.0));
-        // Under the lock, so that a cancel sees either the child or is seen by it.
+        // Under the lock: a cancel either finds the child in the list, or is seen here.
         if self.is_cancelled() {
             child.cancel();
         }
@@ -70,10 +72,10 @@ impl Cancel {
         self.0.children.lock().unpoisoned()
     }
 
-    /// Says "give up" to all who wait and all who will.
+    /// Throws the switch: everyone who waits on it is woken, and nobody waits on it again.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        // The only failure of this write is a full counter, which is readable as well.
+        // It fails only if the counter is full, and then the descriptor is readable as well.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
         drop(self.0.sender.lock().unpoisoned().take());
         for child in self.children().drain(..).filter_map(|child| child.upgrade()) {
@@ -81,17 +83,17 @@ impl Cancel {
         }
     }
 
-    /// Whether someone said "give up".
+    /// Whether the switch was thrown.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Readable once cancelled, and from then on.
+    /// Readable once the switch is thrown, and from then on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.event.as_fd()
     }
 
-    /// Disconnected once cancelled; nothing is ever sent on it.
+    /// Disconnected once the switch is thrown; nothing is ever sent on it.
     pub fn channel(&self) -> &Receiver<()> {
         &self.0.receiver
     }

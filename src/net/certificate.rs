@@ -1,7 +1,7 @@
 //! The facts of a certificate that people want to see: whose it is, who signed it, and until when.
 //!
-//! It reads just that much of the DER (RFC 5280, section 4.1). Nothing is decided by it: whether a
-//! certificate is believed, its dates included, is the verdict of webpki. [`super::trust`] and
+//! It reads just that much of the DER (RFC 5280, section 4.1) and decides nothing: webpki alone says
+//! whether a certificate is believed, dates included. [`super::trust`] and
 //! [`super::tls`] call it.
 
 use std::fmt;
@@ -27,20 +27,20 @@ const NAMING: [[u8; 3]; 3] = [[0x55, 4, 3], [0x55, 4, 11], [0x55, 4, 10]];
 /// The facts of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Whose it is: the common name, else the organization.
+    /// Its owner: the common name, else the organization.
     pub subject: String,
-    /// Who signed it, named in the same way.
+    /// Its signer, named in the same way.
     pub issuer: String,
     /// The first moment of its validity.
     pub not_before: SystemTime,
     /// The last moment of its validity.
     pub not_after: SystemTime,
-    /// Subject and issuer as they were encoded, to follow a chain.
+    /// Subject and issuer as they are encoded, to follow a chain.
     names: (Vec<u8>, Vec<u8>),
 }
 
 impl Facts {
-    /// Reads a certificate; `None` if it is none.
+    /// The facts of a certificate in DER; `None` if the bytes are no certificate.
     pub fn of(der: &[u8]) -> Option<Self> {
         let (certificate, _) = value(der, SEQUENCE)?;
         let (mut rest, _) = value(certificate, SEQUENCE)?;
@@ -63,7 +63,7 @@ impl Facts {
         })
     }
 
-    /// Whether `other` may have signed it, by the names.
+    /// Whether `other` has the name of its signer.
     pub fn is_issued_by(&self, other: &Self) -> bool {
         self.names.1 == other.names.0
     }
@@ -90,13 +90,14 @@ impl fmt::Display for Facts {
     }
 }
 
-/// The next value, whose tag must be this one, and what comes after it.
+/// The next value, which must have this tag, and the rest.
 fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, value, rest) = next(input)?;
     (found == tag).then_some((value, rest))
 }
 
-/// Tag, value and rest (X.690, 8.1); lengths of at most four bytes, as no certificate is longer.
+/// Tag, value and rest (X.690, section 8.1). No certificate needs more than four bytes for a
+/// length.
 fn next(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -137,7 +138,7 @@ fn number(text: &str) -> Option<u16> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// One attribute of a distinguished name, fit to be shown.
+/// The best attribute of a distinguished name, fit to be shown.
 fn name(mut relative_names: &[u8]) -> String {
     let mut found: [Option<String>; NAMING.len()] = Default::default();
     while let Some((attributes, rest)) = value(relative_names, SET) {

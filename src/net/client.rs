@@ -41,11 +41,11 @@ const DRAIN_TIME: Duration = Duration::from_millis(500);
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a client connects, and what it does with its connections.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientConfig {
     /// TLS of the hop; `None` if it never speaks TLS.
     pub tls: Option<Tls>,
-    /// A unix socket that every connection goes to, whatever the URL says.
+    /// A unix socket that every connection goes to instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
     /// The proxy that every connection goes through, unless there is a unix socket.
     pub proxy: Option<Proxy>,
@@ -54,10 +54,10 @@ pub struct ClientConfig {
     /// How long an exchange that is cancelled still listens for an answer that is on its way. The
     /// end of our side tells the peer that it may hand out nothing more.
     pub linger: Option<Duration>,
-    /// Whether secret headers are left out where a redirect leads to another path, although it is
+    /// Whether secret headers are left out when a redirect leads to another path, although that is
     /// on the same origin.
     pub secrets_keep_path: bool,
-    /// Where its exchanges are noted.
+    /// Notes on its exchanges.
     pub ledger: Ledger,
 }
 
@@ -86,17 +86,17 @@ pub struct Outgoing<'a> {
     pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
-    /// When to give up: from before the lookup to the last byte of the answer's body.
+    /// When to give up. It covers everything from the lookup to the last byte of the answer's body.
     pub limit: Instant,
 }
 
 /// An answer whose body is still on the wire.
 pub struct Reply {
-    /// Any status: none is an error here.
+    /// Its status; none is an error here.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// When its headers were there.
+    /// When its headers had arrived.
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
@@ -104,19 +104,19 @@ pub struct Reply {
     tap: Option<Box<dyn Tap>>,
 }
 
-/// Why a body was not read whole.
+/// Why a body could not be read whole.
 #[derive(Debug)]
 pub enum BodyError {
-    /// It is longer than the limit given.
+    /// It is longer than the given limit.
     TooLarge,
     /// The connection failed.
     Net(NetError),
 }
 
-/// Connects to where `uri` points, TLS included, and closes again.
+/// Connects to the host of `uri`, makes the TLS handshake if there is one, and closes again.
 ///
 /// # Errors
-/// If no connection came about within `limit`.
+/// If there is no connection within `limit`.
 pub fn connect(
     config: &ClientConfig,
     uri: &Uri,
@@ -166,12 +166,12 @@ impl Client {
         Self { agent, trace, secrets, forward, secrets_keep_path, ledger }
     }
 
-    /// Sends a request and waits for the headers of its answer. Redirects are followed as W-21
-    /// allows: on the same origin, 307 and 308 with method and body, 301 to 303 for GET alone;
-    /// any other redirect is the answer.
+    /// Sends a request and waits for the headers of its answer. Redirects on the same origin are
+    /// followed (W-21): 307 and 308 with method and body, 301 to 303 for GET alone. Any other
+    /// redirect is the answer.
     ///
     /// # Errors
-    /// If no answer came. A status is never an error.
+    /// If there is no answer. A status is never an error.
     pub fn send(&self, request: &Outgoing<'_>) -> Result<Reply, NetError> {
         let mut target = request.uri.clone();
         for _ in 0..REDIRECTS_MAX {
@@ -255,7 +255,7 @@ impl Client {
         })
     }
 
-    /// What a proxy means that is asked for whole URLs and answers itself.
+    /// What the answer means if a proxy that is asked for whole URLs gave it, and not the target.
     fn refusal_of_proxy(&self, status: StatusCode, target: &Uri) -> Option<Fault> {
         let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && target.scheme_str() == Some("http");
@@ -282,7 +282,7 @@ impl Reply {
     /// Reads the body to its end, at most `max` bytes.
     ///
     /// # Errors
-    /// If it is longer or breaks off.
+    /// If it is longer, or breaks off.
     pub fn bytes(mut self, max: usize) -> Result<Vec<u8>, BodyError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if declared.is_some_and(|declared| declared > max) {
@@ -302,7 +302,7 @@ impl Reply {
         }
     }
 
-    /// Reads what has arrived, waiting for at least one byte; 0 is the end.
+    /// Reads bytes that have arrived, and waits for the first one; 0 is the end.
     ///
     /// # Errors
     /// If the connection failed.
@@ -316,7 +316,7 @@ impl Reply {
         Ok(read)
     }
 
-    /// Reads what has arrived by now, without waiting: `None` if that is nothing, 0 at the end.
+    /// Reads bytes that have arrived, without waiting: `None` if there are none, 0 at the end.
     ///
     /// # Errors
     /// If the connection failed.
@@ -329,7 +329,7 @@ impl Reply {
         }
     }
 
-    /// Reads a short rest and forgets it, so that the connection can be used again.
+    /// Reads a short rest and discards it, so that the connection can be used again.
     pub fn drain(mut self) {
         self.drain_until(Instant::now() + DRAIN_TIME);
     }
@@ -341,14 +341,14 @@ impl Reply {
 }
 
 impl Drop for Reply {
-    /// Takes the end of the body if it has arrived, so that the connection can be used again; it
-    /// is closed otherwise.
+    /// Reads the rest of the body if it has arrived, so that the connection can be used again.
+    /// Otherwise the connection is closed.
     fn drop(&mut self) {
         self.drain_until(Instant::now());
     }
 }
 
-/// The path as far as it names a resource: a slash at the end says nothing.
+/// The path without the slashes at its end, which name no other resource.
 fn path(uri: &Uri) -> &str {
     uri.path().trim_end_matches('/')
 }
@@ -366,8 +366,8 @@ fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Ur
     resolve(from, location).filter(|next| Origin::of(next) == Origin::of(from))
 }
 
-/// A `Location` seen from `from` (RFC 3986, section 5.2, without dot segments: a server that
-/// sends those gets its redirect back as the answer).
+/// Resolves a `Location` against `from` (RFC 3986, section 5.2). Dot segments are not resolved: a
+/// redirect that has them is the answer.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     if location.is_empty() || location.contains("/../") || location.contains("/./") {
@@ -389,13 +389,13 @@ fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// Turns text into a header value, if it can be one.
+/// Text as a header value, if it can be one.
 pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// Whether text can be a header value: it has no control character but tab (bytes of 0x80 and
-/// above are allowed, as in RFC 9110, 5.5). For a secret, of which no copy may be made.
+/// Whether text can be a header value: it has no control character but tab, and bytes of 0x80 and
+/// above are allowed (RFC 9110, section 5.5). For secrets, which must not be copied to find out.
 pub fn can_be_header(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }

@@ -1,9 +1,9 @@
-//! From a host and a port to a connected socket.
+//! From a host and a port, or a path, to a connected socket. [`super::transport`] and
+//! [`super::proxy`] call it.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use super::cancel::Cancel;
 use super::error::Fault;
 use super::lookup::lookup;
-use super::stream::{Socket, Stream, earlier, timespec_until, wait_for};
+use super::stream::{Stream, earlier, timespec_until, wait_for};
 
-/// How long one connection may take to come about (wire.md, section 1).
+/// How long one connection may take to be established (wire.md, section 1).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the first address alone is tried before the next one is tried beside it (RFC 8305,
-/// section 5, recommends 250 ms): a dead IPv6 route does not cost a full timeout.
+/// How long an address is tried alone before the next one is tried at the same time, so that a dead
+/// IPv6 route does not cost a full timeout. RFC 8305, section 5, recommends 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// The TCP keep-alive interval (wire.md, section 1): a peer that is gone without a word is
-/// noticed even while a long poll is quiet.
+/// The TCP keep-alive interval (wire.md, section 1). It shows that a peer has vanished even while a
+/// long poll is quiet.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects to a host by TCP, within `limit` and [`DIAL_TIMEOUT`].
@@ -36,12 +36,11 @@ pub(super) fn tcp(
     let limit = earlier(limit, DIAL_TIMEOUT);
     let addresses = lookup(host, port, limit, cancel)?;
     let socket = race(&addresses, limit, cancel)?;
-    let socket = TcpStream::from(socket);
-    socket.set_nodelay(true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE)?;
-    Ok(Stream::new(Socket::Tcp(socket), cancel.clone()))
+    Ok(Stream::new(socket, cancel.clone()))
 }
 
 /// Connects to a unix socket.
@@ -51,10 +50,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
     loop {
         let socket = socket(AddressFamily::UNIX)?;
         match rustix::net::connect(&socket, &address) {
-            Ok(()) => {
-                let socket = UnixStream::from(socket);
-                return Ok(Stream::new(Socket::Unix(socket), cancel.clone()));
-            }
+            Ok(()) => return Ok(Stream::new(socket, cancel.clone())),
             // The listener's backlog is full; unlike TCP the kernel does not go on by itself.
             Err(rustix::io::Errno::AGAIN) => {
                 let pause = Instant::now() + BACKLOG_PAUSE;
@@ -70,7 +66,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
     }
 }
 
-/// How long to leave a unix listener alone whose backlog is full.
+/// How long to wait before a unix listener whose backlog is full is tried again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -78,8 +74,8 @@ fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-/// Tries the addresses in their order, a next one beside those that are slow, and takes the
-/// first that connects.
+/// Tries the addresses in their order, the next one while earlier ones are slow, and takes the first
+/// that connects.
 fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io::Result<OwnedFd> {
     let mut waiting = addresses.iter();
     let mut under_way: Vec<OwnedFd> = Vec::new();
@@ -122,7 +118,7 @@ fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io
     }
 }
 
-/// Starts one connection; `true` if it stands at once.
+/// Starts one connection; `true` if it is established at once.
 fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -136,7 +132,7 @@ fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     }
 }
 
-/// Which sockets are ready, in ascending order; none when `until` passes first.
+/// The indexes of the sockets that are ready, in ascending order; none if `until` passes first.
 fn wait_any(
     sockets: &[OwnedFd],
     until: Option<Instant>,
@@ -175,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_is_given_up() {
+    fn a_dial_is_cancelled() {
         let cancel = Cancel::new().unwrap();
         cancel.cancel();
         let error = tcp("127.0.0.1", 9, None, &cancel).unwrap_err();

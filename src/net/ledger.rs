@@ -19,9 +19,9 @@ use crate::unpoisoned::Unpoisoned;
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
-    /// With an answer of this status; `None` for one that is not registered.
+    /// With an answer of this status; `None` for an unregistered one.
     Status(Option<u16>),
-    /// Without one, in the word of [`NetErrorKind::word`].
+    /// Without an answer; the word of [`NetErrorKind::word`].
     Error(&'static str),
 }
 
@@ -30,7 +30,7 @@ pub enum Ending {
 pub struct Key {
     /// The method.
     pub method: &'static str,
-    /// The path as a pattern, without what is particular to this tunnel.
+    /// The path as a pattern, without the ids in it.
     pub route: &'static str,
     /// How they ended.
     pub ending: Ending,
@@ -39,9 +39,9 @@ pub struct Key {
 /// The exchanges of one [`Key`].
 #[derive(Debug, Default)]
 pub struct Exchanges {
-    /// From before the lookup to the headers of the answer, or to the failure.
+    /// Time from the start of the lookup to the headers of the answer, or to the failure.
     pub duration: TimeHistogram,
-    /// The request's body.
+    /// Size of the request's body.
     pub body_size: SizeHistogram,
 }
 
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test] // ops W-9
-    fn whatever_a_peer_answers_the_notes_stay_few() {
+    fn the_number_of_notes_is_bounded_whatever_a_peer_answers() {
         let ledger = Ledger::new(|_| "/{mcp}", None);
         for status in 100..1_000 {
             let status = StatusCode::from_u16(status).unwrap();

@@ -1,7 +1,8 @@
-//! Host names to addresses, in a thread that may be left behind.
+//! The addresses of a host name, looked up in a thread that may be left behind.
 //!
-//! The system's resolver can neither be given a limit nor be interrupted, so a lookup runs in a
-//! thread of its own while the caller waits as long as it may.
+//! The system's resolver takes no limit and cannot be interrupted. A lookup therefore runs in a
+//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`] calls
+//! it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -14,8 +15,8 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::cancel::Cancel;
 use super::error::{Fault, NetErrorKind};
 
-/// Most lookups under way in the process. A resolver that hangs holds a thread for each until
-/// its own timeout; more would only hang as well.
+/// Most lookups under way in the process. A resolver that hangs keeps a thread for each until its own
+/// timeout; further lookups would only hang as well.
 const LOOKUPS_MAX: usize = 16;
 
 /// Stack of a lookup thread, in bytes: glibc's resolver keeps answers of up to 64 KiB on it.
@@ -69,7 +70,7 @@ fn start(host: String, port: u16) -> io::Result<Receiver<io::Result<Vec<SocketAd
                 .to_socket_addrs()
                 .map(|addresses| addresses.take(ADDRESSES_MAX).collect());
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-            // Nobody waits any more if the limit has passed.
+            // It fails if the limit has passed and nobody waits any more.
             let _ = sender.send(found);
         },
     );

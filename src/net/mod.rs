@@ -1,8 +1,13 @@
 //! Sockets with deadlines that can be cancelled from another thread, and HTTP on top of them.
 //!
-//! `control_plane` and `mcp` call it, each thread with a [`Client`] of its own. It knows nothing
-//! of tunnels or MCP, never retries and never follows a redirect to another origin. ureq does
-//! the HTTP; every byte goes through [`stream::Stream`], the one place that waits on a socket.
+//! `control_plane`, `mcp`, `oauth` and `doctor` call it, each thread with a [`Client`] of its own. It
+//! knows nothing of tunnels or MCP, never retries, and never follows a redirect to another origin.
+//! ureq does the HTTP; every byte goes through [`stream::Stream`], the one place that waits on a
+//! socket.
+//!
+//! Bottom up: [`cancel`], `stream`, `lookup` and `dial` make a socket; [`trust`], [`certificate`] and
+//! `tls` put TLS around it; `head` and [`proxy`] write what holds secrets; `transport` is the seam to
+//! ureq; [`client`] is what the other rooms use.
 
 pub mod cancel;
 pub mod certificate;

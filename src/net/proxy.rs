@@ -22,16 +22,16 @@ use super::stream::{Stream, earlier};
 use super::tls::{Layered, Tls};
 use crate::secret::Secret;
 
-/// How long a proxy may take to open a tunnel: it looks the name up and dials meanwhile.
+/// How long a proxy may take to open a tunnel: it has to look the name up, and to dial.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest head of a proxy's answer to CONNECT, in bytes.
 const ANSWER_MAX: usize = 16 * 1024;
 
-/// Most header lines of it.
+/// Most header lines of that head.
 const HEADERS_MAX: usize = 64;
 
-/// One proxy; clones share it. It prints without user name and password.
+/// A proxy; clones share it. It prints without user name and password.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -39,9 +39,9 @@ struct Inner {
     host: String,
     port: u16,
     url: String,
-    /// `Proxy-Authorization`, if there are credentials.
+    /// `Proxy-Authorization`, if its URL has credentials.
     credentials: Option<(HeaderName, Secret)>,
-    /// For an `https` proxy. It carries no client certificate (W-29).
+    /// TLS of an `https` proxy, without a client certificate (W-29).
     tls: Option<Tls>,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Debug for Proxy {
 
 impl Proxy {
     /// A proxy at `host` and `port`; `userinfo` is `user:password`, percent-encoded as in a URL.
-    /// With `tls` the proxy itself is spoken to over TLS.
+    /// With `tls`, the connection to the proxy itself is encrypted.
     pub fn new(host: &str, port: u16, userinfo: Option<&Secret>, tls: Option<Tls>) -> Self {
         let (scheme, own_port) = if tls.is_some() { ("https", 443) } else { ("http", 80) };
         let shown = bracketed(host);
@@ -66,7 +66,7 @@ impl Proxy {
         Self(Arc::new(Inner { host: host.to_owned(), port, url, credentials, tls }))
     }
 
-    /// How it is spoken to, if that is over TLS.
+    /// TLS of an `https` proxy.
     pub fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
     }
@@ -81,7 +81,7 @@ impl Proxy {
         &self.0.url
     }
 
-    /// The SHA-256 of that text in hexadecimal: its name in metrics (W-35).
+    /// The SHA-256 of [`Proxy::url`] in hexadecimal, which is its name in metrics (W-35).
     pub fn id(&self) -> String {
         let hash = ring::digest::digest(&ring::digest::SHA256, self.0.url.as_bytes());
         hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -93,7 +93,7 @@ impl Proxy {
         stream.and_then(|stream| self.wrap(stream, limit)).map_err(|error| self.fault(error))
     }
 
-    /// Agrees on TLS with a proxy that is spoken to over TLS.
+    /// Makes the handshake with an `https` proxy.
     fn wrap(&self, stream: Stream, limit: Option<Instant>) -> io::Result<Layered> {
         let stream = Layered::Plain(stream);
         match &self.0.tls {
@@ -151,7 +151,7 @@ impl Proxy {
         }
     }
 
-    /// What a refused request or tunnel means.
+    /// The fault that a refused request or tunnel is.
     pub(super) fn refusal(&self, status: u16, target: &str) -> Fault {
         let url = &self.0.url;
         let told = match status {
@@ -170,7 +170,7 @@ impl Proxy {
         Fault::new(NetErrorKind::Proxy, told)
     }
 
-    /// Who we are there, as a header.
+    /// Our credentials there, as a header.
     pub(super) fn credentials(&self) -> Option<&(HeaderName, Secret)> {
         self.0.credentials.as_ref()
     }
@@ -178,7 +178,7 @@ impl Proxy {
     /// Dials the proxy, to try it out.
     ///
     /// # Errors
-    /// If no connection came about within `limit`.
+    /// If there is no connection within `limit`.
     pub fn dial(&self, limit: Instant, cancel: &Cancel) -> Result<Dialled<'_>, NetError> {
         dial::tcp(&self.0.host, self.0.port, Some(limit), cancel)
             .map(|stream| Dialled { proxy: self, stream })
@@ -186,7 +186,7 @@ impl Proxy {
     }
 }
 
-/// A connection to a proxy that is tried out.
+/// A connection to a proxy, to try it out.
 pub struct Dialled<'a> {
     proxy: &'a Proxy,
     stream: Stream,
@@ -196,7 +196,7 @@ impl Dialled<'_> {
     /// Asks for a tunnel to a target, and closes the connection again: the status of the answer.
     ///
     /// # Errors
-    /// If no answer of a proxy came within `limit`.
+    /// If there is no answer of a proxy within `limit`.
     pub fn ask(self, host: &str, port: u16, limit: Instant) -> Result<u16, NetError> {
         let shown = bracketed(host);
         let asked = self.proxy.wrap(self.stream, Some(limit)).and_then(|mut stream| {

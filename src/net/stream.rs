@@ -1,56 +1,59 @@
-//! One connected socket, read and written with a limit and a way to give up.
+//! One connected socket. Each read and write has a limit, and can be cancelled from another thread.
+//!
+//! No other module of `net` waits for the peer of a connection.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::cancel::Cancel;
 use super::error::{Fault, NetErrorKind};
 
-/// The socket, non-blocking.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// A socket whose reads and writes end at [`Stream::limit`] or when somebody gives up.
+/// A socket whose reads and writes end at [`Stream::limit`], or when they are cancelled.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: Socket,
+    /// TCP or unix, non-blocking.
+    socket: OwnedFd,
     cancel: Cancel,
-    /// When a wait turns into `TimedOut`; `None` waits as long as it takes.
+    /// When a wait ends with `TimedOut`; `None` waits as long as it takes.
     pub(super) limit: Option<Instant>,
-    /// How long to listen on, after a cancel, for an answer that is on its way already.
+    /// How long to go on listening, after a cancel, for an answer that is already on its way.
     pub(super) linger: Option<Duration>,
     half_closed: bool,
-    /// Bytes went out since the last read: their answer is not here yet, so a read waits first.
+    /// Bytes went out since the last read. Their answer is not here yet, so a read waits first.
     sent: bool,
 }
 
 impl Stream {
     /// Takes a connected, non-blocking socket.
-    pub(super) fn new(socket: Socket, cancel: Cancel) -> Self {
+    pub(super) fn new(socket: OwnedFd, cancel: Cancel) -> Self {
         Self { socket, cancel, limit: None, linger: None, half_closed: false, sent: false }
     }
 
-    /// Whether an idle connection can carry another request: nothing to read, not even an end.
+    /// Whether an idle connection can carry another request: there is nothing to read, not even its
+    /// end.
     pub(super) fn is_idle(&self) -> bool {
         let mut byte = [0];
-        let peeked = match &self.socket {
-            Socket::Tcp(socket) => socket.peek(&mut byte),
-            Socket::Unix(socket) => {
-                let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-                rustix::net::recv(socket, &mut byte, flags)
-                    .map(|(read, _)| read)
-                    .map_err(io::Error::from)
+        recv(&self.socket, &mut byte, RecvFlags::PEEK) == Err(Errno::AGAIN)
+    }
+
+    /// Repeats a call that would block, as soon as the socket is ready.
+    fn repeat(
+        &mut self,
+        ready: PollFlags,
+        mut call: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match call(&self.socket) {
+                Err(Errno::AGAIN) => self.wait(ready)?,
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
             }
-        };
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        }
     }
 
     fn wait(&mut self, what: PollFlags) -> io::Result<()> {
@@ -60,27 +63,18 @@ impl Stream {
                 (Err(error), Some(_)) if what == PollFlags::IN && is_cancelled(&error) => {}
                 (waited, _) => return waited,
             }
-            // From here on the peer sees the end of our side: it can no longer hand out
-            // anything, and what it handed out before can still be read.
+            // From here on the peer sees the end of our side, and hands out nothing more. What it
+            // handed out before can still be read.
             self.half_closed = true;
-            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+            let _ = shutdown(&self.socket, Shutdown::Write);
         }
         let until = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let mut set = [PollFd::from_borrowed_fd(self.socket.as_fd(), what)];
         match poll(&mut set, timespec_until(until)?.as_ref()) {
-            // A signal: the caller tries again and comes back here.
-            Ok(1..) | Err(rustix::io::Errno::INTR) => Ok(()),
+            // After a signal, the caller tries again and comes back here.
+            Ok(1..) | Err(Errno::INTR) => Ok(()),
             Ok(_) => Err(Fault::cancelled().into()),
             Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
         }
     }
 }
@@ -90,7 +84,10 @@ fn is_cancelled(error: &io::Error) -> bool {
     fault.is_some_and(|fault| fault.kind == NetErrorKind::Cancelled)
 }
 
-/// Waits until `fd` is ready, the limit passes (`TimedOut`) or somebody gives up.
+/// Waits until `fd` is ready.
+///
+/// # Errors
+/// `TimedOut` if the limit passes, or [`Fault`] if the wait is cancelled.
 pub(super) fn wait_for(
     fd: BorrowedFd<'_>,
     what: PollFlags,
@@ -104,10 +101,10 @@ pub(super) fn wait_for(
             PollFd::from_borrowed_fd(cancel.fd(), PollFlags::IN),
         ];
         match poll(&mut set, timeout.as_ref()) {
-            // What has arrived counts, even if somebody has given up meanwhile.
+            // Bytes that have arrived count, even after a cancel.
             Ok(_) if !set[0].revents().is_empty() => return Ok(()),
             Ok(_) if !set[1].revents().is_empty() => return Err(Fault::cancelled().into()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -119,7 +116,7 @@ pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant>
     Some(limit.map_or(own, |limit| limit.min(own)))
 }
 
-/// The time left as `poll` takes it; an error once nothing is left.
+/// The time left, in the form that `poll` takes; an error if nothing is left.
 pub(super) fn timespec_until(limit: Option<Instant>) -> io::Result<Option<Timespec>> {
     let Some(limit) = limit else { return Ok(None) };
     let left = limit.saturating_duration_since(Instant::now());
@@ -134,38 +131,16 @@ impl Read for Stream {
         if std::mem::take(&mut self.sent) {
             self.wait(PollFlags::IN)?;
         }
-        loop {
-            let result = match &mut self.socket {
-                Socket::Tcp(socket) => socket.read(buf),
-                Socket::Unix(socket) => socket.read(buf),
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::IN)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
+        self.repeat(PollFlags::IN, |socket| {
+            recv(socket, &mut *buf, RecvFlags::empty()).map(|(read, _)| read)
+        })
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.sent = true;
-        loop {
-            let result = match &mut self.socket {
-                Socket::Tcp(socket) => socket.write(buf),
-                Socket::Unix(socket) => socket.write(buf),
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::OUT)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
+        self.repeat(PollFlags::OUT, |socket| send(socket, buf, SendFlags::NOSIGNAL))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -176,13 +151,14 @@ impl Write for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     fn pair() -> (Stream, UnixStream, Cancel) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let cancel = Cancel::new().unwrap();
-        (Stream::new(Socket::Unix(ours), cancel.clone()), theirs, cancel)
+        (Stream::new(ours.into(), cancel.clone()), theirs, cancel)
     }
 
     #[test]
@@ -194,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_ends_when_somebody_gives_up() {
+    fn a_read_ends_when_it_is_cancelled() {
         let (mut stream, _theirs, cancel) = pair();
         let reader = thread::spawn(move || stream.read(&mut [0]).unwrap_err());
         cancel.cancel();

@@ -1,4 +1,6 @@
-//! The seam to ureq: our sockets in, its HTTP out.
+//! The seam to ureq: it gets our sockets and gives us its HTTP. [`super::client`] calls it.
+//!
+//! This is the only module that uses the unversioned part of ureq's API.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -23,10 +25,10 @@ use super::proxy::Proxy;
 use super::tls::{Layered, Tls};
 use crate::unpoisoned::Unpoisoned;
 
-/// Bytes read at once; the head of an answer must fit in as well.
+/// Size of the input buffer in bytes; the head of an answer must fit in.
 pub(super) const INPUT_BUFFER: usize = 64 * 1024;
 
-/// Bytes written at once.
+/// Size of the output buffer in bytes.
 const OUTPUT_BUFFER: usize = 32 * 1024;
 
 /// Makes the connections of one client.
@@ -49,12 +51,12 @@ pub(super) struct Trace {
     pub(super) wrote: AtomicBool,
     /// Its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// Whoever reads the body waits no longer than until then, and may come back later.
+    /// A read of the body waits no longer than until then; the reader may come back later.
     hurry_until: Mutex<Option<Instant>>,
 }
 
 impl Trace {
-    /// Reads with a limit of its own, instead of that of the exchange.
+    /// Runs `read` with an earlier limit than that of the exchange.
     pub(super) fn hurried<T>(&self, until: Instant, read: impl FnOnce() -> T) -> T {
         *self.hurry_until.lock().unpoisoned() = Some(until);
         let result = read();
@@ -123,7 +125,7 @@ impl Dialer {
     }
 }
 
-/// Leaves the lookup to the dialer, which can be cancelled.
+/// Resolves nothing: the dialer looks names up itself, in a way that can be cancelled.
 #[derive(Debug)]
 pub(super) struct NoResolver;
 
@@ -144,11 +146,11 @@ pub(super) struct Connection {
     buffers: LazyBuffers,
     /// The head of a request, held back so that head and short body leave in one write.
     held: Held,
-    /// The proxy that is asked for whole URLs, and the origin to put before each path.
+    /// A proxy that is asked for whole URLs, and the origin to put before each path.
     forward: Option<(Proxy, String)>,
     /// The next bytes begin a request.
     head_due: bool,
-    /// Bytes were read since it was last asked whether it is open: it was a moment ago.
+    /// Bytes were read since ureq last asked whether it is open, so it was open a moment ago.
     lively: bool,
     trace: Arc<Trace>,
     secrets: SecretSlot,
@@ -212,7 +214,7 @@ impl Transport for Connection {
         self.head_due = true;
         let input = self.buffers.input_append_buf();
         if input.is_empty() {
-            // A read of nothing would pass for the end of the stream.
+            // A read into an empty buffer would look like the end of the stream.
             return Err(ureq::Error::LargeResponseHeader(INPUT_BUFFER, INPUT_BUFFER));
         }
         let read = self.stream.read(input).map_err(|error| timeout_or(error, timeout.reason))?;
@@ -222,11 +224,11 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // After a reload the next request is made as who we are now.
+        // After a reload, the next request uses the new certificates.
         if !self.stream.is_up_to_date() {
             return false;
         }
-        // ureq asks when an answer has ended and again before the next request: once is enough.
+        // ureq asks when an answer has ended, and again before the next request.
         if std::mem::take(&mut self.lively) {
             return true;
         }

@@ -42,15 +42,6 @@ impl std::error::Error for TlsError {}
 #[derive(Clone)]
 pub struct Trust(Arc<TrustCell>);
 
-/// The configured bundle, as it was read last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bundle {
-    /// Its file.
-    pub path: PathBuf,
-    /// The SHA-256 of each certificate in hexadecimal, and its facts if it can be read.
-    pub certificates: Vec<(String, Option<Facts>)>,
-}
-
 /// What a server showed last.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
@@ -103,16 +94,9 @@ impl Trust {
         Ok(())
     }
 
-    /// The configured bundle.
-    pub fn bundle(&self) -> Option<Bundle> {
-        let path = self.0.bundle.clone()?;
-        let anchors = self.anchors();
-        let id = |der: &[u8]| {
-            let hash = ring::digest::digest(&ring::digest::SHA256, der);
-            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-        };
-        let certificates = anchors.pinned.iter().map(|der| (id(der), Facts::of(der))).collect();
-        Some(Bundle { path, certificates })
+    /// The file of the configured bundle, and its certificates as they were read last.
+    pub fn bundle(&self) -> Option<(&Path, Vec<CertificateDer<'static>>)> {
+        Some((self.0.bundle.as_deref()?, self.anchors().pinned.clone()))
     }
 
     /// Why the bundle alone is trusted, if it is (W-24).

@@ -1,4 +1,5 @@
-//! One question over HTTP: a GET within its limits, and the challenge of the server itself.
+//! One request over HTTP: a GET within its limits, and the request that provokes the server's own
+//! challenge.
 
 use std::time::{Duration, Instant};
 
@@ -16,33 +17,33 @@ const CHALLENGE_LIMIT: Duration = Duration::from_secs(1);
 /// Largest document, in bytes (O-15).
 const DOCUMENT_MAX: usize = 1_048_576;
 
-/// A document as it came.
+/// A document as it was received.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is none. The texts hold no URL beyond its origin (L-2).
+/// Why there is no document. The texts hold no URL beyond its origin (L-2).
 pub(super) enum Refusal {
-    /// The limit passed before anything was answered.
+    /// No answer came in time.
     TimedOut,
-    /// Nothing was answered, or a redirect that is not followed.
+    /// No answer came, or a redirect that is not followed.
     Unanswered(String),
-    /// The answer's body was not read whole.
+    /// The body of the answer could not be read completely.
     Unread(u16, String),
 }
 
-/// What the server said when it was asked without credentials (O-6 to O-9).
+/// The server's answer to a request without credentials (O-6 to O-9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Where its metadata is, if it said so.
+    /// The URL of its metadata, if it named one.
     pub url: Option<Uri>,
-    /// Why not.
+    /// Why it named none.
     pub error: Option<String>,
 }
 
-/// Who asks, within one search.
+/// The clients that one search asks with.
 pub(super) struct Asker<'a> {
     discovery: &'a Discovery,
     own: Client,
@@ -52,7 +53,10 @@ pub(super) struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(discovery: &'a Discovery, cancel: &'a Cancel) -> Self {
-        let own = discovery.binding.question_client(cancel.clone());
+        // The operator's headers go along to every path of the server's origin (F-47).
+        let config =
+            ClientConfig { secrets_keep_path: false, ..discovery.binding.client().clone() };
+        let own = Client::new(config, cancel.clone());
         let origin = Origin::of(discovery.binding.url());
         Self { discovery, own, origin, cancel }
     }
@@ -132,20 +136,12 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// A client for an origin that is not the server's: it never shows the server's client
-    /// certificate (O-5).
+    /// A client for an origin other than the server's. It never shows the client certificate
+    /// (O-5).
     fn elsewhere(&self, url: &Uri) -> Result<Client, Refusal> {
         let way = (self.discovery.elsewhere)(url).map_err(Refusal::Unanswered)?;
-        let config = ClientConfig {
-            tls: way.tls,
-            unix_socket: way.unix_socket,
-            proxy: way.proxy,
-            ledger: way.ledger,
-            // It is dropped after one question.
-            idle: Duration::ZERO,
-            linger: None,
-            secrets_keep_path: true,
-        };
+        // It is dropped after one request.
+        let config = ClientConfig { idle: Duration::ZERO, secrets_keep_path: true, ..way };
         Ok(Client::new(config, self.cancel.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! Where metadata may be: the lists that are gone through in order (O-10, O-11, O-20).
+//! Where metadata may be: lists of URLs that are tried in order (O-10, O-11, O-20).
 
 use ureq::http::Uri;
 
@@ -32,17 +32,17 @@ impl Source {
     }
 }
 
-/// One place to ask at.
+/// One URL to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// What is asked for.
+    /// The URL.
     pub url: Uri,
     /// How it came onto the list.
     pub source: Source,
 }
 
-/// An absolute `http` or `https` URL, without user name and password: those of a URL that
-/// somebody else wrote are never sent.
+/// An absolute `http` or `https` URL, without user name and password, which are never sent if
+/// somebody else wrote the URL.
 pub fn absolute(text: &str) -> Option<Uri> {
     let uri: Uri = text.split('#').next()?.parse().ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -56,8 +56,8 @@ pub fn absolute(text: &str) -> Option<Uri> {
     format!("{scheme}://{host}{tail}").parse().ok()
 }
 
-/// The candidates for the metadata of the server at `server`; `named` is what the server itself
-/// said. Duplicates are left out.
+/// The candidates for the metadata of the server at `server`; `named` is the URL that the server
+/// itself gave. Duplicates are left out.
 pub fn protected_resource(server: &Uri, named: Option<&Uri>) -> Vec<Candidate> {
     let path = server.path().trim_matches('/');
     let below = match path {
@@ -99,10 +99,10 @@ impl Kind {
     }
 }
 
-/// One place to ask for an authorization server's document.
+/// One URL to try for an authorization server's document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerCandidate {
-    /// What is asked for.
+    /// The URL.
     pub url: Uri,
     /// Which document.
     pub kind: Kind,

@@ -1,10 +1,11 @@
-//! What is taken for metadata: RFC 9728 of the protected server, RFC 8414 or OpenID of its
-//! authorization server. Only what is needed is looked at; the text itself is passed on as it is.
+//! Which documents are accepted as metadata: RFC 9728 of the protected server, RFC 8414 or OpenID
+//! of its authorization server. Only the members that are needed are checked; the text is passed on
+//! unchanged.
 
 use crate::wire::json::{self, Members};
 use crate::wire::percent::has_whole_escapes;
 
-/// Texts of a protected resource's metadata.
+/// Members of a protected resource's metadata that are strings.
 const TEXTS: [&str; 6] = [
     "resource",
     "jwks_uri",
@@ -13,7 +14,7 @@ const TEXTS: [&str; 6] = [
     "resource_policy_uri",
     "resource_tos_uri",
 ];
-/// Lists of texts.
+/// Members that are lists of strings.
 const LISTS: [&str; 6] = [
     "authorization_servers",
     "scopes_supported",
@@ -22,10 +23,10 @@ const LISTS: [&str; 6] = [
     "authorization_details_types_supported",
     "dpop_signing_alg_values_supported",
 ];
-/// Switches.
+/// Members that are booleans.
 const SWITCHES: [&str; 2] =
     ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens_required"];
-/// Texts of an authorization server's metadata.
+/// Members of an authorization server's metadata that are strings.
 const ISSUER_TEXTS: [&str; 7] = [
     "issuer",
     "authorization_endpoint",
@@ -39,9 +40,9 @@ const ISSUER_TEXTS: [&str; 7] = [
 /// The metadata of a protected resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// The document as it came, without white space around it.
+    /// The document as it was received, without white space around it.
     pub text: String,
-    /// Who gives tokens for it.
+    /// The servers that issue tokens for it.
     pub authorization_servers: Vec<String>,
 }
 
@@ -49,7 +50,7 @@ impl Resource {
     /// Reads a body (O-17).
     ///
     /// # Errors
-    /// What is wrong, without a word of the body.
+    /// What is wrong, without quoting the body.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
         let text = text(body)?;
         let members = Members::of(text).map_err(|_| "the body is no JSON object".to_owned())?;
@@ -77,7 +78,7 @@ impl Resource {
 /// The issuer that an authorization server's document names (O-20); empty if it names none.
 ///
 /// # Errors
-/// What is wrong, without a word of the body.
+/// What is wrong, without quoting the body.
 pub fn issuer(body: &[u8]) -> Result<String, String> {
     let members = Members::of(text(body)?).map_err(|_| "the body is no JSON object".to_owned())?;
     for name in ISSUER_TEXTS {
@@ -92,7 +93,7 @@ fn text(body: &[u8]) -> Result<&str, String> {
     Ok(text.trim_matches([' ', '\t', '\r', '\n']))
 }
 
-/// A member that is absent or `null` is of every type.
+/// An absent member and `null` fit every type.
 fn typed(
     members: &Members<'_>,
     name: &str,
@@ -129,7 +130,7 @@ mod tests {
         let found = Resource::parse(full.as_bytes()).unwrap();
         assert_eq!(found.text, full.trim());
         assert_eq!(found.authorization_servers, ["https://a", "x"]);
-        // Later servers are not looked at, and the resource is not compared with anything.
+        // Further servers are not checked, and the resource is not compared with anything.
         for good in [
             r#"{"resource":"urn:x"}"#,
             r#"{"resource":"r","authorization_servers":[]}"#,

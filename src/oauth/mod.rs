@@ -1,13 +1,13 @@
-//! Discovery of MCP servers that OAuth protects: where their clients get tokens (RFC 9728).
+//! OAuth discovery: where the clients of a protected MCP server get their tokens (RFC 9728).
 //!
-//! The daemon itself never asks for a token. It reads the server's public metadata, once at the
-//! start for the operator and readiness ([`startup`]), and whenever a remote client asks for it
-//! by an `oauth_discovery` command ([`Discovery::document`]). `cli` starts it and `dispatch` calls
-//! it; it calls `mcp` for the way to the server, `net` and `wire`.
+//! The daemon itself never asks for a token. It reads the server's public metadata: at the start,
+//! for the operator and readiness ([`startup`]), and whenever a remote client asks for it by an
+//! `oauth_discovery` command ([`Discovery::document`]). `daemon` starts it and `dispatch` calls it;
+//! it calls `mcp` for the connection to the server, `net` and `wire`.
 //!
-//! Credentials of the remote client never come here. The operator's headers and the server's
-//! client certificate go to the server's own origin alone; what the metadata names elsewhere is
-//! asked as a stranger would.
+//! Credentials of the remote client never come here. The operator's headers and the client
+//! certificate go to the server's own origin only; requests to other origins that the metadata
+//! names carry neither.
 
 mod ask;
 pub mod candidates;
@@ -21,19 +21,20 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 
-use crate::mcp::{HttpBinding, HttpWay};
+use crate::mcp::HttpBinding;
 use crate::net::Cancel;
+use crate::net::client::ClientConfig;
 
 pub use ask::Challenge;
 pub use documents::Resource;
 pub use search::{Attempt, Document, Failure, IssuerAttempt, IssuerSearch, Search, Shown};
 pub use startup::Startup;
 
-/// How an origin that is not the server's is reached: its TLS, socket and proxy, or why it can
-/// not be.
-pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<HttpWay, String> + Send + Sync>;
+/// How to reach an origin other than the server's: its TLS, socket and proxy, or why that is
+/// impossible.
+pub type Elsewhere = Arc<dyn Fn(&Uri) -> Result<ClientConfig, String> + Send + Sync>;
 
-/// Finds out about one HTTP server.
+/// Reads the metadata of one HTTP server.
 pub struct Discovery {
     binding: Arc<HttpBinding>,
     elsewhere: Elsewhere,
@@ -45,26 +46,26 @@ impl Discovery {
         Self { binding, elsewhere }
     }
 
-    /// Reads the server's metadata for a remote client (O-28), fresh each time. Its authorization
-    /// server is not asked: nothing that it says would travel.
+    /// Reads the server's metadata for a remote client (O-28), again each time. The authorization
+    /// server is not asked, because its answer would not be passed on.
     ///
     /// # Errors
-    /// If there is none, or it cannot be read.
+    /// If there is no metadata, or it cannot be read.
     pub fn document(&self, limit: Instant, cancel: &Cancel) -> Result<Document, Failure> {
         self.search(limit, cancel).result
     }
 
-    /// The well-known places that are asked at whatever the server says.
+    /// The well-known URLs, which are tried whatever the server says.
     pub fn well_known(&self) -> Vec<String> {
         let candidates = candidates::protected_resource(self.binding.url(), None);
         candidates.iter().map(|candidate| candidate.url.to_string()).collect()
     }
 
-    /// Whether the server answered last.
+    /// Whether the server answered the last request.
     fn server_answers(&self) -> bool {
         self.binding.server().state.check().is_ok()
     }
 }
 
-/// The budget of all requests of one discovery at the start (O-4).
+/// The time for all requests of one discovery at the start (O-4).
 pub const STARTUP_LIMIT: Duration = Duration::from_secs(5);

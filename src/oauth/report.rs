@@ -1,9 +1,9 @@
 //! `/api/oauth`: what the discovery at the start found, for the operator page
 //! (oauth-harpoon.md, 1.7).
 //!
-//! URLs are whole, bodies are cut, and of headers only values that describe a document are shown.
-//! The support archive takes the summary, in which URLs are origins and bodies and headers are
-//! left out.
+//! It shows complete URLs, the beginnings of bodies, and the values of headers that describe a
+//! document. The support archive gets a summary, with origins for URLs and without bodies and
+//! headers.
 
 use serde_json::{Map, Value, json};
 use ureq::http::Uri;
@@ -15,7 +15,7 @@ use crate::net::Origin;
 use crate::wire::Headers;
 use crate::wire::time::rfc3339;
 
-/// Headers whose values are shown; of all others the name alone.
+/// Headers whose values are shown. Of all others only the name is shown.
 const SHOWN_HEADERS: [&str; 10] = [
     "age",
     "cache-control",
@@ -31,12 +31,12 @@ const SHOWN_HEADERS: [&str; 10] = [
 const REDACTED: &str = "[redacted]";
 const MODE: &str = "authorization_servers[0] only (source of truth)";
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// For the operator on this host.
     Full,
-    /// For an archive that leaves it.
+    /// For an archive that leaves this host.
     Summary,
 }
 

@@ -11,13 +11,13 @@ use crate::mcp::headers::received;
 use crate::net::{Cancel, Origin};
 use crate::wire::Headers;
 
-/// The limits of the attempts at each candidate once all have timed out (O-18).
+/// The limits of further attempts at each candidate, if all have timed out (O-18).
 const RETRY_LIMITS: [Duration; 3] =
     [Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 /// How much of a body is kept for the operator page, in bytes.
 const SHOWN_MAX: usize = 16 * 1024;
 
-/// Header fields of a document that are of one hop or one client only (O-29).
+/// Header fields that belong to one hop or one client, and are not passed on (O-29).
 const NOT_PASSED_ON: [&str; 12] = [
     "connection",
     "content-encoding",
@@ -33,18 +33,18 @@ const NOT_PASSED_ON: [&str; 12] = [
     "upgrade",
 ];
 
-/// What became of one candidate for the server's metadata.
+/// The outcome of one candidate for the server's metadata.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Where.
+    /// Its URL.
     pub candidate: Candidate,
     /// Whether it was asked.
     pub tried: bool,
     /// The status of its answer.
     pub status: Option<u16>,
-    /// Why it was not taken.
+    /// Why it was rejected.
     pub error: Option<String>,
-    /// Whether it was taken.
+    /// Whether it was accepted.
     pub selected: bool,
 }
 
@@ -53,11 +53,11 @@ pub struct Attempt {
 pub struct Document {
     /// When it was fetched.
     pub at: SystemTime,
-    /// The status that it came with, whatever that is (O-16).
+    /// The status of the answer, whatever it is (O-16).
     pub status: u16,
     /// Its headers, without those of the hop.
     pub headers: Headers,
-    /// What it says.
+    /// Its content.
     pub resource: Resource,
 }
 
@@ -66,14 +66,14 @@ pub struct Document {
 pub struct Failure {
     /// One line, with origins for URLs (L-2).
     pub text: String,
-    /// The server just asks for no OAuth (O-24).
+    /// The server simply does not use OAuth (O-24).
     pub optional: bool,
 }
 
-/// All that was found out about the server.
+/// Everything that was found out about the server.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// What the server said.
+    /// The server's own answer.
     pub challenge: Challenge,
     /// The candidates, in order.
     pub attempts: Vec<Attempt>,
@@ -81,31 +81,31 @@ pub struct Search {
     pub result: Result<Document, Failure>,
 }
 
-/// What became of one candidate for the authorization server's document.
+/// The outcome of one candidate for the authorization server's document.
 #[derive(Debug, Clone)]
 pub struct IssuerAttempt {
-    /// Where.
+    /// Its URL.
     pub candidate: IssuerCandidate,
     /// Whether it was asked.
     pub tried: bool,
     /// The status of its answer.
     pub status: Option<u16>,
-    /// Why it was not taken.
+    /// Why it was rejected.
     pub error: Option<String>,
-    /// The issuer that the document names; only of an acceptable one.
+    /// The issuer that the document names, if it is acceptable.
     pub issuer: Option<String>,
-    /// What came, if something came.
+    /// The answer, if one came.
     pub answer: Option<Shown>,
 }
 
-/// All that was found out about the authorization server.
+/// Everything that was found out about the authorization server.
 #[derive(Debug, Clone)]
 pub struct IssuerSearch {
-    /// Who was asked for.
+    /// The issuer that was looked for.
     pub issuer: String,
     /// The candidates, in order.
     pub attempts: Vec<IssuerAttempt>,
-    /// Which of them was taken.
+    /// Which of them was accepted.
     pub selected: Option<usize>,
 }
 
@@ -119,24 +119,24 @@ pub struct Shown {
 }
 
 impl IssuerSearch {
-    /// The issuer that the document names that was taken, if it is not the one asked for (O-21).
+    /// The issuer in the accepted document, if it is not the one looked for (O-21).
     pub fn mismatch(&self) -> Option<&str> {
         let named = self.attempts[self.selected?].issuer.as_deref()?;
         (named != self.issuer).then_some(named)
     }
 }
 
-/// How one question ended.
+/// What to do after one request.
 enum Step<T> {
-    /// The search is over.
+    /// End the search.
     Over(T),
-    /// The next candidate.
+    /// Try the next candidate.
     Next,
-    /// The next candidate, or later the same one again.
+    /// Try the next candidate, and this one again later.
     TimedOut,
 }
 
-/// Asks the candidates in order; if all of them have timed out, each again with limits of its own
+/// Asks the candidates in order. If all of them time out, each is asked again with other limits
 /// (O-18).
 fn go_through<T>(
     count: usize,
@@ -236,7 +236,7 @@ impl Discovery {
 }
 
 impl Attempt {
-    /// O-16. The search is over with a document, or with `None`: it stops here.
+    /// O-16. With a document, or with `None`, the search is over.
     fn judge(&mut self, asked: Result<Answer, Refusal>, is_last: bool) -> Step<Option<Document>> {
         let falls_back = |status: u16| (status == 404 || status >= 500) && !is_last;
         let (status, why) = match asked {
@@ -309,7 +309,7 @@ impl IssuerAttempt {
     }
 }
 
-/// O-24: what all attempts together come to.
+/// The verdict of all attempts together (O-24).
 fn failure(challenge: &Challenge, attempts: &[Attempt]) -> Failure {
     let is_absent = |a: &Attempt| a.tried && a.status == Some(404) && !a.selected;
     let optional =

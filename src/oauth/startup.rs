@@ -1,9 +1,9 @@
-//! The discovery at the start, and what is known of it since.
+//! The discovery at the start, and its result.
 //!
-//! What a search found, or that there is nothing to find, stands until the process ends (O-1). A
-//! failure that hurts readiness does not: a daemon that is left alone for years has to recover
-//! when the server does, so it is tried again with pauses until it is none. Nothing of this is
-//! seen on the tunnel's side, and the server gets a few more GETs.
+//! Metadata that was found, or the fact that there is none, stands until the process ends (O-1). A
+//! failure that affects readiness does not: a daemon runs unattended for years and must recover
+//! when the server does, so the search is repeated, with pauses, until it succeeds. The tunnel sees
+//! nothing of this, and the server gets a few more GETs.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -17,28 +17,28 @@ use crate::unpoisoned::Unpoisoned;
 
 /// The pause after the first failed discovery; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// The longest pause: how late it is noticed that a server has been mended.
+/// The longest pause: how late a recovered server may be noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often it is looked, within a pause, whether a server that did not answer does now.
+/// How often, during a pause, an unreachable server is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Why nothing is searched for on a `main` that is no HTTP server (O-2).
+/// Why there is no search if `main` is not an HTTP server (O-2).
 const NO_URL: &str = "the MCP server of channel main has no URL";
 
-/// How the discovery at the start stands.
+/// The state of the discovery at the start.
 #[derive(Debug, Clone)]
 pub enum State {
-    /// It has not ended for the first time.
+    /// The first search is still running.
     Pending,
     /// There is no channel `main`.
     Absent,
-    /// Channel `main` has no URL to ask at.
+    /// Channel `main` has no URL.
     NotApplicable,
-    /// It has ended; of a failure another try may follow.
+    /// A search has ended. After a failure another may follow.
     Done(Arc<Found>),
 }
 
-/// What one discovery found.
+/// The result of one discovery.
 #[derive(Debug)]
 pub struct Found {
     /// About the server.
@@ -66,17 +66,17 @@ impl Startup {
         Self { state: Mutex::new(state), well_known: Vec::new() }
     }
 
-    /// How it stands.
+    /// The present state.
     pub fn state(&self) -> State {
         self.cell().clone()
     }
 
-    /// The well-known places that are asked at.
+    /// The well-known URLs that are tried.
     pub fn well_known(&self) -> &[String] {
         &self.well_known
     }
 
-    /// Why readiness is hurt (O-24, O-25).
+    /// Why readiness is affected, if it is (O-24, O-25).
     pub fn complaint(&self) -> Option<String> {
         match &*self.cell() {
             State::Pending => Some("oauth discovery pending".to_owned()),
@@ -90,7 +90,7 @@ impl Startup {
         }
     }
 
-    /// Whether the first attempt is not over.
+    /// Whether the first search is still running.
     pub fn is_pending(&self) -> bool {
         matches!(&*self.cell(), State::Pending)
     }
@@ -143,7 +143,7 @@ pub fn run(
             Err(_) => None,
         };
         if stop.is_cancelled() {
-            // What was cut off says nothing of the server.
+            // A search that was cut off says nothing about the server.
             return;
         }
         let found = Found { search, issuer };
@@ -157,7 +157,7 @@ pub fn run(
     }
 }
 
-/// A pause that ends early when a server that did not answer does.
+/// A pause that ends early if an unreachable server answers again.
 fn sleep(discovery: &Discovery, stop: &Cancel, pause: Duration) {
     let until = Instant::now() + pause;
     let was_down = !discovery.server_answers();
@@ -170,7 +170,7 @@ fn sleep(discovery: &Discovery, stop: &Cancel, pause: Duration) {
     }
 }
 
-/// Logs what was found, a repeated failure once. Returns whether to try again.
+/// Logs the result; a repeated failure is logged once. Returns whether to try again.
 fn tell(found: &Found, told: &mut String) -> bool {
     match &found.search.result {
         Ok(document) => {

@@ -1,8 +1,8 @@
 //! Notices to the service manager (sd_notify): ready, reloading, stopping, a status line, and that
 //! the daemon is alive. Without `NOTIFY_SOCKET`, outside of systemd, nothing is sent.
 //!
-//! The crates for this open a socket for each notice and block while systemd does not read. Ours
-//! is opened once, before confinement forbids it, and never blocks.
+//! The crates for this open a socket for each notice, and block while systemd does not read. Ours
+//! is opened once, before confinement, and never blocks.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,4 +1,4 @@
-//! The operator's side: tunnels and keys (relay.md, 1.5 and 4.2). Both live in memory: they end
+//! Requests of operators: tunnels and keys (relay.md, 1.5 and 4.2). Both are kept in memory and end
 //! with the process, unless its command line names them.
 
 use std::collections::HashSet;
@@ -24,10 +24,10 @@ const MAX_LABELS: usize = 50;
 /// [`MAX_BODY`].
 const MAX_TUNNELS: usize = 10_000;
 const MAX_KEYS: usize = 10_000;
-/// Longest life of a key that ends by itself, in seconds: 10 years.
+/// Longest life of a key that expires, in seconds: 10 years.
 const MAX_KEY_LIFE: u64 = 10 * 365 * 24 * 3600;
 
-/// The fields of create and update; what is absent stays as it is.
+/// The fields of create and update. An absent field is not changed.
 #[derive(Deserialize)]
 struct Fields {
     name: Option<String>,
@@ -86,7 +86,7 @@ fn shown(tunnel: &Tunnel) -> String {
     serde_json::to_string(&shown).expect("strings always serialize")
 }
 
-/// Whether the request may administer.
+/// Checks that the request carries an admin key.
 fn enter(relay: &Relay, visit: &Visit<'_>) -> Result<(), Problem> {
     match relay.key_of(visit) {
         Some(key) if key.role == Role::Admin => Ok(()),

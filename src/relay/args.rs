@@ -1,4 +1,4 @@
-//! The command line of `mcp-tunnel-relay`, and what it must not allow.
+//! The command line of `mcp-tunnel-relay`, and the combinations of options that are refused.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::wire::command::parse_timeout;
 
 use super::Times;
 
-/// Where the relay listens unless it is told otherwise.
+/// The default address of the relay.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
 /// Shortest key that an operator may choose, in characters: long enough that nobody types it
 /// from memory.
@@ -84,7 +84,7 @@ Not in this version: TLS in the process (use a proxy), a state directory,
 several relays for one tunnel, rate limits by time, resumption of event streams.
 ";
 
-/// What to do.
+/// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     /// Print the help.
@@ -95,32 +95,32 @@ pub enum Command {
     Serve(Box<Config>),
 }
 
-/// How to serve.
+/// The configuration of one relay.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Bind,
-    /// Whether a proxy in front speaks TLS.
+    /// Whether a proxy in front of the relay speaks TLS.
     pub behind_tls_proxy: bool,
-    /// How clients reach the relay.
+    /// The URL at which clients reach the relay.
     pub public_url: Option<String>,
-    /// More hosts.
+    /// Further hosts that clients may name.
     pub allowed_hosts: Vec<String>,
-    /// Origins of web pages.
+    /// Origins of web pages that may talk to the relay.
     pub allowed_origins: Vec<String>,
-    /// Where to write the URL.
+    /// The file that gets the URL.
     pub url_file: Option<PathBuf>,
     /// The tunnels.
     pub tunnels: Vec<TunnelConfig>,
     /// The key of the operator.
     pub admin_key: Option<Secret>,
-    /// Whether to make up a tunnel.
+    /// Whether to create a tunnel for a trial.
     pub dev: bool,
     /// All time limits.
     pub times: Times,
     /// How much to log.
     pub log_level: LevelFilter,
-    /// Whether it gives up what it does not need.
+    /// Whether it gives up rights that it does not need.
     pub confinement: bool,
 }
 
@@ -291,7 +291,7 @@ impl Config {
         self.tunnels.last_mut().ok_or_else(|| "it belongs after a --tunnel-id".to_owned())
     }
 
-    /// What must hold of all options together (R-47).
+    /// Checks the options together (R-47).
     fn check(&self) -> Result<(), String> {
         let local = match &self.listen {
             Bind::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -357,7 +357,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_timeout(text).ok_or_else(|| "use digits and one unit: 500ms, 30s, 5m".to_owned())
 }
 
-/// Reads a key from where the reference says. The error holds nothing of the key.
+/// Reads the key that a reference names. The error holds nothing of the key.
 fn key(reference: &str) -> Result<Secret, String> {
     let text = if let Some(name) = reference.strip_prefix("env:") {
         std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?

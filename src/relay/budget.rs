@@ -1,9 +1,9 @@
-//! Memory that the whole node may spend on one purpose, in bytes.
+//! The memory that a relay may use for one purpose, in bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of bytes of which pieces can be reserved.
+/// A number of bytes, parts of which can be reserved.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -16,7 +16,7 @@ impl Budget {
         Arc::new(Self { limit, used: AtomicUsize::new(0) })
     }
 
-    /// Takes `bytes` out of the budget, if they are there.
+    /// Reserves `bytes`, if so many are left.
     pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reserved> {
         let take = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).ok()?;
@@ -24,7 +24,7 @@ impl Budget {
     }
 }
 
-/// Reserved bytes, given back on drop.
+/// Reserved bytes, which are released on drop.
 #[derive(Debug)]
 pub struct Reserved {
     budget: Arc<Budget>,
@@ -32,7 +32,7 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Gives back all but `bytes`.
+    /// Releases all but `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;

@@ -1,5 +1,5 @@
-//! One request of an MCP client on its way through the relay, seen from the thread that waits
-//! for its answer.
+//! One message of an MCP client on its way through the relay: daemons put answers into its
+//! mailbox, and the client's thread waits for them there.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,12 +13,15 @@ use crate::wire::{ChannelName, Headers, ResponseType};
 use super::budget::Reserved;
 use super::ids::RequestKey;
 
-/// Most notifications that wait for a slow client, and their bytes together (one larger
-/// notification passes alone). The final answer always has room.
+/// Most notifications that wait for a slow client, and their bytes together (a larger notification
+/// passes alone). There is always room for the final answer.
 const NOTIFY_ITEMS: usize = 64;
 const NOTIFY_BYTES: usize = 1024 * 1024;
 
-/// What the client asked for, as far as the answer depends on it.
+/// How often a waiting thread checks whether its client has gone.
+pub const CLIENT_CHECK: Duration = Duration::from_secs(1);
+
+/// The kind of message that the client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A JSON-RPC request.
@@ -32,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for metrics.
+    /// The label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -42,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Whether a final answer of this type can answer it.
+    /// Whether a final answer of this type fits.
     pub fn fits(self, resp_type: ResponseType) -> bool {
         match self {
             Self::Request => resp_type == ResponseType::JsonRpcResponse,
@@ -54,7 +57,7 @@ impl Kind {
     }
 }
 
-/// A JSON value inside the response body that it came in, so that it need not be copied.
+/// A JSON value inside the response body that it arrived in, so that it is not copied.
 #[derive(Debug)]
 pub struct Piece {
     text: String,
@@ -63,7 +66,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// The value at `range` of a body, with the body's share of the node's memory.
+    /// The value at `range` of a body, with the memory that the body takes from the budget.
     pub fn new(text: String, range: Range<usize>, reserved: Reserved) -> Self {
         Self { text, range, _reserved: reserved }
     }
@@ -74,10 +77,10 @@ impl Piece {
     }
 }
 
-/// What a daemon posted as the last word on a call.
+/// The final answer that a daemon posted.
 #[derive(Debug)]
 pub struct Answer {
-    /// What it claims to be.
+    /// The type that it claims.
     pub resp_type: ResponseType,
     /// A status, unchecked.
     pub resp_code: i64,
@@ -87,38 +90,38 @@ pub struct Answer {
     pub resp_json: Option<Piece>,
 }
 
-/// Why the relay itself had the last word.
+/// Why a call ended without an answer of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The daemon's response could not be understood.
     Undecodable,
     /// The daemon's response was over the limit.
     TooLarge,
-    /// The relay shuts down; the command was never handed out.
+    /// The relay is shutting down; the command was never handed out.
     DrainedQueued,
-    /// The relay shuts down; the command may have been executed.
+    /// The relay is shutting down; the command may have been executed.
     DrainedHanded,
     /// The tunnel was deleted.
     Deleted,
-    /// The client had gone when a daemon wanted to take the command or to answer it.
+    /// The client had gone when a daemon took the command or answered it.
     ClientGone,
 }
 
-/// What the waiting thread takes out of its box.
+/// An item in a call's mailbox.
 #[derive(Debug)]
 pub enum Item {
     /// A message before the answer.
     Notify(Piece),
     /// The answer.
     Answer(Box<Answer>),
-    /// There will be none.
+    /// There will be no answer.
     Failed(Failure),
 }
 
-/// How the push of a notification ended.
+/// The outcome of pushing a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// It will be sent, or nobody wants it.
+    /// It will be sent, or the client does not want any.
     Accepted,
     /// The client did not take earlier ones in time.
     Full,
@@ -126,10 +129,10 @@ pub enum Pushed {
     Ended,
 }
 
-/// A call in the relay's books. Its thread waits on it; a daemon's threads put into it.
+/// A call. The client's thread waits on it; the threads of daemons put items into it.
 #[derive(Debug)]
 pub struct Call {
-    /// Its name in the tunnel.
+    /// Its request id.
     pub id: RequestKey,
     /// The lane that it waits in.
     pub channel: ChannelName,
@@ -137,11 +140,11 @@ pub struct Call {
     pub wants_notify: bool,
     /// Whether it is one of the few long streams of its tunnel.
     pub is_stream: bool,
-    /// Asks whether its client is still there.
+    /// Tells whether its client is still connected.
     pub probe: Probe,
     /// When it was queued.
     pub enqueued_at: Instant,
-    /// The box that its thread waits at.
+    /// The items for its thread.
     mailbox: Mutex<Mailbox>,
     arrived: Condvar,
     taken: Condvar,
@@ -181,17 +184,18 @@ impl Call {
         self.mailbox.lock().unpoisoned()
     }
 
-    /// Notes that a daemon gets the command now, or that it did not after all.
+    /// Notes when a daemon got the command; `None` if it did not get it after all.
     pub(super) fn set_handed(&self, at: Option<Instant>) {
         self.mailbox().handed_at = at;
     }
 
-    /// When a daemon got the command.
+    /// When a daemon got the command, if one has it.
     pub fn handed_at(&self) -> Option<Instant> {
         self.mailbox().handed_at
     }
 
-    /// Puts the last item in. Only who has just taken the call out of the tunnel's books may.
+    /// Puts the last item in. Only the code that has just taken the call out of its tunnel may do
+    /// this.
     pub(super) fn end(&self, item: Item) {
         let mut mailbox = self.mailbox();
         mailbox.ended = true;

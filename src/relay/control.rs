@@ -1,4 +1,4 @@
-//! The daemon's side: poll, response, metadata (relay.md, 1.3 to 1.5).
+//! Requests of daemons: poll, response, metadata (relay.md, 1.3 to 1.5).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,18 +16,18 @@ use super::keys::{Key, Role, bearer};
 use super::reply::{BAD_CHANNEL, BAD_TUNNEL_ID, DRAINING, Problem, Reply, Unread, Visit};
 use super::tunnel::{Filter, Polled, Queued, Tunnel};
 
-/// How many daemons poll the tunnel: an addition of ours to the contract, on the answers to polls
-/// and on the tunnel document. Whoever does not know it is free to ignore it (W-10).
+/// How many daemons poll the tunnel: our addition to the contract, in the answers to polls and in
+/// the tunnel document. A client that does not know it ignores it (W-10).
 const DAEMONS: &str = "X-Tunnel-Daemons";
-/// Largest response body, in bytes: the largest message that the daemon takes from an MCP server,
-/// and its envelope.
+/// Largest response body, in bytes: the largest message that a daemon takes from an MCP server, and
+/// its envelope.
 pub const MAX_RESPONSE: usize = MESSAGE_MAX + 1024 * 1024;
 /// Most commands in one poll answer.
 const MAX_LIMIT: usize = 25;
 /// Longest poll: below the idle limits of common proxies.
 const POLL_WAIT_MAX: Duration = Duration::from_secs(55);
 const POLL_WAIT_DEFAULT: Duration = Duration::from_secs(15);
-/// Polls that wait under one key.
+/// Most polls that wait under one key.
 const POLLS_PER_KEY: usize = 64;
 /// How long a response POST waits for a slow MCP client to take earlier notifications.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(1);
@@ -38,9 +38,13 @@ const UNAUTHORIZED: Problem = Problem::new(
     "the runtime key is missing or not valid for this tunnel",
 );
 
-/// The tunnel and the key of a daemon's request; an unknown tunnel and a bad key look the same
+/// The tunnel and the key of a daemon's request. An unknown tunnel and a bad key look the same
 ///
-fn enter(relay: &Relay, visit: &Visit<'_>, id: &str) -> Result<(Arc<Tunnel>, Arc<Key>), Problem> {
+fn authorize(
+    relay: &Relay,
+    visit: &Visit<'_>,
+    id: &str,
+) -> Result<(Arc<Tunnel>, Arc<Key>), Problem> {
     let id: TunnelId = id.parse().map_err(|_| BAD_TUNNEL_ID)?;
     let key = bearer(visit.exchange.head().headers.values("Authorization"))
         .and_then(|text| relay.keys.find(text))
@@ -56,15 +60,15 @@ fn enter(relay: &Relay, visit: &Visit<'_>, id: &str) -> Result<(Arc<Tunnel>, Arc
 
 /// `GET /v1/tunnels/{tunnel_id}/poll`
 pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
-    let result = enter(relay, &visit, id).and_then(|(tunnel, key)| {
-        let wish = Wish::read(&visit.exchange.query())?;
+    let result = authorize(relay, &visit, id).and_then(|(tunnel, key)| {
+        let query = PollQuery::read(&visit.exchange.query())?;
         let place = key.wait(POLLS_PER_KEY).ok_or(TOO_MANY_POLLS)?;
         if relay.is_draining() {
             return Err(DRAINING);
         }
-        Ok((tunnel, key, wish, place))
+        Ok((tunnel, key, query, place))
     });
-    let (tunnel, key, wish, _place) = match result {
+    let (tunnel, key, query, _place) = match result {
         Ok(ready) => ready,
         Err(problem) => {
             relay.stats.polls.inc("refused");
@@ -80,7 +84,7 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
     }
     let instance = visit.header("X-Tunnel-Client-Instance-Id").unwrap_or_default().to_owned();
     if visit.header("X-Tunnel-Client-Closing") == Some("1") {
-        // It says goodbye, so it must not get another command.
+        // The daemon is ending, so it must not get another command.
         tunnel.daemon_leaves();
         tunnel.daemons().leaves(&instance);
         relay.stats.polls.inc("empty");
@@ -99,7 +103,7 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
             tunnel.id
         );
     }
-    let polled = tunnel.poll(wish.filter, wish.limit, wish.wait, probe, &key.id);
+    let polled = tunnel.poll(query.filter, query.limit, query.wait, probe, &key.id);
     tunnel.daemons().poll_ends(number);
     visit.common.push((DAEMONS, tunnel.daemons().count(last_seen).to_string()));
     let result = match polled {
@@ -124,7 +128,7 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
     relay.stats.polls.inc(result);
 }
 
-/// Writes the commands out. They go back only if certainly no byte of them got away
+/// Writes the commands. They are put back only if certainly no byte of them was sent
 /// (relay.md, 2.2).
 fn hand_over(
     relay: &Relay,
@@ -156,36 +160,36 @@ fn hand_over(
     }
 }
 
-/// What a poll asks for.
-struct Wish {
+/// The parameters of a poll.
+struct PollQuery {
     limit: usize,
     wait: Duration,
     filter: Filter,
 }
 
-impl Wish {
-    fn read(query: &[(String, String)]) -> Result<Self, Problem> {
-        let mut wish = Self { limit: 1, wait: POLL_WAIT_DEFAULT, filter: Filter::default() };
-        for (name, value) in query {
+impl PollQuery {
+    fn read(parameters: &[(String, String)]) -> Result<Self, Problem> {
+        let mut query = Self { limit: 1, wait: POLL_WAIT_DEFAULT, filter: Filter::default() };
+        for (name, value) in parameters {
             match name.as_str() {
                 "limit" => {
                     let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                    wish.limit = limit.ok_or(BAD_LIMIT)?;
+                    query.limit = limit.ok_or(BAD_LIMIT)?;
                 }
                 "timeout_ms" => {
                     let ms = value.parse().ok().filter(|ms| *ms >= 1).ok_or(BAD_TIMEOUT)?;
-                    wish.wait = Duration::from_millis(ms).min(POLL_WAIT_MAX);
+                    query.wait = Duration::from_millis(ms).min(POLL_WAIT_MAX);
                 }
                 "channel" => {
                     let channel: ChannelName = value.parse().map_err(|_| BAD_CHANNEL)?;
-                    if !wish.filter.0.contains(&channel) {
-                        wish.filter.0.push(channel);
+                    if !query.filter.0.contains(&channel) {
+                        query.filter.0.push(channel);
                     }
                 }
                 _ => {}
             }
         }
-        Ok(wish)
+        Ok(query)
     }
 }
 
@@ -202,11 +206,11 @@ pub fn respond(relay: &Relay, mut visit: Visit<'_>, id: &str) {
 
 type Outcome = Result<&'static str, (&'static str, Problem)>;
 
-/// Takes a response in: the type that it claims, and what became of it.
+/// Accepts a response. Returns the type that it claims, and the outcome.
 fn take_response(relay: &Relay, visit: &mut Visit<'_>, id: &str) -> (&'static str, Outcome) {
     const UNKNOWN: &str = "unknown";
     let invalid = |problem: Problem| (UNKNOWN, Err(("invalid", problem)));
-    let tunnel = match enter(relay, visit, id) {
+    let tunnel = match authorize(relay, visit, id) {
         Ok((tunnel, _)) => tunnel,
         Err(problem) => return invalid(problem),
     };
@@ -222,7 +226,7 @@ fn take_response(relay: &Relay, visit: &mut Visit<'_>, id: &str) -> (&'static st
     let Some(call) = tunnel.handed(&key) else {
         return (UNKNOWN, Err(("not_found", NOT_PENDING)));
     };
-    // Whose client has left gets no answer, and the daemon should not send more.
+    // The client has left: the daemon should not send more.
     if call.probe.client_gone() {
         tunnel.settle(&key, Item::Failed(Failure::ClientGone));
         return (UNKNOWN, Err(("not_found", NOT_PENDING)));
@@ -239,7 +243,7 @@ fn take_response(relay: &Relay, visit: &mut Visit<'_>, id: &str) -> (&'static st
     let posted = match Posted::read(body, reserved, &call) {
         Ok(posted) => posted,
         Err(problem) => {
-            // Daemons do not retry a 400, so the client would wait in vain.
+            // Daemons do not retry after a 400, so the client would wait in vain.
             if problem.code != BAD_CHANNEL.code && problem != UNKNOWN_TYPE {
                 tunnel.settle(&key, Item::Failed(Failure::Undecodable));
             }
@@ -291,7 +295,9 @@ impl Posted {
         }
         let resp_type = match present("resp_type") {
             None => ResponseType::JsonRpcResponse,
-            Some(word) => json::string(word).and_then(|w| w.parse().ok()).ok_or(UNKNOWN_TYPE)?,
+            Some(word) => {
+                json::string(word).and_then(|w| ResponseType::from_word(&w)).ok_or(UNKNOWN_TYPE)?
+            }
         };
         let resp_headers = match present("resp_headers") {
             None => Headers::new(),
@@ -310,7 +316,7 @@ impl Posted {
         Ok(Self { resp_type, resp_code, resp_headers, resp_json })
     }
 
-    /// The answer; or, if it is none, the notification.
+    /// The answer; or, if it is not final, the notification.
     fn into_answer(self) -> Result<Answer, Piece> {
         let Self { resp_type, resp_code, resp_headers, resp_json } = self;
         match resp_json {
@@ -320,9 +326,9 @@ impl Posted {
     }
 }
 
-/// `GET /v1/tunnels/{tunnel_id}` for a daemon: what it may know of its tunnel.
+/// `GET /v1/tunnels/{tunnel_id}` for a daemon: what it may know about its tunnel.
 pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
-    let reply = match enter(relay, &visit, id) {
+    let reply = match authorize(relay, &visit, id) {
         Ok((tunnel, _)) => {
             let record = tunnel.record();
             Reply::json(
@@ -347,7 +353,7 @@ pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
 
 /// `GET /v1/tunnels/{tunnel_id}/cloudflare/runtime`: there is never one.
 pub fn no_managed_runtime(relay: &Relay, visit: Visit<'_>, id: &str) {
-    let reply = match enter(relay, &visit, id) {
+    let reply = match authorize(relay, &visit, id) {
         Ok(_) => NO_RUNTIME.envelope(),
         Err(problem) => problem.envelope(),
     };
@@ -379,16 +385,17 @@ const NO_RUNTIME: Problem =
 mod tests {
     use super::*;
 
-    fn wish(query: &str) -> Result<(usize, u128, usize), u16> {
-        let wish = Wish::read(&crate::httpd::head::parse_query(query)).map_err(|p| p.status)?;
-        Ok((wish.limit, wish.wait.as_millis(), wish.filter.0.len()))
+    fn query(query: &str) -> Result<(usize, u128, usize), u16> {
+        let query =
+            PollQuery::read(&crate::httpd::head::parse_query(query)).map_err(|p| p.status)?;
+        Ok((query.limit, query.wait.as_millis(), query.filter.0.len()))
     }
 
     #[test]
     fn a_poll_is_bounded_whatever_it_asks() {
-        assert_eq!(wish(""), Ok((1, 15_000, 0)));
-        assert_eq!(wish("limit=25&timeout_ms=999999&x=y"), Ok((25, 55_000, 0)));
-        assert_eq!(wish("channel=a&channel=%20A&channel=b"), Ok((1, 15_000, 2)));
+        assert_eq!(query(""), Ok((1, 15_000, 0)));
+        assert_eq!(query("limit=25&timeout_ms=999999&x=y"), Ok((25, 55_000, 0)));
+        assert_eq!(query("channel=a&channel=%20A&channel=b"), Ok((1, 15_000, 2)));
         for bad in [
             "limit=0",
             "limit=26",
@@ -400,7 +407,7 @@ mod tests {
             "timeout_ms=1.5",
             "channel=a+b",
         ] {
-            assert_eq!(wish(bad), Err(400), "{bad}");
+            assert_eq!(query(bad), Err(400), "{bad}");
         }
     }
 }

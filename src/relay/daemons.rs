@@ -1,16 +1,16 @@
-//! Which daemons poll a tunnel, told apart by their instance ids (wire.md, W-4).
+//! The daemons that poll a tunnel, distinguished by their instance ids (wire.md, W-4).
 //!
-//! Commands are shared out among them whatever they are. That suits daemons in front of one
-//! server, and breaks the sessions of servers that live inside their daemons: those declare
-//! `proc_affinity`, and two of them are a mistake that everybody must hear of (relay.md, 2.5).
+//! Commands are distributed among all of them. That works for daemons in front of one server, but
+//! breaks the sessions of servers that live inside their daemons. Those daemons declare
+//! `proc_affinity`, and two of them are a conflict that is reported everywhere (relay.md, 2.5).
 
 use std::time::{Duration, Instant};
 
 use crate::httpd::Probe;
 
-/// Most daemons of one tunnel that are told apart.
+/// Most daemons of one tunnel that are distinguished.
 const MOST: usize = 16;
-/// Longest instance id that is told apart from others, in bytes; ours have 32.
+/// Longest instance id that is distinguished, in bytes. Ours have 32.
 const INSTANCE_MAX: usize = 128;
 /// How often one tunnel's conflict is logged.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub struct Daemons {
 #[derive(Debug)]
 struct Daemon {
     instance: String,
-    /// Whether a server of it keeps its state in its process.
+    /// Whether one of its servers keeps state in its process.
     affinity: bool,
     /// When its last poll ended.
     seen: Instant,
@@ -44,7 +44,7 @@ impl Daemon {
 }
 
 impl Daemons {
-    /// A poll begins. Gives its number for [`Daemons::poll_ends`].
+    /// A poll begins. Returns its number for [`Daemons::poll_ends`].
     pub fn poll_begins(&mut self, instance: &str, affinity: bool, probe: Probe) -> u64 {
         self.next_poll += 1;
         if instance.len() > INSTANCE_MAX {
@@ -65,7 +65,7 @@ impl Daemons {
         self.next_poll
     }
 
-    /// A poll has its answer, or its daemon has hung up: then it is not counted any more.
+    /// A poll was answered, or its daemon has hung up.
     pub fn poll_ends(&mut self, number: u64) {
         let waits = |known: &Daemon| known.polls.iter().position(|(poll, _)| *poll == number);
         let found = self.known.iter().enumerate().find_map(|(i, known)| Some((i, waits(known)?)));
@@ -78,24 +78,23 @@ impl Daemons {
         }
     }
 
-    /// A daemon says that it ends.
+    /// A daemon announces its end.
     pub fn leaves(&mut self, instance: &str) {
         self.known.retain(|known| known.instance != instance);
     }
 
-    /// How many there are: those that wait for commands, and those that did so within
-    /// `last_seen`.
+    /// The number of daemons that wait for commands, or did so within `last_seen`.
     pub fn count(&mut self, last_seen: Duration) -> usize {
         self.known.retain(|known| known.is_there(last_seen));
         self.known.len()
     }
 
-    /// Whether several share the commands of servers that live inside them.
+    /// Whether several daemons poll although their servers keep state in their processes.
     pub fn conflict(&mut self, last_seen: Duration) -> bool {
         self.count(last_seen) > 1 && self.known.iter().any(|known| known.affinity)
     }
 
-    /// Whether a conflict is to be logged now.
+    /// Whether a conflict should be logged now.
     pub fn is_news(&mut self, last_seen: Duration) -> bool {
         let news = self.conflict(last_seen)
             && self.logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN);

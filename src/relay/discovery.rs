@@ -1,61 +1,44 @@
-//! The OAuth metadata of the server behind a tunnel, for MCP clients that look for them where
-//! they look for everything (relay.md, 1.6): the daemon fetches them, `resource` becomes the
-//! tunnel's own URL, and everything else stays as it is.
+//! Serves the OAuth metadata of the server behind a tunnel to MCP clients (relay.md, 1.6). The
+//! daemon fetches it, `resource` becomes the tunnel's own URL, and everything else stays the same.
 //!
-//! Anybody may ask, since a client asks before it has a token. So answers are kept for a while,
-//! and of one tunnel's clients one at a time asks the daemon.
+//! Anybody may ask, because a client asks before it has a token. Answers are therefore cached, and
+//! only one client of a tunnel at a time makes its daemon fetch.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::httpd::Head;
-use crate::unpoisoned::Unpoisoned;
 use crate::wire::json::{self, Members};
 use crate::wire::{ChannelName, Headers, ResponseType, TunnelId};
 
 use super::Relay;
-use super::call::{Call, Failure, Item, Piece};
-use super::connector::{CLIENT_CHECK, command_text, preflight, refusal};
+use super::call::{CLIENT_CHECK, Call, Failure, Item, Piece};
+use super::problems::refusal;
 use super::reply::{BAD_TUNNEL_ID, DRAINING, Problem, Reply, Visit};
-use super::tunnel::{Queued, Refused, Tunnel, Withdraw};
+use super::tunnel::{Queued, Refused, Tunnel, Withdraw, command_text};
 
-/// What the daemon has for an answer, the wait for a poll included: clients give a probe as much.
+/// How long the daemon may take to answer, including the wait for a poll. Clients wait as long
+/// for such a request.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long metadata are kept.
-const FOUND_FOR: Duration = Duration::from_secs(60);
-/// How long it is kept that there are none.
-const MISSED_FOR: Duration = Duration::from_secs(15);
-/// Largest document, in bytes; the daemon takes no larger one.
+/// Largest document, in bytes. The daemon accepts no larger one.
 const DOCUMENT_MAX: usize = 1_048_576;
 
 const METHODS: &str = "GET, OPTIONS";
 
-/// The metadata of one tunnel as far as they are known. The lock is held while the daemon is
-/// asked, so that nobody else asks it too; that is at most [`DISCOVERY_TIMEOUT`].
-#[derive(Debug, Default)]
-pub struct Known(Mutex<Option<Entry>>);
-
-#[derive(Debug)]
-struct Entry {
-    until: Instant,
-    /// `None`: there are none.
-    document: Option<Arc<Piece>>,
-}
-
-/// Where clients reach the relay: the base of the URLs that it names.
+/// The URL at which clients reach the relay.
 pub fn base_url(relay: &Relay, head: &Head) -> String {
     if let Some(url) = &relay.public_url {
         return url.clone();
     }
-    // A unix socket lets every name in; one that is none must not get into a header.
+    // On a Unix socket any `Host` is let in, but only a name may get into a header.
     let is_name =
         |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
     let host = head.host.as_deref().filter(is_name).filter(|host| !host.is_empty());
     format!("http://{}", host.unwrap_or("localhost"))
 }
 
-/// Where the metadata of a tunnel's server are served.
+/// The URL of the metadata of a tunnel's server.
 pub fn metadata_url(base: &str, id: &TunnelId) -> String {
     format!("{base}/.well-known/oauth-protected-resource/v1/mcp/{id}")
 }
@@ -68,7 +51,7 @@ pub fn serve(relay: &Relay, visit: Visit<'_>, id: &str) {
             Err(problem) => problem.envelope(),
         },
         "OPTIONS" => {
-            let reply = preflight(&visit, METHODS);
+            let reply = visit.preflight(METHODS);
             return visit.reply(reply);
         }
         _ => NO_METHOD.envelope().with("Allow", METHODS.to_owned()),
@@ -82,30 +65,19 @@ fn document(relay: &Relay, visit: &Visit<'_>, id: &str) -> Result<String, Proble
     if relay.is_draining() {
         return Err(DRAINING);
     }
-    // An unknown tunnel looks like one whose server asks for no OAuth.
+    // An unknown tunnel looks like one whose server needs no OAuth.
     let tunnel = relay.tunnel(&id).ok_or(NO_METADATA)?;
-    let piece = known(relay, &tunnel, visit)?.ok_or(NO_METADATA)?;
+    let piece = tunnel.metadata.get(|| fetch(relay, &tunnel, visit))?.ok_or(NO_METADATA)?;
     let resource = format!("{}/v1/mcp/{id}", base_url(relay, visit.exchange.head()));
     with_resource(piece.json(), &resource).ok_or(NO_METADATA)
 }
 
-fn known(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Arc<Piece>>, Problem> {
-    let mut known = tunnel.metadata.0.lock().unpoisoned();
-    if let Some(entry) = known.as_ref().filter(|entry| Instant::now() < entry.until) {
-        return Ok(entry.document.clone());
-    }
-    let document = fetch(relay, tunnel, visit)?.map(Arc::new);
-    let time = if document.is_some() { FOUND_FOR } else { MISSED_FOR };
-    *known = Some(Entry { until: Instant::now() + time, document: document.clone() });
-    Ok(document)
-}
-
-/// Asks the daemon. A problem is not kept.
+/// Asks the daemon for the metadata; `None` if its server has none.
 fn fetch(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Piece>, Problem> {
     let probe = visit.exchange.probe();
     let call = Arc::new(Call::new(relay.ids.random(), ChannelName::main(), false, false, probe));
     let token = relay.ids.shard_token(&tunnel.tag, &call.id);
-    // Nothing of the client's own goes with it (R-42).
+    // It carries no header of the client (R-42).
     let text = command_text(&call, &token, "oauth_discovery", DISCOVERY_TIMEOUT, &Headers::new());
     let command = Queued::new(call.clone(), [text.into_bytes(), Vec::new()], None);
     tunnel.enqueue(command, relay.times.client_last_seen, relay.is_warming_up()).map_err(
@@ -140,12 +112,12 @@ fn fetch(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Pie
     }
 }
 
-/// What a daemon posts when it found none is no metadata.
+/// Whether a daemon's answer is metadata: it posts an error object if it found none.
 fn is_metadata(text: &str) -> bool {
     text.len() <= DOCUMENT_MAX && with_resource(text, "").is_some()
 }
 
-/// The document with another `resource`; nothing if it has none.
+/// The document with another `resource`; `None` if it has none.
 fn with_resource(text: &str, resource: &str) -> Option<String> {
     let members = Members::of(text).ok()?;
     members.get("resource").and_then(json::string)?;
@@ -162,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test] // R-42
-    fn only_resource_changes_and_what_has_none_is_no_metadata() {
+    fn only_resource_changes_and_a_document_without_it_is_no_metadata() {
         let text = r#"{ "scopes_supported":["a"], "resource" : "http://10.0.0.1/mcp", "x":1e400}"#;
         assert_eq!(
             with_resource(text, "https://r/v1/mcp/t").unwrap(),

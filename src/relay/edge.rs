@@ -1,4 +1,4 @@
-//! The rules at the MCP client's side that depend on nothing but the request and the answer:
+//! The rules for MCP clients that depend only on the request and the answer:
 //! statuses, header lists, what the client accepts, and the two eras of MCP (relay.md, 3;
 //! mcp.md, 4, 5 and 8).
 
@@ -48,7 +48,7 @@ pub fn status_with_body(resp_code: i64) -> u16 {
 /// The status of an error that a server on stdio gave to a request of the modern era (M-53): it
 /// had no way to give one itself.
 pub fn modern_status(resp_code: i64, message: &str) -> u16 {
-    /// Errors are short; a longer message is a result, and need not be looked into.
+    /// Errors are short. A longer message is a result and need not be parsed.
     const LONGEST_ERROR: usize = 64 * 1024;
     let code = || json::member(json::member(message, "error")?, "code")?.parse().ok();
     match resp_code {
@@ -59,8 +59,8 @@ pub fn modern_status(resp_code: i64, message: &str) -> u16 {
     }
 }
 
-/// Request headers that end at the relay: of this hop, of the client's way to it, or of
-/// the browser.
+/// Request headers that the relay does not pass on: those of this hop, of proxies before it,
+/// and of the browser.
 const STOPPED: [&str; 33] = [
     "accept-encoding",
     "cdn-loop",
@@ -99,8 +99,8 @@ const STOPPED: [&str; 33] = [
 const STOPPED_PREFIXES: [&str; 8] =
     ["cf-", "sec-", "x-amz-", "x-amzn-", "x-azure-", "x-envoy-", "x-forwarded-", "x-tunnel-"];
 
-/// The headers of a request that travel to the MCP server; `keep_authorization` unless the relay
-/// has consumed it.
+/// The headers of a request that are passed on to the MCP server. `Authorization` is one of them
+/// with `keep_authorization`, which is false if it held a key of the relay.
 pub fn command_headers(headers: &Headers, keep_authorization: bool) -> Headers {
     let nominated = headers.nominated_by_connection();
     let mut kept = Headers::new();
@@ -117,9 +117,9 @@ pub fn command_headers(headers: &Headers, keep_authorization: bool) -> Headers {
     kept
 }
 
-/// The headers of a daemon's answer that travel to the client, whatever the daemon sent.
-/// `Content-Type` is not among them: the relay knows what it sends. A challenge that says where the
-/// server's metadata are says `metadata_url` instead, if there is one.
+/// The headers of a daemon's answer that are passed on to the client, whatever it sent.
+/// `Content-Type` is not among them: the relay knows what it sends. The URL of the
+/// server's metadata in a challenge is replaced by `metadata_url`, if there is one.
 pub fn answer_headers(
     headers: &Headers,
     metadata_url: Option<&str>,
@@ -142,7 +142,7 @@ pub fn answer_headers(
         .collect()
 }
 
-/// What a client accepts as the answer to a request.
+/// The media types that a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepts {
     /// `application/json`.
@@ -152,7 +152,7 @@ pub struct Accepts {
 }
 
 impl Accepts {
-    /// Reads `Accept`; absent counts as JSON alone. `None` if it names neither type nor a
+    /// Reads `Accept`. Without it only JSON is accepted. `None` if it names neither type nor a
     /// wildcard (M-61).
     pub fn of(headers: &Headers) -> Option<Self> {
         if !headers.has("Accept") {

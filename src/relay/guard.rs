@@ -1,4 +1,4 @@
-//! Which hosts and which web pages may talk to the relay (relay.md, 4.4): the answer to DNS
+//! The hosts and web pages that may talk to the relay (relay.md, 4.4): the defence against DNS
 //! rebinding.
 
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The guard of a listener. `public_url` is how clients elsewhere reach it.
+    /// The guard of a listener. `public_url` is the URL for clients on other hosts.
     pub fn new(
         bound: &Bind,
         public_url: Option<&str>,
@@ -49,14 +49,15 @@ impl Guard {
         Self { hosts, origins }
     }
 
-    /// Whether the request names a host of ours.
+    /// Whether the request's `Host` is allowed.
     pub fn allows_host(&self, head: &Head) -> bool {
         let Some(hosts) = &self.hosts else { return true };
         let named = head.host.as_deref().unwrap_or_default().to_ascii_lowercase();
         hosts.contains(&named)
     }
 
-    /// Whether the request comes from no web page or from an allowed one. `null` is none.
+    /// Whether the request comes from an allowed web page, or from none. The origin `null` is not
+    /// allowed.
     pub fn allows_origin(&self, head: &Head) -> bool {
         head.headers
             .values("Origin")

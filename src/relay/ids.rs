@@ -1,4 +1,4 @@
-//! Names that the relay gives out: request ids, shard tokens, tunnel ids, keys.
+//! Identifiers that the relay creates: request ids, shard tokens, tunnel ids, keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::wire::TunnelId;
 
 /// The 128 random bits of a request id.
 pub type RequestKey = [u8; 16];
-/// What of a tunnel id goes into a shard token.
+/// The part of a shard token that stands for the tunnel: the start of its id's hash.
 pub type TunnelTag = [u8; 8];
 
 const TOKEN_PREFIX: &str = "s1.";
@@ -20,8 +20,8 @@ const TOKEN_BODY: usize = 8 + 4 + 8 + 16;
 /// The MAC is cut to this many bytes: 128 bits, as strong as the request id itself.
 const TOKEN_MAC: usize = 16;
 
-/// The source of names. Its key lives as long as the process, so tokens of an earlier run are
-/// foreign to it.
+/// Creates identifiers. Its key lives as long as the process, so tokens of an earlier run are
+/// invalid.
 pub struct Ids {
     random: SystemRandom,
     key: hmac::Key,
@@ -30,7 +30,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// A source with a fresh key.
+    /// Starts with a fresh key.
     ///
     /// # Errors
     /// If the kernel gives no random bytes.
@@ -46,7 +46,7 @@ impl Ids {
     /// Random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        // The kernel's generator cannot fail once it is seeded, and it was when we started.
+        // The kernel's generator cannot fail once it is seeded, and it has been since the start.
         self.random.fill(&mut bytes).expect("the kernel gives random bytes");
         bytes
     }
@@ -70,7 +70,7 @@ impl Ids {
         (id, key)
     }
 
-    /// What stands for a tunnel in shard tokens.
+    /// The tag of a tunnel in shard tokens.
     pub fn tunnel_tag(&self, tunnel: &TunnelId) -> TunnelTag {
         let digest = ring::digest::digest(&ring::digest::SHA256, tunnel.as_str().as_bytes());
         let mut tag = [0; 8];
@@ -78,7 +78,7 @@ impl Ids {
         tag
     }
 
-    /// The token that proves its bearer received this request of this tunnel.
+    /// The token that proves that its bearer received this request of this tunnel.
     pub fn shard_token(&self, tunnel: &TunnelTag, request: &RequestKey) -> String {
         let mut token = [0; TOKEN_BODY + TOKEN_MAC];
         let body = [&self.node[..], &self.epoch, tunnel, request].concat();
@@ -88,7 +88,7 @@ impl Ids {
         format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(token))
     }
 
-    /// Whose token this is, or nothing if it is not one of ours.
+    /// The tunnel and request of a token; `None` if it is not one of ours.
     pub fn open_token(&self, token: &str) -> Option<(TunnelTag, RequestKey)> {
         let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(TOKEN_PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(TOKEN_BODY)?;

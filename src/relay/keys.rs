@@ -1,8 +1,8 @@
 //! Keys and roles: who may do what on which tunnel.
 //!
 //! The ring keeps no key, only its HMAC under a random key of this process, and looks keys up by
-//! that HMAC. The time of a look-up therefore tells nothing of a key: to make two HMACs begin alike,
-//! a client would have to know the key of this process.
+//! that HMAC. The time of a look-up therefore tells nothing about a key: to make two HMACs begin
+//! alike, a client would have to know the key of this process.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The word in requests and answers.
+    /// Its name in requests and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",
@@ -36,7 +36,7 @@ impl Role {
         }
     }
 
-    /// The word within the keys that the relay makes.
+    /// Its name within the keys that the relay creates.
     pub fn short(self) -> &'static str {
         match self {
             Self::Runtime => "run",
@@ -54,17 +54,17 @@ impl Role {
 /// A key as the relay knows it.
 #[derive(Debug)]
 pub struct Key {
-    /// Its public name.
+    /// Its public id.
     pub id: String,
     /// What it is for.
     pub role: Role,
     /// The tunnels that it is for; none for an admin key.
     pub tunnels: HashSet<TunnelId>,
-    /// For people.
+    /// A label for people.
     pub label: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires: Option<SystemTime>,
-    /// MCP clients that wait under this key at the moment.
+    /// How many clients wait under this key now.
     pub waiting: AtomicUsize,
 }
 
@@ -124,7 +124,7 @@ impl KeyRing {
         self.keys.write().unpoisoned()
     }
 
-    /// Adds a key, or more tunnels to a key that is known in the same role.
+    /// Adds a key, or adds tunnels to a key that is known in the same role.
     ///
     /// # Errors
     /// If the same text is a key of another role: roles do not include one another.
@@ -160,7 +160,7 @@ impl KeyRing {
         self.read().len()
     }
 
-    /// Removes a key: the key, if there was one with this id.
+    /// Removes and returns the key with this id, if there is one.
     pub fn revoke(&self, id: &str) -> Option<Arc<Key>> {
         let mut keys = self.write();
         let digest = keys.iter().find(|(_, key)| key.id == id).map(|(digest, _)| *digest)?;

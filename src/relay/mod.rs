@@ -1,18 +1,18 @@
-//! The control-plane side: it takes MCP messages from MCP clients on `/v1/mcp/{tunnel_id}`,
-//! queues them, hands them to daemons that poll, and returns what those post back.
+//! The control-plane side: it takes messages from MCP clients on `/v1/mcp/{tunnel_id}`, queues
+//! them, hands them to daemons that poll, and returns the answers that those post.
 //!
 //! ```text
 //! MCP client --POST /v1/mcp/..--> connector --queue--> tunnel <--GET ../poll-- daemon
 //!     ^                              |  waits            |                        |
-//!     '------- JSON or events -------'<-- call's box <-- control <--POST ../response
+//!     '------- JSON or events -------'<-- call's mail <- control <--POST ../response
 //! ```
 //!
-//! Everything lives in memory: queues, keys and tunnels end with the process. A command is handed
-//! out at most once. The binary `mcp-tunnel-relay` is its only caller; it calls `httpd`, `wire`
-//! and `stats`.
+//! Everything is kept in memory: queues, keys and tunnels end with the process. A command is handed
+//! out at most once. The binary `mcp-tunnel-relay` is the only caller; the room calls `httpd`,
+//! `wire`, `stats`, `secret`, `confine`, and of `ops` the log and the service manager.
 
 mod admin;
-pub(crate) mod args;
+mod args;
 mod budget;
 mod call;
 mod connector;
@@ -23,11 +23,14 @@ mod edge;
 mod guard;
 mod ids;
 mod keys;
+mod metadata;
 mod ops;
+mod problems;
 mod reply;
-pub(crate) mod serve;
+mod serve;
 mod stats;
 mod tunnel;
+mod waiter;
 
 use std::collections::HashMap;
 use std::io;
@@ -49,9 +52,10 @@ use reply::{Problem, Reply, Visit};
 use stats::Stats;
 use tunnel::{Record, Tunnel};
 
-pub use serve::main;
+pub use args::HELP;
+pub use serve::{EXIT_CODES, main};
 
-/// Connections, and so threads, of one relay: 8 000 idle ones take about 310 MiB.
+/// Most connections of one relay, each with a thread: 8 000 idle ones take about 310 MiB.
 const CONNECTIONS: usize = 8192;
 /// Memory for the bodies of MCP requests, while they arrive and while they are queued.
 const REQUEST_MEMORY: usize = 512 * 1024 * 1024;
@@ -61,20 +65,21 @@ const RESPONSE_MEMORY: usize = 256 * 1024 * 1024;
 /// How long things may take (relay.md, 2.3, 3.2, 3.7 and 6).
 #[derive(Debug, Clone)]
 pub struct Times {
-    /// What a daemon has for an answer, from the hand-over.
+    /// How long a daemon may take to answer, from the moment it gets the command.
     pub response_timeout: Duration,
     /// How long a command waits for a poll.
     pub pickup_timeout: Duration,
-    /// What is waited beyond `response_timeout`, for the way back.
+    /// How long the relay waits beyond `response_timeout`, for the answer to arrive.
     pub deliver_grace: Duration,
     /// How long a daemon counts as connected after its last request.
     pub client_last_seen: Duration,
     /// How long after the start all tunnels count as connected, so that a restart of the relay
     /// does not look like a loss of all daemons.
     pub warm_up: Duration,
-    /// When an event stream is opened although nothing has come, against idle limits of proxies.
+    /// After how long an event stream is opened even without an answer, because proxies have idle
+    /// limits.
     pub sse_commit_after: Duration,
-    /// How long an event stream stays without a sign of life.
+    /// The longest silence of an event stream.
     pub sse_keepalive: Duration,
     /// How long calls may go on after the first SIGTERM.
     pub drain_timeout: Duration,
@@ -102,9 +107,9 @@ pub struct Relay {
     tunnels: RwLock<HashMap<TunnelId, Arc<Tunnel>>>,
     times: Times,
     guard: Guard,
-    /// How clients reach the relay; by the name that they use, if it is not set.
+    /// The URL for clients; if it is not set, the name that each client uses.
     public_url: Option<String>,
-    /// Whether tunnels without connector key are open to every client.
+    /// Whether tunnels without a connector key are open to every client.
     allow_open: bool,
     stats: Arc<Stats>,
     request_memory: Arc<Budget>,
@@ -115,7 +120,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds the listener; nobody is served yet, and no thread is started.
+    /// Binds the listener. Nothing is served yet, and no thread is started.
     ///
     /// # Errors
     /// If the address cannot be bound, or the system lacks random bytes.
@@ -150,7 +155,7 @@ impl Relay {
     /// Serves on the listener.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub fn serve(self: &Arc<Self>, server: Server) -> io::Result<Running> {
         let relay = self.clone();
         let running = server.serve("relay", move |exchange: Exchange<'_>| relay.route(exchange))?;
@@ -158,7 +163,7 @@ impl Relay {
         Ok(running)
     }
 
-    /// Takes in the tunnels and keys that the command line names.
+    /// Adds the tunnels and keys of the command line.
     fn admit(&self, config: &Config) -> Result<(), &'static str> {
         let key = |role: Role, tunnel: Option<&TunnelId>| Key {
             id: ids::hex(&self.ids.random::<4>()),
@@ -187,7 +192,7 @@ impl Relay {
     fn add_key(&self, secret: &Secret, key: Key) -> Result<(), &'static str> {
         if key.role == Role::Connector {
             for tunnel in key.tunnels.iter().filter_map(|id| self.tunnel(id)) {
-                // For good: a tunnel does not open again when its last key is revoked.
+                // For good: a tunnel does not become open when its last key is revoked.
                 tunnel.guarded.store(true, Ordering::Relaxed);
             }
         }
@@ -226,7 +231,7 @@ impl Relay {
         self.write_tunnels().remove(id);
     }
 
-    /// The key in `Authorization`, whatever it is for.
+    /// The key in `Authorization`, of any role.
     fn key_of(&self, visit: &Visit<'_>) -> Option<Arc<Key>> {
         let text = keys::bearer(visit.exchange.head().headers.values("Authorization"))?;
         self.keys.find(text)
@@ -251,7 +256,7 @@ impl Relay {
         self.connections.get().map_or(0, |count| i64::try_from(count()).unwrap_or(i64::MAX))
     }
 
-    /// Leads one request to its room.
+    /// Passes one request to its handler.
     fn route(&self, exchange: Exchange<'_>) {
         let head = exchange.head();
         let mut common = vec![
@@ -304,7 +309,7 @@ impl Relay {
         }
     }
 
-    /// Stops taking commands in and lets daemons finish, for at most `drain_timeout`
+    /// Stops accepting commands and lets daemons finish, for at most `drain_timeout`
     /// (relay.md, 6).
     fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -320,7 +325,7 @@ impl Relay {
     }
 }
 
-/// What a page may read of an answer.
+/// The headers of an answer that a web page may read.
 const EXPOSED: &str = "Mcp-Session-Id, Mcp-Protocol-Version, WWW-Authenticate, X-Request-Id";
 
 /// The answer for a path or method that is not served.

@@ -7,12 +7,12 @@ use crate::stats::{TIME_BOUNDS_US, TimeHistogram};
 use super::Relay;
 use super::reply::Reply;
 
-/// `/healthz`: the process serves, or nobody would read this.
+/// `/healthz`: answered whenever the process serves.
 pub fn health() -> Reply {
     Reply::text(200, "ok\n".to_owned())
 }
 
-/// `/readyz`: whether to send clients here. The presence of daemons is not a condition.
+/// `/readyz`: whether clients should be sent here. It does not depend on daemons.
 pub fn ready(relay: &Relay) -> Reply {
     match relay.is_draining() {
         false => Reply::text(200, "ready\n".to_owned()),
@@ -99,7 +99,7 @@ struct Page(String);
 
 impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 

@@ -1,4 +1,4 @@
-//! Answers that the relay makes itself, and the visit of one client that gets them.
+//! Answers that the relay makes itself, and the request that gets them.
 
 use crate::httpd::{BodyError, Exchange, Framing, Stream, WriteError};
 use crate::wire::jsonrpc::{self, INTERNAL_ERROR};
@@ -10,13 +10,13 @@ use super::budget::{Budget, Reserved};
 /// Whether a command may have reached the MCP server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivered {
-    /// It certainly has not.
+    /// It has certainly not.
     No,
-    /// Nobody knows.
+    /// The relay does not know.
     Unknown,
 }
 
-/// Something that the relay has to say instead of an answer from behind the tunnel.
+/// A problem that the relay reports instead of an answer from behind the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
@@ -25,7 +25,7 @@ pub struct Problem {
     pub code: &'static str,
     /// A sentence for people.
     pub message: &'static str,
-    /// When to come again, in seconds.
+    /// When to try again, in seconds.
     pub retry_after: Option<u32>,
     /// Whether the command may have reached the MCP server.
     pub delivered: Delivered,
@@ -34,26 +34,26 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem that came up before anything was handed out.
+    /// A problem that occurred before anything was handed out.
     pub const fn new(status: u16, code: &'static str, message: &'static str) -> Self {
         let delivered = Delivered::No;
         let rpc_code = INTERNAL_ERROR;
         Self { status, code, message, retry_after: None, delivered, rpc_code }
     }
 
-    /// With a time after which to come again.
+    /// Adds the time after which to try again.
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// For a command that may have been executed.
+    /// Marks the command as one that may have been executed.
     pub const fn maybe_delivered(mut self) -> Self {
         self.delivered = Delivered::Unknown;
         self
     }
 
-    /// With another JSON-RPC error code.
+    /// Sets another JSON-RPC error code.
     pub const fn rpc(mut self, code: i64) -> Self {
         self.rpc_code = code;
         self
@@ -91,7 +91,7 @@ impl Problem {
                 Delivered::Unknown => "unknown",
             }
         );
-        // The codes that MCP defines have no room for data of ours.
+        // MCP defines the data of its own codes.
         let data = (self.rpc_code == INTERNAL_ERROR).then_some(data);
         jsonrpc::error_with(id, self.rpc_code, self.message, data.as_deref())
     }
@@ -142,14 +142,14 @@ impl Reply {
         Self { status, headers, body }
     }
 
-    /// With one more header field.
+    /// Adds a header field.
     pub fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
 }
 
-/// One request to the relay with what every answer to it carries.
+/// One request to the relay, with the headers that every answer to it carries.
 pub struct Visit<'c> {
     /// The request.
     pub exchange: Exchange<'c>,
@@ -163,9 +163,19 @@ impl<'c> Visit<'c> {
         self.exchange.head().headers.get(name)
     }
 
+    /// The answer to the preflight request of a browser, which carries no key. It allows every
+    /// header that was asked for; authentication follows later, and the origin was checked before.
+    pub fn preflight(&self, methods: &str) -> Reply {
+        let headers = self.header("Access-Control-Request-Headers").unwrap_or("Content-Type");
+        Reply::empty(204)
+            .with("Access-Control-Allow-Methods", methods.to_owned())
+            .with("Access-Control-Allow-Headers", headers.to_owned())
+            .with("Access-Control-Max-Age", "600".to_owned())
+    }
+
     /// Answers.
     pub fn reply(self, reply: Reply) {
-        // A client that has gone does not get its answer, and nobody else wants it.
+        // If the client has gone, its answer is not needed.
         let _ = self.reply_parts(reply.status, &reply.headers, &[reply.body.as_bytes()]);
     }
 
@@ -186,8 +196,8 @@ impl<'c> Visit<'c> {
         self.exchange.stream(status, &headers)
     }
 
-    /// Reads the body within the route's limit and the node's memory. A chunked body is charged
-    /// at the limit while it arrives, for its length is not known before.
+    /// Reads the body within the route's limit and the relay's memory budget. A chunked body is
+    /// charged at the limit while it arrives, because its length is not known before.
     ///
     /// # Errors
     /// The answer to give instead; see also [`Unread`].

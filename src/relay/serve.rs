@@ -1,4 +1,4 @@
-//! The process: arguments in, a relay until a signal, exit code out.
+//! The process: it reads the arguments, serves until a signal comes, and returns an exit code.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::Relay;
 use super::args::{self, Command, Config, HELP, TunnelConfig};
 use super::ids::Ids;
 
-/// What the exit codes mean, for the manual.
+/// The meaning of the exit codes, for the manual.
 pub const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (1, "A failed start: an address that cannot be bound, a file that cannot be written."),
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints to stdout; a reader that has gone is not our concern.
+/// Prints to stdout. It does not matter if the reader has gone.
 fn say(text: &str) {
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -90,7 +90,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     if let Some(path) = &config.url_file {
         write_url(path, &url).map_err(|e| format!("--url-file {}: {e}", path.display()))?;
     }
-    // The threads that are started from here on inherit it.
+    // The threads that are started from here on are confined too.
     confine(&config);
     let running = relay.serve(server).map_err(|e| format!("--listen {}: {e}", config.listen))?;
     say(&format!("mcp-tunnel-relay: listening on {url}\n"));
@@ -137,14 +137,14 @@ fn serve(mut config: Config) -> Result<(), String> {
         recv(signalled) -> _ => Err("stopped at once by a second signal".to_owned()),
     };
     if let Some(path) = &config.url_file {
-        // Somebody else may have removed it; then there is nothing to do.
+        // If somebody else has removed it, there is nothing to do.
         let _ = std::fs::remove_file(path);
     }
     logger.finish();
     result
 }
 
-/// Gives up what a server in memory does not need: it writes nothing and connects to nobody.
+/// Gives up rights that the relay does not need: it writes no file and connects to nobody.
 fn confine(config: &Config) {
     if !config.confinement {
         return;
@@ -160,7 +160,7 @@ fn confine(config: &Config) {
     }
 }
 
-/// Makes up a tunnel for `--dev`: its id and its runtime key, which is shown this once.
+/// Creates a tunnel for `--dev`. Its runtime key is shown only this once.
 fn make_dev_tunnel(config: &mut Config) -> Result<(String, String), String> {
     let ids = Ids::new().map_err(|_| "the kernel gives no random bytes")?;
     let (id, (_, key)) = (ids.tunnel_id(), ids.key("run"));

@@ -1,4 +1,4 @@
-//! What the relay counts. Labels have a bounded set of values: nothing from a request becomes
+//! The counters of the relay. Labels have a fixed set of values: nothing from a request becomes
 //! one.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl<K: Ord + Copy> Labelled<K> {
     }
 }
 
-/// All counts of one relay. Calls balance: accepted is the sum of settled, undelivered,
+/// The counters of one relay. Calls balance: accepted is the sum of settled, undelivered,
 /// expired, abandoned, dropped, queued and handed.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -61,7 +61,7 @@ pub struct Stats {
     pub abandoned: Counter,
     /// Calls whose client left, or that were given up, before a daemon had them.
     pub dropped: Counter,
-    /// Commands that went back to their lane since no byte of them was sent.
+    /// Commands that were put back because no byte of them was sent.
     pub requeued: Counter,
     /// Poll answers that broke off in the middle.
     pub uncertain: Counter,

@@ -1,5 +1,5 @@
-//! One tunnel: its lanes of queued commands, its parked polls, and the commands that daemons
-//! have (relay.md, 2).
+//! One tunnel: its queued commands, one lane for each channel; its waiting polls; and the commands
+//! that daemons have taken (relay.md, 2).
 //!
 //! ```text
 //! QUEUED --(poll)--> HANDED --(final response)--> settled
@@ -8,48 +8,50 @@
 //!   |- not picked up   |- no answer in time: expired
 //! ```
 //!
-//! Where a call is says what it is: in a lane it is queued, in `handed` a daemon has it, in
-//! neither it has ended. All moves happen under the tunnel's lock, so each call leaves each place
-//! once, and whoever takes it out counts it and tells its thread.
+//! The place of a call is its state: a call in a lane is queued, one in `handed` was taken by a
+//! daemon, and one in neither has ended. All moves happen under the tunnel's lock, so a call leaves
+//! each place once, and the code that takes it out counts it and tells its thread.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::httpd::Probe;
 use crate::unpoisoned::Unpoisoned;
-use crate::wire::{ChannelName, TunnelId};
+use crate::wire::time::rfc3339;
+use crate::wire::{ChannelName, Headers, TunnelId};
 
 use super::budget::Reserved;
 use super::call::{Call, Failure, Item};
 use super::daemons::Daemons;
-use super::discovery::Known;
-use super::ids::{RequestKey, TunnelTag};
+use super::ids::{RequestKey, TunnelTag, request_id};
+use super::metadata::MetadataCache;
 use super::stats::Stats;
 
-/// Most commands that wait in one tunnel, and their bytes together: two of the largest bodies.
+/// Most commands that wait in one tunnel, and their bytes together: enough for two of the largest.
 const QUEUED_COMMANDS: usize = 100;
 const QUEUED_BYTES: usize = 64 * 1024 * 1024;
-/// Most commands that daemons of one tunnel hold; then polls get nothing until some settle.
+/// Most commands that the daemons of one tunnel hold. Above that, polls get nothing until some
+/// settle.
 const HANDED_COMMANDS: usize = 500;
-/// Most long streams of one tunnel, for each holds one of the daemon's workers.
+/// Most long streams of one tunnel: each occupies one of the daemon's workers.
 const STREAMS: usize = 8;
 /// Most polls that wait in one tunnel.
 const PARKED_POLLS: usize = 16;
-/// Most payload in one poll answer; a larger command goes alone.
+/// Most bytes of commands in one answer to a poll. A larger command is sent alone.
 const POLL_BYTES: usize = 8 * 1024 * 1024;
 
-/// A command in its lane: the text of everything that the poll answer says of it.
+/// A command in its lane, with its text for the answer to a poll.
 #[derive(Debug)]
 pub struct Queued {
-    /// Its call.
+    /// The call that waits for its answer.
     pub call: Arc<Call>,
-    /// The place in the order of arrival.
+    /// Its number in the order of arrival.
     number: u64,
     /// The command's JSON in two pieces: what the relay wrote, and the rest with the payload.
     pub text: [Vec<u8>; 2],
-    /// The body's share of the node's memory.
+    /// The memory that its body takes from the relay's budget.
     _reserved: Option<Reserved>,
 }
 
@@ -64,7 +66,28 @@ impl Queued {
     }
 }
 
-/// Which lanes a poll drains: the listed ones, or all if there are none.
+/// A command as JSON for the answer to a poll, up to its payload. The closing brace is added there.
+pub fn command_text(
+    call: &Call,
+    token: &str,
+    command_type: &str,
+    budget: Duration,
+    headers: &Headers,
+) -> String {
+    let headers = serde_json::to_string(headers).expect("strings always serialize");
+    let payload = if command_type == "jsonrpc" { ",\"jsonrpc\":" } else { "" };
+    format!(
+        "{{\"request_id\":\"{}\",\"shard_token\":\"{token}\",\"command_type\":\"{command_type}\",\
+         \"channel\":\"{}\",\"created_at\":\"{}\",\"response_timeout\":\"{}ms\",\
+         \"headers\":{headers}{payload}",
+        request_id(&call.id),
+        call.channel,
+        rfc3339(SystemTime::now()),
+        budget.as_millis(),
+    )
+}
+
+/// The lanes that a poll takes from: the listed ones, or all if the list is empty.
 #[derive(Debug, Clone, Default)]
 pub struct Filter(pub Vec<ChannelName>);
 
@@ -77,37 +100,37 @@ impl Filter {
 /// Why a call was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// No daemon was ever seen.
+    /// No daemon has ever been seen.
     NotSeen,
-    /// No daemon is there now.
+    /// No daemon is connected now.
     NotConnected,
     /// The queue is full.
     QueueFull,
     /// Too many long streams.
     TooManyStreams,
-    /// The relay shuts down.
+    /// The relay is shutting down.
     Draining,
     /// The tunnel has just been deleted.
     Closed,
 }
 
-/// What a poll got.
+/// The outcome of a poll.
 #[derive(Debug)]
 pub enum Polled {
-    /// At least one command; the daemon has them as soon as a byte is written.
+    /// At least one command. The daemon counts as having them once a byte is written.
     Commands(Vec<Queued>),
-    /// Nothing in time.
+    /// No command in time.
     Nothing,
     /// Too many polls wait already.
     TooMany,
-    /// The tunnel or the key is gone.
+    /// The tunnel was deleted, or the key was revoked.
     Revoked,
 }
 
-/// Who asks a tunnel for a withdrawal, which decides what it counts as.
+/// Why a call is withdrawn. It decides from where it may be taken, and how it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withdraw {
-    /// The client has gone: from any place.
+    /// The client has gone: from a lane or a daemon.
     ClientGone,
     /// Nobody picked it up: only from its lane.
     NotPickedUp,
@@ -139,7 +162,7 @@ impl Parked {
     }
 }
 
-/// What an operator may say about a tunnel.
+/// The description that an operator gives a tunnel.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
     /// A short name.
@@ -158,20 +181,20 @@ pub struct Record {
 pub struct Tunnel {
     /// Its id.
     pub id: TunnelId,
-    /// What stands for it in shard tokens.
+    /// Its tag in shard tokens.
     pub tag: TunnelTag,
     /// Whether MCP clients must show a connector key.
     pub guarded: AtomicBool,
-    /// Whether its daemon answers when it gets a client's JSON-RPC response. The reference does
-    /// not, and the client would wait in vain (relay.md, F7).
+    /// Whether its daemon answers after it gets a client's JSON-RPC response. The reference daemon
+    /// does not, and the client would wait in vain (relay.md, F7).
     pub takes_responses: AtomicBool,
     /// The OAuth metadata of the server behind it.
-    pub metadata: Known,
+    pub metadata: MetadataCache,
     record: Mutex<Record>,
     daemons: Mutex<Daemons>,
     stats: Arc<Stats>,
     state: Mutex<State>,
-    /// Notified when, in a drain, daemons have no call any more.
+    /// Notified during a drain, when daemons have no more calls.
     settled: Condvar,
 }
 
@@ -186,7 +209,7 @@ struct State {
     next_number: u64,
     /// When a daemon last polled or answered.
     seen: Option<Instant>,
-    /// Whether a daemon was ever there.
+    /// Whether a daemon was ever connected.
     ever_seen: bool,
     closed: bool,
     draining: bool,
@@ -206,7 +229,7 @@ impl Tunnel {
             tag,
             guarded: AtomicBool::new(guarded),
             takes_responses: AtomicBool::new(false),
-            metadata: Known::default(),
+            metadata: MetadataCache::default(),
             record: Mutex::new(record),
             daemons: Mutex::default(),
             stats,
@@ -215,12 +238,12 @@ impl Tunnel {
         }
     }
 
-    /// What the operator says about it.
+    /// The operator's description.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unpoisoned()
     }
 
-    /// Who polls it.
+    /// The daemons that poll it.
     pub fn daemons(&self) -> MutexGuard<'_, Daemons> {
         self.daemons.lock().unpoisoned()
     }
@@ -229,8 +252,8 @@ impl Tunnel {
         self.state.lock().unpoisoned()
     }
 
-    /// Queues a command if a daemon is there or may come. `last_seen` is how long a daemon
-    /// counts as connected after its last request; in `warm_up` it always does.
+    /// Queues a command if a daemon is connected. For `last_seen` after its last request a daemon
+    /// counts as connected; during `warm_up` one always does.
     pub fn enqueue(
         &self,
         mut command: Queued,
@@ -268,8 +291,8 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Takes up to `limit` commands of the wanted lanes, waiting up to `wait` for the first.
-    /// `key_id` names the key that this poll stands on, see [`Tunnel::revoke`].
+    /// Takes up to `limit` commands from the wanted lanes, waiting up to `wait` for the first.
+    /// `key_id` is the key that the poll was allowed by, see [`Tunnel::revoke`].
     pub fn poll(
         &self,
         filter: Filter,
@@ -312,7 +335,7 @@ impl Tunnel {
         let polled = parked.wait(wait);
         let mut state = self.lock();
         state.parked.retain(|other| other.number != parked.number);
-        // Between the end of the wait and the lock something may have been given after all.
+        // A command may have been given between the end of the wait and the lock.
         let polled = polled.or_else(|| parked.wait(Duration::ZERO)).unwrap_or(Polled::Nothing);
         match polled {
             Polled::Commands(mut taken) if taken.len() < limit => {
@@ -326,22 +349,22 @@ impl Tunnel {
         }
     }
 
-    /// Notes that a daemon has got an answer to its poll.
+    /// Notes that a daemon got an answer to its poll.
     pub fn saw_daemon(&self) {
         self.lock().seen = Some(Instant::now());
     }
 
-    /// Notes that the daemon says that it ends.
+    /// Notes that the daemon has announced its end.
     pub fn daemon_leaves(&self) {
         let mut state = self.lock();
         (state.seen, state.ever_seen) = (None, true);
     }
 
-    /// Puts commands back at the head of their lanes: no byte of them was sent.
+    /// Puts commands back into their lanes, in order of arrival: no byte of them was sent.
     pub fn put_back(&self, commands: Vec<Queued>) {
         let mut state = self.lock();
         for command in commands {
-            // A call that ended meanwhile is not queued again.
+            // A call that has ended in the meantime is not queued again.
             if state.handed.remove(&command.call.id).is_none() {
                 continue;
             }
@@ -363,7 +386,7 @@ impl Tunnel {
         self.lock().handed.get(id).cloned()
     }
 
-    /// Ends a call that a daemon has; false if it has ended already.
+    /// Ends a call that a daemon has. False if it has ended already.
     pub fn settle(&self, id: &RequestKey, item: Item) -> bool {
         let mut state = self.lock();
         let Some(call) = self.leave_handed(&mut state, id) else { return false };
@@ -380,8 +403,8 @@ impl Tunnel {
         true
     }
 
-    /// Takes a call out on behalf of its own thread. False if it is not where `why` expects it,
-    /// or has ended: then its box holds the last item, or soon a different answer.
+    /// Takes a call out, on behalf of the thread that waits for it. False if it is not where `why`
+    /// expects it, or has ended; then its mailbox holds the last item, or will soon.
     pub fn withdraw(&self, call: &Call, why: Withdraw) -> bool {
         let mut state = self.lock();
         if why != Withdraw::Late && self.leave_lane(&mut state, call) {
@@ -402,12 +425,12 @@ impl Tunnel {
         false
     }
 
-    /// Ends the parked polls that stand on a key.
+    /// Ends the waiting polls that a key allowed.
     pub fn revoke(&self, key_id: &str) {
         self.end_polls(|parked| parked.key_id == key_id, || Polled::Revoked);
     }
 
-    /// Ends all parked polls, and all queued calls, for the relay is about to stop.
+    /// Ends all waiting polls and all queued calls, because the relay is going to stop.
     pub fn drain(&self) {
         self.lock().draining = true;
         self.end_polls(|_| true, || Polled::Nothing);
@@ -434,7 +457,7 @@ impl Tunnel {
         self.end_handed(Failure::Deleted);
     }
 
-    /// Waits until daemons have no call any more, or until `deadline`.
+    /// Waits until daemons have no more calls, or until `deadline`.
     pub fn wait_until_settled(&self, deadline: Instant) {
         let time = deadline.saturating_duration_since(Instant::now());
         let busy = |state: &mut State| !state.handed.is_empty();
@@ -461,8 +484,8 @@ impl Tunnel {
         }
     }
 
-    /// Gives queued commands to parked polls: the oldest command to the poll that has waited
-    /// longest among those that drain its lane, one command to each.
+    /// Gives queued commands to waiting polls, one to each: the oldest command goes to the poll
+    /// that has waited longest of those that take from its lane.
     fn match_up(&self, state: &mut State) {
         let mut at = 0;
         while let Some(parked) = state.parked.get(at).cloned()
@@ -510,7 +533,7 @@ impl Tunnel {
             bytes -= command.bytes();
             state.count_out(&command);
             self.stats.queued.add(-1);
-            // Who left before a daemon could take the command has taken it along (R-20).
+            // If the client left before a daemon could take the command, it is dropped (R-20).
             if command.call.probe.client_gone() {
                 self.stats.dropped.inc();
                 state.forget_stream(&command.call);
@@ -550,8 +573,8 @@ impl Tunnel {
 }
 
 impl State {
-    /// Whether a daemon is there for this lane (relay.md, 3.7). One that works on a command may
-    /// not poll meanwhile, and is there all the same (R-39).
+    /// Whether a daemon is connected for this lane (relay.md, 3.7). A daemon that works on a
+    /// command may not poll meanwhile, and counts as connected (R-39).
     fn is_connected(&mut self, channel: &ChannelName, last_seen: Duration) -> bool {
         self.seen.is_some_and(|at| at.elapsed() < last_seen)
             || !self.handed.is_empty()
@@ -561,7 +584,7 @@ impl State {
     fn count_out(&mut self, command: &Queued) {
         self.queued -= 1;
         self.queued_bytes -= command.bytes();
-        // A lane is kept while it has commands only, so that names of channels do not pile up.
+        // An empty lane is removed, so that names of channels do not pile up.
         if self.lanes.get(&command.call.channel).is_some_and(VecDeque::is_empty) {
             self.lanes.remove(&command.call.channel);
         }

@@ -1,9 +1,9 @@
-//! Pages that the kernel may not write to swap. The only module of the crate with `unsafe`:
-//! one system call. [`super::Secret`] alone calls it.
+//! Memory pages that the kernel must not write to swap. This is the only module of the crate with
+//! `unsafe`, for one system call. [`super::Secret`] alone calls it.
 //!
-//! Why not a crate: `rustix` and `nix` have the call as `unsafe`. `region` has a safe one, but
-//! brings page tables of five systems along, and its guard unlocks a page that other secrets may
-//! still lie in. `secrets` needs a C library; `memsec` is `unsafe` itself.
+//! Why not a crate: `rustix` and `nix` have the call as `unsafe`. `region` has a safe one, but brings
+//! the page tables of five systems along, and its guard unlocks a page that may still hold other
+//! secrets. `secrets` needs a C library; `memsec` is `unsafe` itself.
 #![expect(unsafe_code, reason = "mlock has no safe form that leaves shared pages locked")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a text could not be locked.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Locks the pages that `text` lies in. They stay locked: the heap keeps other secrets in the
-/// same pages, and locks do not count. The number is bounded by the pages of the heap that ever
-/// held a secret, and by RLIMIT_MEMLOCK; what is over it is not locked, which [`all`] tells.
+/// Locks the pages that hold `text`. They stay locked, since the same pages may hold other secrets
+/// and the kernel does not count locks. Their number is bounded by the pages of the heap that ever
+/// held a secret, and by RLIMIT_MEMLOCK. Above that limit pages are not locked, which [`all`] tells.
 pub(super) fn lock(text: &str) {
     if text.is_empty() {
         return;
@@ -26,7 +26,7 @@ pub(super) fn lock(text: &str) {
     }
 }
 
-/// Whether every secret so far lies in locked pages.
+/// Whether every secret so far is in locked pages.
 pub(super) fn all() -> bool {
     !REFUSED.load(Ordering::Relaxed)
 }

@@ -1,6 +1,6 @@
 //! The standard proxy variables, matched as Go matches them (W-32, W-33).
 //!
-//! Pure: variables in, a choice out. `cli` asks it once for each target without a proxy of its
+//! Pure: variables in, a choice out. `hops` asks it once for each target that has no proxy of its
 //! own.
 
 use std::net::IpAddr;
@@ -10,20 +10,20 @@ use super::source::Env;
 use super::url::{HttpUrl, ProxyUrl};
 use crate::secret::Secret;
 
-/// What the variables say about a target.
+/// The proxy that the variables choose for a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// No proxy.
     Direct,
     /// This one; the text names the variable.
     Proxy(ProxyUrl, &'static str),
-    /// No proxy, because this variable holds nothing that could be one.
+    /// No proxy, because this variable does not hold one.
     Unreadable(&'static str),
-    /// The variable cannot be used: the target must neither be reached through it nor past it.
+    /// The variable is invalid: the target must be reached neither through it nor directly.
     Refused(String),
 }
 
-/// The variables as they are, upper case first (W-32).
+/// The variables, upper case first (W-32).
 pub fn of(env: &Env) -> AmbientProxy {
     let value = |names: [&'static str; 2]| {
         names.into_iter().find_map(|name| Some((name, env.non_blank(name)?.trim().to_owned())))
@@ -72,7 +72,7 @@ pub fn choose(ambient: &AmbientProxy, target: &HttpUrl) -> Choice {
     }
 }
 
-/// Whether `NO_PROXY` or the loopback rule sends a target on the direct way.
+/// Whether `NO_PROXY` or the loopback rule says that a target is reached directly.
 fn bypassed(no_proxy: &str, target: &HttpUrl) -> bool {
     let host = target.host.trim_end_matches('.');
     let ip = host.parse::<IpAddr>().ok();
@@ -136,7 +136,7 @@ fn in_block(ip: IpAddr, network: IpAddr, bits: u32) -> bool {
     }
 }
 
-/// An IPv4 address in IPv6 clothes is the IPv4 address.
+/// An IPv4-mapped IPv6 address is treated as the IPv4 address.
 fn plain(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

@@ -1,5 +1,5 @@
-//! Puts the values together into a [`Config`], and checks what concerns several of them
-//! (section 9). Everything that is wrong is collected; the order is the specification's.
+//! Puts the values together into a [`Config`], and checks the rules that concern several of them
+//! (section 9). All errors are collected, in the order of the specification.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -112,7 +112,7 @@ fn ca_bundle(r: &mut Resolver<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-/// A PEM file must be there and hold at least one certificate.
+/// A PEM file must exist and hold at least one certificate.
 fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source) {
     if !r.resolve {
         return;
@@ -132,7 +132,7 @@ fn check_certificates(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source
     r.wrong(id, source, wrong);
 }
 
-/// A PEM file must be there and hold a private key that is not encrypted.
+/// A PEM file must exist and hold a private key that is not encrypted.
 fn check_private_key(r: &mut Resolver<'_>, id: Id, path: &Path, source: &Source) {
     if !r.resolve {
         return;
@@ -169,7 +169,7 @@ fn identity(r: &mut Resolver<'_>, cert_id: Id, key_id: Id) -> Option<Identity> {
 }
 
 fn half_of_a_pair(r: &mut Resolver<'_>, missing: Id, source: &Source) -> Option<Identity> {
-    // A missing half that is wrong in itself has been reported already.
+    // If the missing half was invalid, that has been reported already.
     if r.problems.iter().all(|p| p.id != Some(missing)) {
         let key = Setting::of(missing).key;
         r.wrong(
@@ -236,7 +236,7 @@ fn base_url(r: &mut Resolver<'_>, has_identity: bool) -> Option<HttpUrl> {
     Some(url)
 }
 
-/// The line for a required setting that no layer has.
+/// The error for a required setting that no layer has.
 fn missing(id: Id, what: &str) -> Problem {
     let s = Setting::of(id);
     Problem {
@@ -702,7 +702,7 @@ fn record_bound(r: &mut Resolver<'_>, id: Id, bound: &[Bound]) {
     r.record(id, (!shown.is_empty()).then(|| shown.join(", ")), &source);
 }
 
-/// The URL of a server, and what its entry says beside it.
+/// The URL of a server, and the other fields of its entry.
 fn shown_server(http: &HttpTarget) -> String {
     let identity = http.identity.as_ref();
     let options = [
@@ -715,7 +715,7 @@ fn shown_server(http: &HttpTarget) -> String {
     set.fold(http.url.to_string(), |shown, option| shown + &option)
 }
 
-/// Which channels are served, against which are asked for (V-1, V-4).
+/// Compares the channels that are served with those that are polled for (V-1, V-4).
 fn check_coverage(
     r: &mut Resolver<'_>,
     bindings: &[Binding],
@@ -723,7 +723,7 @@ fn check_coverage(
     harpoon: Option<&Harpoon>,
 ) {
     let bound = |name: &ChannelName| bindings.iter().any(|b| b.channel == *name);
-    // An entry that is wrong in itself has been reported already.
+    // An invalid entry has been reported already.
     let unknown = |id| matches!(id, Id::ServerUrls | Id::Commands);
     let broken = r.problems.iter().filter_map(|p| p.id).any(unknown);
     if broken || r.unresolved.iter().copied().any(unknown) {

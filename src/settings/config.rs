@@ -1,7 +1,7 @@
-//! The checked configuration: what the daemon is built from.
+//! The checked configuration that the daemon is built from.
 //!
-//! Every value here was parsed, bounded and, where it was a reference, resolved. Nobody checks it
-//! again. Made by [`super::load`] alone.
+//! Every value here was parsed and bounded, and references were resolved. It need not be checked
+//! again. Only [`super::load`] creates it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::url::{HttpUrl, ProxyUrl};
 use crate::secret::Secret;
 use crate::wire::{ChannelName, TunnelId};
 
-/// Everything that `run` needs to know.
+/// The configuration of `run`.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// PEM file whose certificates are trusted beside those of the system, on every hop.
@@ -35,14 +35,14 @@ pub struct Config {
     pub admin_ui: AdminUi,
     /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for targets without a proxy of their own.
     pub ambient_proxy: AmbientProxy,
-    /// Files that secrets were read from; who changes one wants it to be read again.
+    /// Files that secrets were read from. They are read again when they change.
     pub secret_files: Vec<PathBuf>,
-    /// What is doubtful about it, one line each, to be logged at start.
+    /// Warnings, one line each, to be logged at start.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// A copy for those who show it: without key, headers and token.
+    /// A copy for display: without key, headers and token.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
@@ -95,11 +95,11 @@ pub type HeaderMap = Vec<(String, Secret)>;
 /// An explicit proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySetting {
-    /// Where it is, and who we are there.
+    /// Its address, and our credentials there.
     pub url: ProxyUrl,
     /// The setting that named it.
     pub id: Id,
-    /// Where it was named, as the API says it (W-35): the flag, the variable or the key of the
+    /// The source of its URL, as the API shows it (W-35): the flag, the variable or the key of the
     /// file, without dashes; `env:NAME` for a reference.
     pub source: String,
 }
@@ -211,7 +211,7 @@ pub struct HarpoonTarget {
 pub struct Log {
     /// The least important level that is written.
     pub level: log::LevelFilter,
-    /// How a record looks.
+    /// The format of a line.
     pub format: LogFormat,
     /// Appended to instead of a standard stream.
     pub file: Option<PathBuf>,
@@ -226,13 +226,13 @@ pub struct Log {
 pub struct AdminUi {
     /// Whether it answers peers that are not on this host.
     pub allow_remote: bool,
-    /// What a request that changes something must carry.
+    /// The token that a request must carry to change anything.
     pub token: Option<Secret>,
     /// How many log records it keeps, 1 to 100000.
     pub log_buffer_events: usize,
 }
 
-/// How a log record looks, and with that where it goes without a file.
+/// The format of the log, which also decides where it goes if there is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Plain lines, on stderr.
@@ -283,18 +283,18 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// How long calls in flight may go on after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
-    /// Whether it gives up what it does not need.
+    /// Whether it gives up rights that it does not need.
     pub confinement: Confinement,
 }
 
-/// Whether the daemon gives up what it does not need.
+/// Whether the daemon gives up rights that it does not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confinement {
-    /// As far as the kernel can take it.
+    /// As far as the kernel supports it.
     On,
     /// No.
     Off,
-    /// All of it, or there is no start.
+    /// Completely, or the daemon does not start.
     Require,
 }
 

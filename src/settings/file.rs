@@ -1,4 +1,5 @@
-//! The configuration file against the table: which settings it has, what in it is unknown.
+//! Matches the configuration file with the table: which settings it has, and which keys are
+//! unknown.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,14 +17,13 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// A file that was read.
 #[derive(Debug)]
 pub struct File {
-    /// As it was given; stands in every message.
+    /// The path as it was given, for messages.
     pub path: Rc<str>,
     nodes: BTreeMap<Id, Node>,
 }
 
 impl File {
-    /// Reads and parses a file. What is wrong with it is added to `problems`; what could be
-    /// understood is returned all the same.
+    /// Reads and parses a file. Errors are added to `problems`; the valid rest is returned.
     pub fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
         let shown = path.display();
         let wrong = |e: std::io::Error| {
@@ -82,7 +82,7 @@ impl File {
         Problem { id: None, source: Some(self.source(mark)), message }
     }
 
-    /// Takes the settings of one map whose keys stand below `prefix`.
+    /// Takes the settings of one map, whose keys are below `prefix`.
     fn group(&mut self, prefix: &str, entries: Vec<Entry>, problems: &mut Vec<Problem>) {
         for entry in entries {
             let path = format!("{prefix}{}", entry.key);
@@ -130,7 +130,7 @@ fn unknown(key: &str, prefix: &str, hint: &str) -> String {
     format!("unknown key `{key}`{place}{hint}")
 }
 
-/// The keys that may stand in an entry of a list setting.
+/// The keys that an entry of a list setting may have.
 fn item_keys(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ServerUrls => {
@@ -142,7 +142,7 @@ fn item_keys(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The names that may stand directly below a prefix of keys.
+/// The names that may follow a prefix of keys.
 fn names_below(prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = TABLE
         .iter()

@@ -1,10 +1,10 @@
-//! Flags of settings, as they are collected from the command line.
+//! The flags of settings, collected from the command line.
 
 use std::collections::BTreeMap;
 
 use super::table::{Id, Kind, Setting, TABLE};
 
-/// What was given for each setting. Filled by the command line, never checked here.
+/// The values given for each setting. They are not checked here.
 #[derive(Debug, Clone, Default)]
 pub struct Flags(BTreeMap<Id, Given>);
 
@@ -14,7 +14,7 @@ struct Given {
     flag: String,
     /// Whether that is the dotted one (C-3).
     dotted: bool,
-    /// One for each time.
+    /// One value for each time it was given.
     values: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Flags {
         Ok(true)
     }
 
-    /// As if a flag had been given: for a command that sets something itself.
+    /// Sets a value as if its flag had been given, for a command that sets something itself.
     pub fn add(&mut self, setting: &Setting, flag: String, dotted: bool, value: String) {
         let given = self.0.entry(setting.id).or_insert_with(|| Given {
             flag: flag.clone(),

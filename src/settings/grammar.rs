@@ -1,12 +1,12 @@
-//! The value grammars (G-1 to G-18): text in, checked value or one line of what is wrong.
+//! The grammars of values (G-1 to G-18): text in, a checked value or a one-line error out.
 //!
-//! No error here repeats the text: the caller knows whether it may be shown.
+//! No error here quotes the text, because only the caller knows whether it may be shown.
 
 use std::time::Duration;
 
 use super::url::{parse_port, split_host_port};
 
-/// What is wrong with a value, to be printed after the name of the setting.
+/// An error in a value, to be printed after the name of the setting.
 pub type Wrong = String;
 
 /// The booleans of flags and variables (C-2).

@@ -1,9 +1,8 @@
-//! Every setting, defined once in [`table`], filled from flags, environment and file, checked,
-//! and handed to the daemon as a [`Config`].
+//! Every setting is defined once in [`table`], filled from flags, environment and file, checked,
+//! and handed to the daemon as a part of [`Config`].
 //!
-//! `cli` alone calls it. It opens the configuration file and the files that references name, and
-//! nothing else; it never prints or logs. What is wrong comes back as a list of [`Problem`]s, all
-//! of them at once.
+//! The room opens the configuration file and the files that references name, and nothing else. It
+//! never prints or logs: errors are returned as a list of [`Problem`]s, all of them at once.
 
 pub mod ambient;
 mod build;
@@ -12,9 +11,11 @@ pub mod entry;
 pub mod file;
 pub mod flags;
 pub mod grammar;
+pub mod output;
 pub mod problem;
 pub mod reference;
 mod resolve;
+pub mod samples;
 pub mod source;
 pub mod table;
 pub mod url;
@@ -31,20 +32,20 @@ use file::File;
 use reference::References;
 use resolve::Resolver;
 
-/// What came of loading a configuration.
+/// The result of loading a configuration.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration; `None` if there are problems.
     pub config: Option<Config>,
     /// The file that was read, if one was chosen.
     pub selected: Option<Selected>,
-    /// Every setting that could be understood, with its source, in the order of the table.
+    /// Every valid setting with its source, in the order of the table.
     pub effective: Vec<Effective>,
-    /// Everything that is wrong.
+    /// All errors.
     pub problems: Vec<Problem>,
-    /// What is doubtful and does not stop a start.
+    /// Warnings, which do not prevent a start.
     pub warnings: Vec<Problem>,
-    /// Those of them that say that a secret can be read by others.
+    /// The warnings that others can read a secret.
     pub exposed: Vec<String>,
 }
 
@@ -56,7 +57,7 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
         None
     });
     let file = selected.as_ref().and_then(|s| File::read(&s.path, &mut problems));
-    // Without its file a configuration has no sense: what it would lack is only noise.
+    // Without the file, complaints about missing settings would only be noise.
     let unreadable = !problems.is_empty() && file.is_none();
     if unreadable {
         if let (Some(Selected { profile: Some(_), .. }), [problem @ Problem { source: None, .. }]) =
@@ -78,8 +79,8 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
     loaded
 }
 
-/// Everything that is wrong with the text of a file by itself (Y-9): references are not looked
-/// up, and what flags and environment may still bring is not missed.
+/// All errors in the text of a file by itself (Y-9): references are not looked up, and settings
+/// that flags or the environment may supply are not missed.
 pub fn check_text(path: &str, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let file = File::parse(path, text, &mut problems);

@@ -1,8 +1,10 @@
-//! What is wrong with a configuration: where it was found, what it is, what would be right.
+//! Errors in a configuration: where each was found, what is wrong, and what would be right.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
+
+use serde_json::{Value, json};
 
 use super::table::{Id, Setting};
 use super::yaml::Mark;
@@ -35,6 +37,18 @@ impl Source {
             Self::Default => 0,
         }
     }
+
+    /// For reports that programs read.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Flag(flag) => json!({"kind": "flag", "name": flag}),
+            Self::Variable(name) => json!({"kind": "variable", "name": name}),
+            Self::File { path, mark } => {
+                json!({"kind": "file", "path": &**path, "line": mark.line, "column": mark.column})
+            }
+            Self::Default => json!({"kind": "default"}),
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -48,10 +62,10 @@ impl fmt::Display for Source {
     }
 }
 
-/// One thing that is wrong, or for a warning, doubtful.
+/// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The setting that it is about, if it is about one.
+    /// The setting, if it concerns a single one.
     pub id: Option<Id>,
     /// Where the value is, if there is one.
     pub source: Option<Source>,
@@ -60,7 +74,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// About a configuration as a whole.
+    /// A problem of the configuration as a whole.
     pub fn general(message: impl Into<String>) -> Self {
         Self { id: None, source: None, message: message.into() }
     }
@@ -79,7 +93,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A key or value that is shown may hold line breaks and worse: they are written as `\n` and so on.
+/// A key or value as it is shown: line breaks and other control characters are escaped.
 fn one_line(message: &str) -> Cow<'_, str> {
     if !message.contains(char::is_control) {
         return Cow::Borrowed(message);
@@ -91,7 +105,7 @@ fn one_line(message: &str) -> Cow<'_, str> {
 /// Most characters of a value that an error shows.
 const SHOWN: usize = 80;
 
-/// A value in an error: not at any length, and without control characters.
+/// A value in an error: cut to a bound, and without control characters.
 pub fn shown(text: &str) -> String {
     let mut characters = text.trim().chars().map(|c| if c.is_control() { '?' } else { c });
     let mut shown: String = characters.by_ref().take(SHOWN).collect();
@@ -109,7 +123,7 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The known name that differs from a wrong one by a slip of the hand, or whose first words do.
+/// The known name that differs from a wrong one by a typing error, or whose first words do.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     known
@@ -129,7 +143,7 @@ fn distance_to_start(wrong: &str, name: &str) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// Shortest start of a name, in bytes, that says enough to offer the whole name.
+/// Shortest start of a name, in bytes, for which the whole name is suggested.
 const SHORTEST_START: usize = 5;
 
 /// Letters to insert, delete, replace, or swap with their neighbour.

@@ -1,7 +1,7 @@
 //! `env:NAME` and `file:PATH` in values (section 7). What a prefix means depends on the setting.
 //!
-//! Only values that count are resolved: one that a higher layer overrides is never looked at.
-//! Errors name the variable or path, never what was found there.
+//! Only values that count are resolved, not those that a higher layer overrides. Errors name the
+//! variable or path, never its content.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -15,17 +15,17 @@ use super::source::Env;
 use super::url::{HttpUrl, ProxyUrl};
 use crate::secret::Secret;
 
-/// Largest file that a reference reads, in bytes: keys and addresses are far smaller.
+/// Largest file that a reference may name, in bytes. Keys and addresses are far smaller.
 const MAX_CONTENTS: usize = 64 * 1024;
 
-/// More room than a reader fills, in bytes: the standard library looks for the end of a file with
-/// a buffer of its own when it has less.
+/// Spare room in a buffer, in bytes: with less, the standard library looks for the end of a file
+/// with a buffer of its own.
 const ROOM_TO_END: usize = 64;
 
 /// Where the packages keep the secrets of the service.
 const SECRETS: &str = "/etc/mcp-tunnel.d";
 
-/// Resolves references and remembers what was doubtful about the files.
+/// Resolves references, and collects warnings about the files.
 pub struct References<'a> {
     env: &'a Env,
     /// Files that others can read, one line each.
@@ -78,7 +78,7 @@ impl<'a> References<'a> {
     }
 
     /// A bare name is looked for among the credentials of systemd, in the working directory, and
-    /// where the packages keep secrets: so `doctor` in a shell finds what the service finds.
+    /// where the packages keep secrets, so that `doctor` in a shell finds what the service finds.
     fn locate(&self, path: &str) -> PathBuf {
         let plain = PathBuf::from(path);
         if path.contains('/') {
@@ -108,7 +108,7 @@ impl<'a> References<'a> {
             self.note_exposure(&located);
             self.secret_files.push(located.clone());
         }
-        // With room for all of it: a text that grows leaves pieces of a secret behind.
+        // Large enough from the start: a growing text leaves copies of a secret behind.
         let mut text = Zeroizing::new(String::with_capacity(MAX_CONTENTS + ROOM_TO_END));
         let read = file.take(MAX_CONTENTS as u64 + 1).read_to_string(&mut text).map_err(wrong)?;
         if read > MAX_CONTENTS {
@@ -239,7 +239,7 @@ const MAX_PEM: u64 = 4 * 1024 * 1024;
 /// The bytes of a PEM file.
 ///
 /// # Errors
-/// If it cannot be read, or is larger than any such file is.
+/// If it cannot be read or is too large.
 pub fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_PEM + 1).read_to_end(&mut bytes)?;
@@ -258,8 +258,8 @@ pub fn text_of(e: &std::io::Error) -> String {
     }
 }
 
-/// What to say about a file with a secret that users other than its own can read. A group
-/// may read it if root owns the file: that is how a service gets its secrets.
+/// The warning for a file with a secret that others can read. A group may read it if root
+/// owns the file: that is how a service gets its secrets.
 pub fn exposure(path: &Path) -> Option<String> {
     let meta = path.metadata().ok()?;
     let others = meta.mode() & 0o007 != 0;

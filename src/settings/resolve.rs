@@ -1,5 +1,5 @@
-//! From flags, environment and file to one value for each setting (section 3): which layer
-//! counts, its grammar, its bounds. `build` puts the values together.
+//! Finds one value for each setting (section 3): the layer that counts (flag, environment or file),
+//! its grammar, its bounds. `build` puts the values together.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 /// A setting with the value that counts, for `config show`.
 #[derive(Debug, Clone)]
 pub struct Effective {
-    /// Which.
+    /// The setting.
     pub id: Id,
     /// Its text without secrets; `None` if it is unset.
     pub value: Option<String>,
@@ -49,10 +49,10 @@ pub(super) struct Item<'a> {
     pub raw: Raw<'a>,
 }
 
-/// A value and where it came from.
+/// A value and its source.
 pub(super) type Sourced<T> = (T, Source);
 
-/// Collects values, and everything that is wrong with them.
+/// Collects values and their errors.
 pub(super) struct Resolver<'a> {
     pub flags: &'a Flags,
     pub env: &'a Env,
@@ -88,13 +88,13 @@ impl<'a> Resolver<'a> {
         found.map_or(Source::Default, |e| e.source.clone())
     }
 
-    /// `wrong` for an error, the value otherwise.
+    /// Records an error, or returns the value.
     pub fn checked<T>(&mut self, id: Id, source: &Source, result: Result<T, Wrong>) -> Option<T> {
         result.map_err(|message| self.wrong(id, source, message)).ok()
     }
 
-    /// As [`Self::checked`], and says what was found and which word is near. Not for values that
-    /// may hold a secret.
+    /// Like [`Self::checked`], but the error quotes the value and suggests a similar word. Not for
+    /// values that may hold a secret.
     fn checked_text<T>(
         &mut self,
         id: Id,
@@ -160,8 +160,8 @@ impl<'a> Resolver<'a> {
         file.get(id).map(|node| (Raw::Node(node), file.source(node.mark)))
     }
 
-    /// The layer that counts: flag, then environment, then file. An empty variable hides the
-    /// file all the same (P-1).
+    /// The layer that counts: flag, then environment, then file. An empty variable still overrides
+    /// the file (P-1).
     pub fn find(&mut self, id: Id) -> Option<Sourced<Raw<'a>>> {
         if let Some(found) = self.in_flags(id) {
             return Some(found);

@@ -1,7 +1,8 @@
-//! URLs of HTTP servers and proxies, split into what a socket and a request line need.
+//! URLs of HTTP servers and proxies, split into the parts that a socket and a request line need.
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use ureq::http::Uri;
 
 use crate::secret::Secret;
@@ -81,7 +82,7 @@ impl HttpUrl {
         if self.https { "https" } else { "http" }
     }
 
-    /// Host and, if it is not the scheme's own, port: what a `Host` header says.
+    /// The value of a `Host` header: the host, and the port if it is not the scheme's default.
     pub fn authority(&self) -> String {
         let host = bracketed(&self.host);
         match (self.https, self.port) {
@@ -174,6 +175,48 @@ pub fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
+/// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
+/// where it must be; empty for none.
+pub fn clean_path(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.trim().split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    segments.iter().map(|segment| format!("/{}", encode_segment(segment))).collect()
+}
+
+/// The bytes that a path segment must escape: all but `pchar` of RFC 3986, section 3.3.
+const SEGMENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
+pub fn encode_segment(segment: &str) -> String {
+    let decoded: Vec<u8> = percent_decode_str(segment).collect();
+    percent_encode(&decoded, &SEGMENT).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +256,19 @@ mod tests {
             "http://h<>/",
         ] {
             assert!(HttpUrl::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test] // W-6
+    fn a_path_is_cleaned_and_both_spellings_of_a_byte_are_the_same() {
+        for (path, cleaned) in [
+            ("", ""),
+            ("/", ""),
+            ("/team/eu", "/team/eu"),
+            ("//a/./b/../c d/", "/a/c%20d"),
+            ("/a%20b/%2F", "/a%20b/%2F"),
+        ] {
+            assert_eq!(clean_path(path), cleaned, "{path}");
         }
     }
 }

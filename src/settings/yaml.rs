@@ -1,12 +1,12 @@
-//! A YAML document as a small tree whose every node knows its line and column.
+//! A YAML document as a small tree, in which every node has its line and column.
 //!
-//! Knows nothing of settings. Anchors, aliases and merge keys work; everything is bounded.
+//! It knows nothing about settings. Anchors, aliases and merge keys work; everything is bounded.
 
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-/// Most nodes of a document, aliases written out: far above any configuration, and a bound for
+/// Most nodes of a document with its aliases expanded: far above any configuration, and a bound on
 /// aliases of aliases.
 const MAX_NODES: usize = 10_000;
 /// Deepest nesting.
@@ -59,7 +59,7 @@ pub struct Entry {
     pub node: Node,
 }
 
-/// What is wrong with a document, and where.
+/// An error in a document, and its place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken {
     /// The place.

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::server::{self, Answer, Identity, MESSAGE_MAX, Outcome};
+use super::answer::{self, Answer, Identity};
+use super::server::{self, MESSAGE_MAX, Outcome};
 use super::tools::SlowCall;
-use crate::control_plane::new_instance_id;
 use crate::httpd::{Exchange, Head};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
@@ -84,7 +84,7 @@ impl Endpoint {
                     NotAMessage::NotJson => jsonrpc::PARSE_ERROR,
                     _ => jsonrpc::INVALID_REQUEST,
                 };
-                return send(exchange, &server::error(None, code, &why.to_string(), None, 400));
+                return send(exchange, &answer::error(None, code, &why.to_string(), None, 400));
             }
         };
         match message.era() {
@@ -95,7 +95,7 @@ impl Endpoint {
 
     fn modern(&self, exchange: Exchange<'_>, message: &Message) -> Sent {
         if let Err(why) = check_headers(exchange.head(), message) {
-            let error = server::error(message.id(), jsonrpc::HEADER_MISMATCH, &why, None, 400);
+            let error = answer::error(message.id(), jsonrpc::HEADER_MISMATCH, &why, None, 400);
             return send(exchange, &error);
         }
         match server::serve(&self.identity, message, false) {
@@ -160,7 +160,7 @@ impl Endpoint {
     }
 
     fn begin_session(&self) -> String {
-        let id = new_instance_id().expect("the system has random numbers");
+        let id = crate::random::instance_id().expect("the system has random numbers");
         let mut state = self.state();
         if state.sessions.len() >= SESSIONS_MAX {
             state.sessions.pop_front();
@@ -201,7 +201,7 @@ fn run(exchange: Exchange<'_>, call: &SlowCall, cancelled: &Receiver<()>, era: E
                 let why = "the call was cancelled";
                 send(
                     exchange,
-                    &server::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None, 200),
+                    &answer::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None, 200),
                 )
             }
             Err(_) => exchange.respond(500, &[], b""),

@@ -1,7 +1,8 @@
 //! `mcp-tunnel mcp-stub`: a small MCP server, so that a host without Python or Node can prove the
-//! path from the control plane to an MCP server and back. It is a test part: no authentication,
-//! nothing behind it.
+//! path from the control plane to an MCP server and back. It is for tests: it has no authentication
+//! and nothing behind it.
 
+mod answer;
 mod http;
 mod server;
 mod stdio;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use self::answer::Identity;
 use self::http::Endpoint;
-use self::server::Identity;
 use crate::httpd::{Bind, Limits, Running};
 use crate::ops::files::UrlFile;
 use crate::ops::listener::bind_tcp;

@@ -1,8 +1,9 @@
-//! The stub's MCP server, without a transport: one message in, what is due for it out.
+//! The stub's MCP server without a transport: one message in, its outcome out.
 //!
 //! It speaks both eras (mcp.md, section 0): a request that names its protocol version in `_meta`
-//! is modern and is judged alone; all others belong to a session that began with `initialize`.
+//! is modern and stands alone; all others belong to a session that began with `initialize`.
 
+use super::answer::{Answer, Identity, error, list, result};
 use super::tools::{self, Called, SlowCall};
 use crate::wire::era::{Era, META_CAPABILITIES, META_SERVER, META_VERSION};
 use crate::wire::message::{Message, MessageKind, RpcId};
@@ -14,41 +15,27 @@ pub const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26"
 /// Revisions without a handshake that the stub knows.
 pub const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
 
-/// How long a client may keep what `server/discover` and `tools/list` say: nothing changes while
-/// the stub runs.
+/// How long a client may cache the answers to `server/discover` and `tools/list`, in milliseconds:
+/// nothing changes while the stub runs.
 const CACHE_MS: u64 = 3_600_000;
 
-/// Longest message that the stub reads, in bytes: what is longer no client of a test server sends.
+/// Longest message that the stub reads, in bytes. No client of a test server sends a longer one.
 pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
-/// What the server calls itself.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    pub name: String,
-    pub version: String,
-}
-
-/// One response, and the HTTP status that goes with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub text: String,
-    pub status: u16,
-}
-
-/// What is due for a message.
+/// The outcome of one message.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A notification or a response: nothing.
+    /// A notification or a response: there is nothing to answer.
     Accepted,
     /// A notification that cancels this request.
     Cancel(RpcId),
-    /// A request that is answered.
+    /// A request with its answer.
     Answer(Answer),
-    /// A request that takes its time.
+    /// A request that takes time.
     Slow(SlowCall),
 }
 
-/// Serves one message. `in_session` says whether `initialize` came before.
+/// Serves one message. `in_session` says whether `initialize` came before it.
 pub fn serve(identity: &Identity, message: &Message, in_session: bool) -> Outcome {
     let (id, method) = match message.kind() {
         MessageKind::Request { id, method } => (id, method.as_str()),
@@ -88,24 +75,6 @@ pub fn serve(identity: &Identity, message: &Message, in_session: bool) -> Outcom
             Outcome::Answer(error(Some(id), jsonrpc::METHOD_NOT_FOUND, &why, None, status))
         }
     }
-}
-
-/// The response of a request: the members of `result`, each with its JSON text.
-pub fn result(id: &RpcId, era: Era, members: &[(&str, String)]) -> Answer {
-    let kind = (era == Era::Modern).then(|| ("resultType", json::quote("complete")));
-    let members: Vec<String> = kind
-        .iter()
-        .chain(members)
-        .map(|(name, value)| format!("{}:{value}", json::quote(name)))
-        .collect();
-    let text = jsonrpc::result(id, &format!("{{{}}}", members.join(",")));
-    Answer { text, status: 200 }
-}
-
-/// The error response of a request, or of something whose id could not be read.
-pub fn error(id: Option<&RpcId>, code: i64, why: &str, data: Option<&str>, status: u16) -> Answer {
-    let text = jsonrpc::error_with(id, code, why, data);
-    Answer { text, status }
 }
 
 fn refuse_modern(message: &Message, id: &RpcId) -> Option<Answer> {
@@ -164,11 +133,6 @@ fn discover(identity: &Identity, id: &RpcId) -> Answer {
 fn server_info(identity: &Identity) -> String {
     let Identity { name, version } = identity;
     format!(r#"{{"name":{},"version":{}}}"#, json::quote(name), json::quote(version))
-}
-
-/// A JSON array of texts.
-pub fn list(texts: &[&str]) -> String {
-    serde_json::Value::from(texts.to_vec()).to_string()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 
-use super::server::{self, Answer, Identity, MESSAGE_MAX, Outcome};
+use super::answer::{self, Answer, Identity};
+use super::server::{self, MESSAGE_MAX, Outcome};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 use crate::wire::{Era, jsonrpc};
@@ -45,7 +46,7 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
                     NotAMessage::NotJson => jsonrpc::PARSE_ERROR,
                     _ => jsonrpc::INVALID_REQUEST,
                 };
-                send(&server::error(None, code, &why.to_string(), None, 400).text)?;
+                send(&answer::error(None, code, &why.to_string(), None, 400).text)?;
                 continue;
             }
         };

@@ -7,18 +7,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::{Number, Value, json};
 
-use super::server::{self, Answer, Identity};
+use super::answer::{self, Answer, Identity};
 use crate::wire::json::{self as text, Members};
 use crate::wire::{Era, Message, RpcId};
 
-/// Largest text that `big` makes, in bytes: beyond what any client takes.
+/// Largest text that `big` makes, in bytes: more than any client takes.
 const BIG_MAX: u64 = 64 * 1024 * 1024;
 
-/// Most steps of `slow`, and the longest step: a forgotten call ends some day.
+/// Most steps of `slow`, and its longest step, so that a forgotten call ends one day.
 const SLOW_STEPS_MAX: u64 = 10_000;
 const SLOW_DELAY_MAX_MS: u64 = 60_000;
 
-/// What a client may tell its model about the stub.
+/// What a client may tell its model about this server.
 pub const INSTRUCTIONS: &str =
     "A test server. `echo` returns its text, `add` adds, `slow` reports progress, `big` is long.";
 
@@ -44,13 +44,13 @@ pub const LIST: &str = concat!(
 
 const NAMES: [&str; 6] = ["echo", "uppercase", "add", "slow", "big", "server_info"];
 
-/// What became of a `tools/call`.
+/// The outcome of a `tools/call`.
 pub enum Called {
     /// The members of its result.
     Done(Vec<(&'static str, String)>),
-    /// It takes its time.
+    /// A call that takes time.
     Slow(SlowCall),
-    /// It cannot be understood: no such tool.
+    /// The call makes no sense: for instance, there is no such tool.
     Refused(String),
 }
 
@@ -106,13 +106,13 @@ pub fn call(identity: &Identity, request: &Message, id: &RpcId) -> Called {
 }
 
 impl SlowCall {
-    /// Whether the caller wants to hear of its progress.
+    /// Whether the caller wants progress notifications.
     pub fn reports(&self) -> bool {
         self.token.is_some()
     }
 
-    /// Waits step by step and returns the answer; nothing if `cancelled` disconnects meanwhile.
-    /// `on_step` is called after each step, with the notification that is due.
+    /// Waits step by step and returns the answer; `None` if `cancelled` disconnects meanwhile.
+    /// `on_step` is called after each step, with the progress notification if one is wanted.
     ///
     /// # Errors
     /// Those of `on_step`, which end the call.
@@ -133,13 +133,13 @@ impl SlowCall {
             }))?;
         }
         let said = format!("{} steps of {} ms done", self.steps, self.delay.as_millis());
-        Ok(Some(server::result(&self.id, self.era, &texts(&said, None))))
+        Ok(Some(answer::result(&self.id, self.era, &texts(&said, None))))
     }
 
-    /// The answer when there is no room for another slow call.
+    /// The answer if too many slow calls run already.
     pub fn refuse(&self) -> Answer {
         let why = "too many slow calls run already; try again later";
-        server::result(&self.id, self.era, &failed(why))
+        answer::result(&self.id, self.era, &failed(why))
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
         let identity = Identity { name: "stub".to_owned(), version: "1".to_owned() };
         let id = RpcId::from_json("1").unwrap();
         match call(&identity, &Message::parse(request).unwrap(), &id) {
-            Called::Done(members) => server::result(&id, Era::Legacy, &members).text,
+            Called::Done(members) => answer::result(&id, Era::Legacy, &members).text,
             Called::Slow(_) => "slow".to_owned(),
             Called::Refused(why) => format!("refused: {why}"),
         }

@@ -1,5 +1,6 @@
 //! Commands as the poll hands them out (W-48 to W-56).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,15 +51,6 @@ impl Command {
     /// The `X-Request-Id` of the remote client.
     pub fn client_request_id(&self) -> Option<&str> {
         self.headers.get("X-Request-Id")
-    }
-
-    /// The word for its type on the wire.
-    pub fn type_word(&self) -> &'static str {
-        match self.kind {
-            CommandKind::JsonRpc(_) => "jsonrpc",
-            CommandKind::SessionTermination => "session_termination",
-            CommandKind::OauthDiscovery => "oauth_discovery",
-        }
     }
 }
 
@@ -113,78 +105,25 @@ impl Envelope {
 }
 
 fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
-    let nameless = |reason: &str| Rejected {
-        request_id: None,
-        reason: reason.to_owned(),
-        unknown_type: false,
-    };
-    let members =
-        json::Members::of(text).map_err(|_| nameless("the command is not a JSON object"))?;
-    let named = members.get("request_id").and_then(json::string).filter(|id| !id.is_empty());
-    let reject = |reason: String| Rejected {
-        request_id: named.as_deref().map(str::to_owned),
-        reason,
-        unknown_type: false,
-    };
-    let present = |name: &str| members.get(name).filter(|value| *value != "null");
-    let text_of = |name: &str| match present(name) {
-        None => Err(reject(format!("`{name}` is missing"))),
-        Some(value) => match json::string(value) {
-            Some(text) if !text.is_empty() => Ok(text.into_owned()),
-            Some(_) => Err(reject(format!("`{name}` is empty"))),
-            None => Err(reject(format!("`{name}` is not a string"))),
-        },
-    };
-
-    let command_type = text_of("command_type")?;
-    if !matches!(command_type.as_str(), "jsonrpc" | "session_termination" | "oauth_discovery") {
-        // The type is the peer's text: shown, but not at any length.
-        let shown: String = command_type.chars().take(64).collect();
-        let mut rejected = reject(format!("unknown command type {}", json::quote(&shown)));
-        rejected.unknown_type = true;
-        return Err(rejected);
-    }
-    let request_id = RequestId::new(text_of("request_id")?).map_err(|e| reject(e.to_string()))?;
+    let fields = Fields::of(text)?;
+    let command_type = fields.command_type()?;
+    let request_id =
+        RequestId::new(fields.text("request_id")?).map_err(|e| fields.reject(e.to_string()))?;
     let shard_token =
-        ShardToken::new(text_of("shard_token")?).map_err(|e| reject(e.to_string()))?;
-    let channel = match present("channel") {
-        None => ChannelName::main(),
-        Some(value) => json::string(value)
-            .ok_or_else(|| reject("`channel` is not a string".to_owned()))?
-            .parse()
-            .map_err(|e| reject(format!("`channel`: {e}")))?,
-    };
-    let created_at = match present("created_at") {
-        None => None,
-        Some(value) => Some(
-            json::string(value)
-                .and_then(|text| parse_rfc3339(&text))
-                .ok_or_else(|| reject("`created_at` is not an RFC 3339 date".to_owned()))?,
-        ),
-    };
-    let headers = match present("headers") {
-        None => Headers::new(),
-        Some(value) => serde_json::from_str(value)
-            .map_err(|_| reject("`headers` is not an object of string arrays".to_owned()))?,
-    };
+        ShardToken::new(fields.text("shard_token")?).map_err(|e| fields.reject(e.to_string()))?;
+    let channel = fields.channel()?;
+    let created_at = fields.created_at()?;
+    let headers = fields.headers()?;
     let kind = match command_type.as_str() {
-        "jsonrpc" => {
-            let text =
-                present("jsonrpc").ok_or_else(|| reject("`jsonrpc` is missing".to_owned()))?;
-            let message = Message::parse(text)
-                .map_err(|e| reject(format!("`jsonrpc` is no message: {e}")))?;
-            if let MessageKind::Response { id: None, .. } = message.kind() {
-                return Err(reject("`jsonrpc` has neither a method nor an id".to_owned()));
-            }
-            CommandKind::JsonRpc(message)
-        }
+        "jsonrpc" => CommandKind::JsonRpc(fields.message()?),
         "session_termination" if headers.session_id().is_none() => {
-            return Err(reject("a session termination without `Mcp-Session-Id`".to_owned()));
+            return Err(fields.reject("a session termination without `Mcp-Session-Id`"));
         }
         "session_termination" => CommandKind::SessionTermination,
         _ => CommandKind::OauthDiscovery,
     };
-    let deadline = present("response_timeout")
+    let deadline = fields
+        .present("response_timeout")
         .and_then(json::string)
         .and_then(|text| parse_timeout(&text))
         .and_then(|timeout| received_at.checked_add(timeout));
@@ -198,6 +137,87 @@ fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
         deadline,
         kind,
     })
+}
+
+/// The members of one command, and how each is read (W-49).
+struct Fields<'a> {
+    members: json::Members<'a>,
+    /// The command's name, for what is said of a rejected one.
+    request_id: Option<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(text: &'a str) -> Result<Self, Rejected> {
+        let members = json::Members::of(text).map_err(|_| Rejected {
+            request_id: None,
+            reason: "the command is not a JSON object".to_owned(),
+            unknown_type: false,
+        })?;
+        let request_id = members.get("request_id").and_then(json::string);
+        let request_id = request_id.filter(|id| !id.is_empty()).map(Cow::into_owned);
+        Ok(Self { members, request_id })
+    }
+
+    fn reject(&self, reason: impl Into<String>) -> Rejected {
+        Rejected { request_id: self.request_id.clone(), reason: reason.into(), unknown_type: false }
+    }
+
+    /// The value of a member that is not `null`.
+    fn present(&self, name: &str) -> Option<&'a str> {
+        self.members.get(name).filter(|value| *value != "null")
+    }
+
+    /// A member that must be a text and not empty.
+    fn text(&self, name: &str) -> Result<String, Rejected> {
+        let value =
+            self.present(name).ok_or_else(|| self.reject(format!("`{name}` is missing")))?;
+        match json::string(value) {
+            Some(text) if !text.is_empty() => Ok(text.into_owned()),
+            Some(_) => Err(self.reject(format!("`{name}` is empty"))),
+            None => Err(self.reject(format!("`{name}` is not a string"))),
+        }
+    }
+
+    fn command_type(&self) -> Result<String, Rejected> {
+        let name = self.text("command_type")?;
+        if matches!(name.as_str(), "jsonrpc" | "session_termination" | "oauth_discovery") {
+            return Ok(name);
+        }
+        // The type is the peer's text, so only its beginning is shown.
+        let shown: String = name.chars().take(64).collect();
+        let reason = format!("unknown command type {}", json::quote(&shown));
+        Err(Rejected { unknown_type: true, ..self.reject(reason) })
+    }
+
+    fn channel(&self) -> Result<ChannelName, Rejected> {
+        let Some(value) = self.present("channel") else { return Ok(ChannelName::main()) };
+        json::string(value)
+            .ok_or_else(|| self.reject("`channel` is not a string"))?
+            .parse()
+            .map_err(|e| self.reject(format!("`channel`: {e}")))
+    }
+
+    fn created_at(&self) -> Result<Option<SystemTime>, Rejected> {
+        let Some(value) = self.present("created_at") else { return Ok(None) };
+        let date = json::string(value).and_then(|text| parse_rfc3339(&text));
+        date.map(Some).ok_or_else(|| self.reject("`created_at` is not an RFC 3339 date"))
+    }
+
+    fn headers(&self) -> Result<Headers, Rejected> {
+        let Some(value) = self.present("headers") else { return Ok(Headers::new()) };
+        serde_json::from_str(value)
+            .map_err(|_| self.reject("`headers` is not an object of string arrays"))
+    }
+
+    fn message(&self) -> Result<Message, Rejected> {
+        let text = self.present("jsonrpc").ok_or_else(|| self.reject("`jsonrpc` is missing"))?;
+        let message = Message::parse(text)
+            .map_err(|e| self.reject(format!("`jsonrpc` is no message: {e}")))?;
+        if let MessageKind::Response { id: None, .. } = message.kind() {
+            return Err(self.reject("`jsonrpc` has neither a method nor an id"));
+        }
+        Ok(message)
+    }
 }
 
 /// A `response_timeout` (W-55): digits and one unit, the whole at most 2^63-1 nanoseconds.

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error_code::METHOD_NOT_FOUND;
+
 /// The revision with sessions that the tunnel itself asks for: every server in use knows it.
 pub const OWN_LEGACY: &str = "2025-06-18";
 /// The first revision without sessions, and the one that the tunnel itself speaks.
@@ -47,7 +49,7 @@ pub fn is_modern(version: &str) -> bool {
 /// belongs to no other than 200 (M-53).
 pub fn status_of_error(code: i64) -> Option<u16> {
     match code {
-        super::jsonrpc::METHOD_NOT_FOUND => Some(404),
+        METHOD_NOT_FOUND => Some(404),
         code if is_modern_error(code) => Some(400),
         _ => None,
     }

@@ -3,108 +3,76 @@
 use super::RpcId;
 use super::jsonrpc::{INTERNAL_ERROR, error_with};
 
-/// Which part of the way failed (F-58).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FailureSource {
-    /// The MCP server answered with a status of 400..=599 and no MCP error.
-    TargetHttp,
-    /// The name was not resolved.
-    Dns,
-    /// TLS was not agreed on.
-    Tls,
-    /// No connection came about.
-    Connect,
-    /// The connection, or the child's pipe, ended before the answer.
-    TransportClosed,
-    /// A time limit passed.
-    Timeout,
-    /// The answer broke the protocol.
-    Protocol,
-    /// Anything else, on our side.
-    ClientInternal,
-}
-
-impl FailureSource {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TargetHttp => "target_http",
-            Self::Dns => "dns",
-            Self::Tls => "tls",
-            Self::Connect => "connect",
-            Self::TransportClosed => "transport_closed",
-            Self::Timeout => "timeout",
-            Self::Protocol => "protocol",
-            Self::ClientInternal => "client_internal",
-        }
+words! {
+    /// Which part of the way failed (F-58).
+    FailureSource {
+        /// The MCP server answered with a status of 400..=599 and no MCP error.
+        TargetHttp = "target_http",
+        /// The name was not resolved.
+        Dns = "dns",
+        /// TLS was not agreed on.
+        Tls = "tls",
+        /// No connection came about.
+        Connect = "connect",
+        /// The connection, or the child's pipe, ended before the answer.
+        TransportClosed = "transport_closed",
+        /// A time limit passed.
+        Timeout = "timeout",
+        /// The answer broke the protocol.
+        Protocol = "protocol",
+        /// Anything else, on our side.
+        ClientInternal = "client_internal",
     }
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// What exactly happened (F-59).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum FailureKind {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl FailureKind {
-            /// Every kind, for tables and metrics.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The word on the wire.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// The pipe to the child is closed.
-    ClosedPipe = "closed_pipe",
-    /// The connection was aborted.
-    ConnectionAborted = "connection_aborted",
-    /// The connection was closed on our side.
-    ConnectionClosed = "connection_closed",
-    /// Nobody listens there.
-    ConnectionRefused = "connection_refused",
-    /// The peer reset the connection.
-    ConnectionReset = "connection_reset",
-    /// The connection failed in another way.
-    Dial = "dial",
-    /// The name was not resolved.
-    Dns = "dns",
-    /// The stream ended where a message might have begun.
-    Eof = "eof",
-    /// No way to the host.
-    HostUnreachable = "host_unreachable",
-    /// A status of 400 or more, whose body was not looked at.
-    HttpStatus = "http_status",
-    /// A body that is JSON but no MCP error.
-    InvalidMcpError = "invalid_mcp_error",
-    /// A message that does not belong there.
-    InvalidProtocolResponse = "invalid_protocol_response",
-    /// A body that is not JSON.
-    MalformedJson = "malformed_json",
-    /// No way to the network.
-    NetworkUnreachable = "network_unreachable",
-    /// An answer that is no MCP answer at all.
-    NonProtocolResponse = "non_protocol_response",
-    /// No body where one is due.
-    ResponseBodyMissing = "response_body_missing",
-    /// A body over the limit.
-    ResponseBodyTooLarge = "response_body_too_large",
-    /// A body that broke off.
-    ResponseBodyUnreadable = "response_body_unreadable",
-    /// A time limit passed.
-    Timeout = "timeout",
-    /// TLS was not agreed on.
-    Tls = "tls",
-    /// The stream ended inside a message.
-    UnexpectedEof = "unexpected_eof",
-    /// None of these.
-    Unknown = "unknown",
+words! {
+    /// What exactly happened (F-59).
+    FailureKind {
+        /// The pipe to the child is closed.
+        ClosedPipe = "closed_pipe",
+        /// The connection was aborted.
+        ConnectionAborted = "connection_aborted",
+        /// The connection was closed on our side.
+        ConnectionClosed = "connection_closed",
+        /// Nobody listens there.
+        ConnectionRefused = "connection_refused",
+        /// The peer reset the connection.
+        ConnectionReset = "connection_reset",
+        /// The connection failed in another way.
+        Dial = "dial",
+        /// The name was not resolved.
+        Dns = "dns",
+        /// The stream ended where a message might have begun.
+        Eof = "eof",
+        /// No way to the host.
+        HostUnreachable = "host_unreachable",
+        /// A status of 400 or more, whose body was not looked at.
+        HttpStatus = "http_status",
+        /// A body that is JSON but no MCP error.
+        InvalidMcpError = "invalid_mcp_error",
+        /// A message that does not belong there.
+        InvalidProtocolResponse = "invalid_protocol_response",
+        /// A body that is not JSON.
+        MalformedJson = "malformed_json",
+        /// No way to the network.
+        NetworkUnreachable = "network_unreachable",
+        /// An answer that is no MCP answer at all.
+        NonProtocolResponse = "non_protocol_response",
+        /// No body where one is due.
+        ResponseBodyMissing = "response_body_missing",
+        /// A body over the limit.
+        ResponseBodyTooLarge = "response_body_too_large",
+        /// A body that broke off.
+        ResponseBodyUnreadable = "response_body_unreadable",
+        /// A time limit passed.
+        Timeout = "timeout",
+        /// TLS was not agreed on.
+        Tls = "tls",
+        /// The stream ended inside a message.
+        UnexpectedEof = "unexpected_eof",
+        /// None of these.
+        Unknown = "unknown",
+    }
 }
 
 /// Why a command has no answer from the MCP server. It holds nothing of the target: no URL, no

@@ -135,7 +135,7 @@ opaque!(
 
 opaque!(
     /// Proves to the control plane that a response answers the command that it handed out. It is
-    /// a credential: it does not print. It travels as a header, so a command whose token can not
+    /// a credential: it does not print. It travels as a header, so a command whose token cannot
     /// is one that nobody could ever answer.
     ShardToken,
     |text| text.chars().all(|c| c == '\t' || !c.is_ascii_control()),

@@ -1,9 +1,9 @@
 //! Looking into JSON text without decoding it, and changing one value without touching the rest.
 //!
-//! The tunnel has to read a few members of a message (`id`, `method`, a progress token) and to
-//! replace some of them. All other text must leave as it came: numbers such as `1e400`, the order
-//! of members, duplicate members, white space. So members are found as slices of the original
-//! text, and a change is a splice.
+//! The tunnel reads a few members of a message (`id`, `method`, a progress token) and replaces
+//! some of them. All other text must leave as it came: numbers such as `1e400`, the order of
+//! members, duplicate members, white space. So members are found as slices of the original text,
+//! and a change is a splice. Every room may call this module; it calls none.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Most members of one object that are looked into. A message has a handful; a text of millions
@@ -43,13 +43,19 @@ impl<'a> Members<'a> {
         self.members.iter().any(|(key, _)| key == name)
     }
 
+    /// Every value of a member, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.members.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
+    }
+
     /// Where each value of a member stands in the text, in order.
     pub fn spans(&self, name: &str) -> Vec<Range<usize>> {
-        self.members
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| span(self.text, value))
-            .collect()
+        self.values(name).map(|value| span(self.text, value)).collect()
+    }
+
+    /// The text of the whole object.
+    pub fn text(&self) -> &'a str {
+        self.text
     }
 
     /// All members, in order.
@@ -203,11 +209,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
                     members.push((name(key.get()), value.get()));
                 }
                 Ok(List(members))
-            }
-
-            // An array must not pass for an object.
-            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<List<'de>, A::Error> {
-                Err(serde::de::Error::custom("expected an object, found an array"))
             }
         }
         deserializer.deserialize_map(ListVisitor)

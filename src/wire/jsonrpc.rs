@@ -9,20 +9,7 @@ use std::fmt::Display;
 use super::era::{FIRST_MODERN, META_CAPABILITIES, META_CLIENT, META_VERSION, OWN_LEGACY};
 use super::{CLIENT_NAME, CLIENT_VERSION, RpcId, json};
 
-/// The text is not JSON.
-pub const PARSE_ERROR: i64 = -32700;
-/// The text is no request.
-pub const INVALID_REQUEST: i64 = -32600;
-/// The receiver has no such method.
-pub const METHOD_NOT_FOUND: i64 = -32601;
-/// The parameters do not fit the method.
-pub const INVALID_PARAMS: i64 = -32602;
-/// An error inside the receiver; the code of all failures of the tunnel itself.
-pub const INTERNAL_ERROR: i64 = -32603;
-/// HeaderMismatch of the modern era: headers and body of a request disagree.
-pub const HEADER_MISMATCH: i64 = -32020;
-/// UnsupportedProtocolVersion of the modern era.
-pub const UNSUPPORTED_VERSION: i64 = -32022;
+pub use super::error_code::*;
 
 /// A request.
 pub fn request(id: impl Display, method: &str, params: &str) -> String {

@@ -1,4 +1,5 @@
-//! One JSON-RPC message: its text, and the little that a tunnel has to know of it.
+//! One JSON-RPC message: its text, and the little that a tunnel needs to know about it. Each is
+//! parsed once, where it enters; every room asks the value afterwards.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -76,17 +77,24 @@ impl fmt::Display for NotAMessage {
 
 impl std::error::Error for NotAMessage {}
 
-impl Message {
-    /// Reads a message (W-50, W-51). Unknown members are kept as part of the text.
-    pub fn parse(text: impl Into<String>) -> Result<Self, NotAMessage> {
-        let text = text.into();
-        let members = Members::of(&text).map_err(|_| {
-            match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+impl MessageKind {
+    /// Reads what the message `text` is, without a copy of it, and gives its members.
+    pub fn read(text: &str) -> Result<(Self, Members<'_>), NotAMessage> {
+        let members = Members::of(text).map_err(|_| {
+            match serde_json::from_str::<serde::de::IgnoredAny>(text) {
                 Ok(_) => NotAMessage::NotAnObject,
                 Err(_) => NotAMessage::NotJson,
             }
         })?;
-        let kind = kind(&members)?;
+        Ok((kind(&members)?, members))
+    }
+}
+
+impl Message {
+    /// Reads a message (W-50, W-51). Unknown members are kept as part of the text.
+    pub fn parse(text: impl Into<String>) -> Result<Self, NotAMessage> {
+        let text = text.into();
+        let (kind, members) = MessageKind::read(&text)?;
         let params = members.get("params");
         let version = params.and_then(|p| json::member(json::member(p, "_meta")?, META_VERSION));
         Ok(Self {

@@ -3,9 +3,33 @@
 //! No I/O and no clocks of its own. The daemon and the relay both build on it; every other room
 //! may call it, it calls none.
 
+/// An enum whose values are words on the wire.
+macro_rules! words {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$of:meta])* $name:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $enum {
+            $($(#[$of])* $name,)*
+        }
+
+        impl $enum {
+            /// The word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// What a word on the wire means.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
 pub mod challenge;
 pub mod command;
 pub mod era;
+mod error_code;
 pub mod failure;
 pub mod headers;
 pub mod ids;

@@ -1,64 +1,30 @@
 //! The body of a response POST (W-59 to W-61): printed by the daemon, parsed by the relay.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::headers::Headers;
 
-/// What a response means (W-60).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ResponseType {
-    /// Result or error of a request; final.
-    JsonRpcResponse,
-    /// A server message before the result; not final.
-    JsonRpcNotify,
-    /// A notification was delivered; final.
-    NotifyAck,
-    /// A session was closed; final.
-    SessionTermination,
-    /// OAuth metadata; final.
-    OauthDiscovery,
+words! {
+    /// What a response means (W-60).
+    ResponseType {
+        /// Result or error of a request; final.
+        JsonRpcResponse = "jsonrpc_response",
+        /// A server message before the result; not final.
+        JsonRpcNotify = "jsonrpc_notify",
+        /// A notification was delivered; final.
+        NotifyAck = "notify_ack",
+        /// A session was closed; final.
+        SessionTermination = "session_termination_response",
+        /// OAuth metadata; final.
+        OauthDiscovery = "oauth_discovery_response",
+    }
 }
 
 impl ResponseType {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::JsonRpcResponse => "jsonrpc_response",
-            Self::JsonRpcNotify => "jsonrpc_notify",
-            Self::NotifyAck => "notify_ack",
-            Self::SessionTermination => "session_termination_response",
-            Self::OauthDiscovery => "oauth_discovery_response",
-        }
-    }
-
     /// Whether nothing may follow for the same command.
     pub fn is_final(self) -> bool {
         self != Self::JsonRpcNotify
-    }
-}
-
-impl FromStr for ResponseType {
-    type Err = ();
-
-    fn from_str(word: &str) -> Result<Self, ()> {
-        Ok(match word {
-            "jsonrpc_response" => Self::JsonRpcResponse,
-            "jsonrpc_notify" => Self::JsonRpcNotify,
-            "notify_ack" => Self::NotifyAck,
-            "session_termination_response" => Self::SessionTermination,
-            "oauth_discovery_response" => Self::OauthDiscovery,
-            _ => return Err(()),
-        })
-    }
-}
-
-impl fmt::Display for ResponseType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -102,23 +68,20 @@ pub fn forwarded_headers(headers: &Headers) -> Headers {
 }
 
 /// What a response POST carries, tied to its command (W-59).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct ResponseBody {
     /// As polled.
     pub request_id: Option<String>,
     /// As polled, canonical.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The JSON-RPC message as text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resp_json: Option<Box<RawValue>>,
     /// Headers that passed the filter.
-    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    #[serde(default)]
     pub resp_headers: Headers,
     /// A status.
     pub resp_code: Option<i64>,
     /// See [`ResponseType`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resp_type: Option<String>,
 }
 

@@ -12,6 +12,11 @@ pub fn tunnel() -> &'static str {
     PROGRAM.get_or_init(|| program(env!("CARGO_BIN_EXE_mcp-tunnel")))
 }
 
+pub fn ctl() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| program(env!("CARGO_BIN_EXE_mcp-tunnel-ctl")))
+}
+
 pub fn relay() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
     PROGRAM.get_or_init(|| program(env!("CARGO_BIN_EXE_mcp-tunnel-relay")))

@@ -107,6 +107,15 @@ impl Settings {
         Settings { command: starter, ..self }
     }
 
+    /// What `config check` says of the same settings: its exit code and its standard error.
+    pub fn check(&self) -> (i32, String) {
+        let mut command = binary(programs::tunnel());
+        command.args(["config", "check"]).args(self.command.get_args().skip(1));
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut program = Program::spawn(command);
+        (program.exit_code(), program.stderr())
+    }
+
     /// Starts it, without waiting for anything: for settings it should refuse.
     pub fn spawn(self) -> Program {
         Program::spawn(self.command).with(self.scratch)

@@ -307,7 +307,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Result<Self, String> {
         let dir = std::env::temp_dir().join(format!("mcp-tunnel-demo-{}", part::random_text(12)));
-        fs::create_dir(&dir).map_err(|e| format!("can not make {}: {e}", dir.display()))?;
+        fs::create_dir(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
         Ok(Self(dir))
     }
 }

@@ -122,7 +122,8 @@ impl HttpHop {
         command: &Headers,
         on_notification: &mut dyn FnMut(Answer) -> ControlFlow<()>,
     ) -> Result<Answer, CallError> {
-        let reply = self.post(message.text(), call.headers.clone(), call.bounds.limit)?;
+        let reply =
+            self.send(Method::POST, call.headers.clone(), message.text(), call.bounds.limit)?;
         self.seen_session(command, &reply);
         let status = reply.status.as_u16();
         let mut headers = headers::received(&reply.headers);
@@ -177,7 +178,7 @@ impl HttpHop {
     ) -> Result<Receipt, CallError> {
         let fixed = self.binding.fixed(self.discovers);
         let headers = headers::for_message(message, command, &fixed);
-        let reply = self.post(message.text(), headers, bounds.limit)?;
+        let reply = self.send(Method::POST, headers, message.text(), bounds.limit)?;
         self.seen_session(command, &reply);
         let receipt = receipt(reply);
         self.state().answered_with(receipt.status);
@@ -198,7 +199,7 @@ impl HttpHop {
     /// If there was none within the bounds.
     pub fn terminate(&self, command: &Headers, bounds: &Bounds) -> Result<Receipt, CallError> {
         let headers = headers::for_termination(command, &self.binding.fixed(false));
-        let reply = self.send(Method::DELETE, headers, None, bounds.limit)?;
+        let reply = self.send(Method::DELETE, headers, "", bounds.limit)?;
         self.state().reached();
         Ok(receipt(reply))
     }
@@ -210,22 +211,15 @@ impl HttpHop {
         self.open.take();
     }
 
-    fn post(
-        &self,
-        text: &str,
-        headers: RequestHeaders,
-        limit: Instant,
-    ) -> Result<Reply, CallError> {
-        self.send(Method::POST, headers, Some(text.as_bytes()), limit)
-    }
-
+    /// Sends one HTTP request, of which only a POST has a body, and waits for the head of its answer.
     pub(super) fn send(
         &self,
         method: Method,
         headers: RequestHeaders,
-        body: Option<&[u8]>,
+        text: &str,
         limit: Instant,
     ) -> Result<Reply, CallError> {
+        let body = (method == Method::POST).then_some(text.as_bytes());
         let RequestHeaders { open: headers, secret: secrets } = headers;
         let request = Outgoing { method, uri: &self.binding.url, headers, secrets, body, limit };
         self.line.borrow().client.send(&request).map_err(|error| self.failed(&error))
@@ -275,7 +269,7 @@ impl HttpHop {
 
     fn courtesy(&self, text: &str, call: &Call<'_>) {
         let limit = Instant::now() + COURTESY_LIMIT;
-        match self.post(text, call.headers.clone(), limit) {
+        match self.send(Method::POST, call.headers.clone(), text, limit) {
             Ok(reply) => reply.drain(),
             Err(error) => log::debug!(
                 channel:% = self.state().name();

@@ -181,7 +181,7 @@ impl Stream<'_> {
         while attempts < RESUMPTIONS_MAX {
             wait(resumption_wait(parser.retry_ms(), attempts), limit, &hop.switch())?;
             attempts += 1;
-            match hop.send(Method::GET, headers.clone(), None, limit) {
+            match hop.send(Method::GET, headers.clone(), "", limit) {
                 Ok(reply) if is_stream(&reply) => {
                     let (parser, backlog) = (parser.resumed(), Backlog::new());
                     return Ok(Self { hop, call, reply, parser, backlog, attempts });

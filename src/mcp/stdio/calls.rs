@@ -122,11 +122,11 @@ impl Calls {
     }
 
     /// The call that a notification of the child belongs to.
-    pub fn addressee(&mut self, names: &Names, now: Instant) -> Result<&Call, Dropped> {
+    pub fn addressee(&mut self, names: Names, now: Instant) -> Result<&Call, Dropped> {
         let open = &self.open;
-        let listen = |number: &u64| open.get(number).filter(|call| call.kind == CallKind::Listen);
+        let listen = |number: u64| open.get(&number).filter(|call| call.kind == CallKind::Listen);
         match names {
-            Names::Token(number) => open.get(number).filter(|call| call.token.is_some()),
+            Names::Token(number) => open.get(&number).filter(|call| call.token.is_some()),
             Names::Subscription(number) => listen(number),
             // A server may only announce the end of a subscription. Any other id is that of a
             // request of the server itself, which was refused long ago.
@@ -170,11 +170,11 @@ mod tests {
         calls.add(7, call(Some("a"), "1", CallKind::Plain));
         calls.add(8, call(Some("b"), "1", CallKind::Plain));
         let now = Instant::now();
-        let owner = calls.addressee(&Names::Token(8), now).unwrap();
+        let owner = calls.addressee(Names::Token(8), now).unwrap();
         assert_eq!(owner.session.as_deref(), Some("b"));
-        assert_eq!(calls.addressee(&Names::Token(9), now).unwrap_err(), Dropped::Stranger);
+        assert_eq!(calls.addressee(Names::Token(9), now).unwrap_err(), Dropped::Stranger);
         calls.answer(8);
-        assert_eq!(calls.addressee(&Names::Token(8), now).unwrap_err(), Dropped::Stranger);
+        assert_eq!(calls.addressee(Names::Token(8), now).unwrap_err(), Dropped::Stranger);
     }
 
     #[test] // B-9, M-64
@@ -182,18 +182,18 @@ mod tests {
         let mut calls = Calls::default();
         let now = Instant::now();
         let nobody = Dropped::Unattributable;
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody);
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody);
         calls.add(1, call(None, "1", CallKind::Plain));
-        assert!(calls.addressee(&Names::Nobody, now).is_ok());
+        assert!(calls.addressee(Names::Nobody, now).is_ok());
         calls.add(2, call(None, "2", CallKind::Plain));
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody);
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody);
         calls.give_up(2, now);
-        assert_eq!(calls.addressee(&Names::Nobody, now).unwrap_err(), nobody, "may be its own");
-        assert!(calls.addressee(&Names::Nobody, now + LINGER).is_ok());
+        assert_eq!(calls.addressee(Names::Nobody, now).unwrap_err(), nobody, "may be its own");
+        assert!(calls.addressee(Names::Nobody, now + LINGER).is_ok());
         calls.add(3, call(None, "3", CallKind::Plain));
         calls.give_up(3, now);
         calls.answer(3);
-        assert!(calls.addressee(&Names::Nobody, now).is_ok(), "answered after all");
+        assert!(calls.addressee(Names::Nobody, now).is_ok(), "answered after all");
     }
 
     #[test] // M-23
@@ -203,10 +203,10 @@ mod tests {
         calls.add(1, call(None, "1", CallKind::Listen));
         calls.add(2, call(None, "2", CallKind::Plain));
         for names in [Names::Subscription(1), Names::End(1)] {
-            assert!(calls.addressee(&names, now).is_ok());
+            assert!(calls.addressee(names, now).is_ok());
         }
         for names in [Names::Subscription(2), Names::End(2), Names::Stranger] {
-            assert_eq!(calls.addressee(&names, now).unwrap_err(), Dropped::Stranger);
+            assert_eq!(calls.addressee(names, now).unwrap_err(), Dropped::Stranger);
         }
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use signal_hook::consts::SIGSYS;
 
-use super::limits::StdioConfig;
 use super::shared::Shared;
 use super::stdin::{Stdin, WriterEnd};
 use super::{reader, stderr};
@@ -38,9 +37,10 @@ pub struct StartError {
 }
 
 impl StartError {
-    pub(super) fn of(config: &StdioConfig, error: io::Error) -> Self {
-        let program = config.argv.first().cloned().unwrap_or_default();
-        let for_a_shell = config.argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
+    /// What to say of a command that the system does not start for this reason.
+    pub fn of(argv: &[String], error: io::Error) -> Self {
+        let program = argv.first().cloned().unwrap_or_default();
+        let for_a_shell = argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
         Self { program, for_a_shell, error }
     }
 }
@@ -91,7 +91,7 @@ impl Running {
     /// Starts the command, without a shell and in a process group of its own (F-64, M-24), and
     /// the threads on its pipes. The child is installed in the state of the server.
     pub fn launch(shared: &Arc<Shared>) -> Result<Self, StartError> {
-        Self::try_launch(shared).map_err(|error| StartError::of(&shared.config, error))
+        Self::try_launch(shared).map_err(|error| StartError::of(&shared.config.argv, error))
     }
 
     fn try_launch(shared: &Arc<Shared>) -> io::Result<Self> {

@@ -1,10 +1,10 @@
-//! The child's standard output as lines. Pure functions of bytes, bounded in memory.
+//! The child's standard output as lines, for `reader`. Pure functions of bytes, bounded in memory.
 
 use memchr::memchr;
 
 use super::rewrite;
 
-/// Buffers that grew beyond this for one long line are given back after it, in bytes.
+/// A buffer that one long line made larger than this is freed after the line, in bytes.
 const KEEP_CAPACITY: usize = 1024 * 1024;
 
 /// One line of output, without its end.
@@ -90,14 +90,14 @@ fn without_cr(line: &[u8]) -> &[u8] {
 /// Longest member name or id that a [`Skim`] looks at, in bytes.
 const SKIM_MAX: usize = 24;
 
-/// Finds the top-level `id` of an object that is too long to keep, so that the call which it
-/// answers can be told at once.
+/// Finds the top-level `id` of an object that is too long to keep, so that the call that it
+/// answers can fail at once.
 #[derive(Debug, Default)]
 struct Skim {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// In the outermost object: after `{` or `,` a name is due, after `:` a value.
+    /// In the outermost object: true after `:`, false after `{` or `,`.
     in_value: bool,
     name: Vec<u8>,
     value: Vec<u8>,

@@ -33,7 +33,7 @@ pub(super) enum Outcome {
     Written,
 }
 
-/// What a wait ended with.
+/// How a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// A notification; more may follow.

@@ -58,8 +58,8 @@ use crate::observed::Catalog;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{Headers, Message, jsonrpc};
 
-/// Further time for the threads to end after the grace period of a stop. Only a child that even
-/// `SIGKILL` does not end (it hangs in the kernel) uses it up.
+/// Further time for the threads to end after the grace period of a stop. Only a child that hangs in
+/// the kernel, where even `SIGKILL` does not end it, uses it up.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
 /// One stdio channel.
@@ -164,12 +164,12 @@ impl StdioChannel {
         StdioStatus { state, pid, restarts: self.stats.starts.get().saturating_sub(servers) }
     }
 
-    /// What the server has said of itself.
+    /// Everything that the server has said of itself.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 
-    /// What happened so far.
+    /// The counters of the channel.
     pub fn stats(&self) -> &StdioStats {
         &self.stats
     }

@@ -10,15 +10,14 @@ use super::calls::{CallKind, Dropped};
 use super::lines::{Line, Lines};
 use super::mailbox::Outcome;
 use super::pipe;
-use super::rewrite::{self, Names};
+use super::rewrite::{self, Incoming, Names};
 use super::shared::Shared;
 use super::state::Initialize;
 use super::throttle::{Throttle, printable};
 use crate::net::Cancel;
 use crate::record_kind::RecordKind;
-use crate::wire::{
-    Failure, FailureKind, FailureSource, Message, MessageKind, RpcId, json, jsonrpc,
-};
+use crate::wire::json::{self, Members};
+use crate::wire::{Failure, FailureKind, FailureSource, MessageKind, RpcId, jsonrpc};
 
 /// Stray lines that reach the log in one minute.
 const STRAY_PER_MINUTE: u32 = 10;
@@ -84,16 +83,14 @@ impl Reader<'_> {
     }
 
     fn message(&mut self, text: &str, line: &[u8]) {
-        let message = match Message::parse(text) {
-            Ok(message) => message,
+        let (kind, root) = match MessageKind::read(text) {
+            Ok(read) => read,
             Err(error) => return self.stray(line, &error.to_string()),
         };
-        match message.kind() {
-            MessageKind::Response { id, error_code } => {
-                self.response(message.text(), id.as_ref(), *error_code);
-            }
-            MessageKind::Notification { method } => self.notification(method, message.text()),
-            MessageKind::Request { id, method } => self.request(id, method),
+        match kind {
+            MessageKind::Response { id, error_code } => self.response(&root, id, error_code),
+            MessageKind::Notification { method } => self.notification(&method, &root),
+            MessageKind::Request { id, method } => self.request(&id, &method),
         }
     }
 
@@ -142,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    fn response(&mut self, text: &str, id: Option<&RpcId>, error_code: Option<i64>) {
+    fn response(&mut self, root: &Members<'_>, id: Option<RpcId>, error_code: Option<i64>) {
         let shared = self.shared;
         let number = id.and_then(|id| rewrite::number(id.as_json()));
         let mut initialize = None;
@@ -153,14 +150,14 @@ impl Reader<'_> {
                 shared.look();
             }
             if number.is_some() && live.era.probe == number {
-                state.settle_era(rewrite::discover_answer_is_modern(text, error_code));
+                state.settle_era(rewrite::discover_answer_is_modern(root, error_code));
                 return;
             }
             let call = number.and_then(|number| live.calls.answer(number));
             if number.is_some_and(|number| live.is_initialize(number)) {
-                initialize = Some(state.initialized(text, rewrite::has_result(text)));
+                initialize = Some(state.initialized(root.text(), rewrite::has_result(root)));
             } else if call.is_none() {
-                // Given up, or never asked: of no use to anyone (M-11).
+                // The call was given up, or never made (M-11).
                 shared.stats.late_responses.inc();
                 debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;
@@ -180,7 +177,7 @@ impl Reader<'_> {
         }
         // The text may be long: outside the lock.
         if let Some(call) = call {
-            let restored = rewrite::restore_response(text, &call.id, call.kind == CallKind::Listen);
+            let restored = rewrite::restore_response(root, &call.id, call.kind == CallKind::Listen);
             call.mailbox.finish(match restored {
                 Some(json) => Outcome::Answer { json, error_code },
                 None => Outcome::Lost(NO_ANSWER),
@@ -188,23 +185,22 @@ impl Reader<'_> {
         }
     }
 
-    fn notification(&mut self, method: &str, text: &str) {
+    fn notification(&mut self, method: &str, root: &Members<'_>) {
         let shared = self.shared;
-        let names = rewrite::names(method, text);
+        let incoming = Incoming::of(method, root);
         let now = Instant::now();
         let call = {
             let mut state = shared.lock();
             let Some(live) = &mut state.live else { return };
-            live.calls.addressee(&names, now).cloned()
+            live.calls.addressee(incoming.names, now).cloned()
         };
         match call {
             Ok(call) => {
-                let token = call.token.as_deref().unwrap_or("null");
-                let restored = rewrite::restore_notification(text, &names, &call.id, token);
-                let progress = call.token.filter(|_| matches!(names, Names::Token(_)));
+                let restored = incoming.restored(&call.id, call.token.as_deref());
+                let progress = call.token.filter(|_| matches!(incoming.names, Names::Token(_)));
                 let dropped = call.mailbox.note(restored, progress);
                 shared.stats.dropped_overflow.add(dropped);
-                if matches!(names, Names::End(_)) {
+                if matches!(incoming.names, Names::End(_)) {
                     // The closing result may follow, or not: the pages of MCP disagree.
                     call.mailbox.withdraw(now + shared.config.limits.withdrawn);
                 }

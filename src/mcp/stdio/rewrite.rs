@@ -1,8 +1,8 @@
 //! Ids, progress tokens and subscription ids: replaced on the way to the child, restored on the
 //! way back, everything else left as the text it came in (mcp.md, section 9).
 //!
-//! Pure functions of text. Several remote clients share the child, and each of them counts its
-//! requests from 0 or 1, so the child sees numbers of ours instead.
+//! Pure functions of text, for `server` and `reader`. Several remote clients share the child, and
+//! each of them counts its requests from 0 or 1, so the child sees numbers of ours instead.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,8 @@ use crate::wire::era::{self, Era, META_SUBSCRIPTION};
 use crate::wire::json::{self, Members};
 use crate::wire::{Message, RpcId};
 
-/// A message of a remote client, looked at once, before it is written to the child.
+/// A request of a remote client, with the places in it that are replaced before it is written to
+/// the child.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     text: &'a str,
@@ -27,9 +28,9 @@ pub struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Finds all that may have to be replaced. Of duplicate members every one is replaced, and
-    /// the last one counts as what the client meant, as most JSON readers see it. `None` if the
-    /// child might read an id or a token where this code sees none: see `names_clearly`.
+    /// Finds everything that may have to be replaced. Duplicate members are all replaced, and the
+    /// last one counts, as for most JSON readers. `None` if the child might read an id or a token
+    /// where this code sees none: see `names_clearly`.
     pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {
@@ -43,15 +44,15 @@ impl<'a> Outgoing<'a> {
         };
         let root = clear_root(text)?;
         found.ids = root.spans("id");
-        for params in values(&root, "params").filter(|params| params.starts_with('{')) {
+        for params in root.values("params").filter(|params| params.starts_with('{')) {
             let params = Members::of(params).ok()?;
             names_clearly(&params, &["_meta"])?;
             found.task |= params.has("task");
-            found.capabilities.extend(values(&params, "capabilities").map(|v| json::span(text, v)));
-            for meta in values(&params, "_meta").filter(|meta| meta.starts_with('{')) {
+            found.capabilities.extend(params.values("capabilities").map(|v| json::span(text, v)));
+            for meta in params.values("_meta").filter(|meta| meta.starts_with('{')) {
                 let meta = Members::of(meta).ok()?;
                 names_clearly(&meta, &["progressToken"])?;
-                for token in values(&meta, "progressToken") {
+                for token in meta.values("progressToken") {
                     if RpcId::from_json(token).is_some() {
                         found.token = Some(token);
                         found.tokens.push(json::span(text, token));
@@ -94,12 +95,12 @@ pub fn line(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The members of a message that all readers read alike, as far as it is of concern here.
+/// The members of a message, unless readers differ on those that matter here.
 fn clear_root(text: &str) -> Option<Members<'_>> {
     let root = Members::of(text).ok()?;
     names_clearly(&root, &["id", "method", "params"])?;
     // A reader that takes the first of two must not see another method than this code did.
-    (values(&root, "method").count() == 1).then_some(root)
+    (root.values("method").count() == 1).then_some(root)
 }
 
 /// A notification of a remote client as a line for the child, unchanged. `None` as in
@@ -110,8 +111,8 @@ pub fn notification(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `None` if an object has a member that is one of `names` but for its letter case. Some JSON
-/// readers (Go's `encoding/json`) take `ID` for `id`. A client that adds its own `ID` could so
-/// have the child answer under the number of somebody else's call.
+/// readers (Go's `encoding/json`) take `ID` for `id`, so a client that adds an `ID` of its own
+/// could have the child answer under the number of another client's call.
 fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
     let fold = |c: char| match c {
         // The only two letters beyond ASCII that such readers fold into it.
@@ -129,19 +130,20 @@ fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
 /// child might read another one.
 pub fn cancelled_id(text: &str) -> Option<RpcId> {
     let root = clear_root(text)?;
-    for params in values(&root, "params") {
+    for params in root.values("params") {
         names_clearly(&Members::of(params).ok()?, &["requestId"])?;
     }
-    at(text, &["params", "requestId"]).last().and_then(|id| RpcId::from_json(id))
+    RpcId::from_json(at(&root, &["params", "requestId"]).last()?)
 }
 
 /// A remote `notifications/cancelled` with the id that the child knows (M-21).
 pub fn cancelled(text: &str, number: u64) -> Vec<u8> {
-    line(&replace(text, &["params", "requestId"], &number.to_string()))
+    let found = Members::of(text).map(|root| at(&root, &["params", "requestId"]));
+    line(&replace(text, &found.unwrap_or_default(), &number.to_string()))
 }
 
-/// Whom a notification of the child names.
-#[derive(Debug, PartialEq, Eq)]
+/// The call that a notification of the child names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// A call, by its progress token.
     Token(u64),
@@ -151,61 +153,65 @@ pub enum Names {
     End(u64),
     /// A call in a way that cannot be one of ours.
     Stranger,
-    /// Nobody: it has no field for that.
+    /// None: it has no field for that.
     Nobody,
 }
 
-/// Reads whom a notification of the child names. `text` must be a message with `method`.
-pub fn names(method: &str, text: &str) -> Names {
-    let last = |path: &[&str]| at(text, path).last().copied();
-    let known = |value: Option<&str>, name: fn(u64) -> Names| {
-        value.and_then(number).map_or(Names::Stranger, name)
-    };
-    match method {
-        "notifications/progress" => known(last(&["params", "progressToken"]), Names::Token),
-        "notifications/cancelled" => known(last(&["params", "requestId"]), Names::End),
-        _ => match last(&["params", "_meta", META_SUBSCRIPTION]) {
-            Some(id) => known(Some(id), Names::Subscription),
-            None => Names::Nobody,
-        },
-    }
+/// A notification of the child, and where it names its call.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    text: &'a str,
+    /// The call that it names.
+    pub names: Names,
+    places: Vec<&'a str>,
 }
 
-/// A notification of the child with the client's own token or id put back (M-1, M-23).
-pub fn restore_notification(text: &str, names: &Names, id: &RpcId, token: &str) -> String {
-    match names {
-        Names::Token(_) => replace(text, &["params", "progressToken"], token),
-        Names::Subscription(_) => {
-            replace(text, &["params", "_meta", META_SUBSCRIPTION], id.as_json())
-        }
-        Names::End(_) => replace(text, &["params", "requestId"], id.as_json()),
-        Names::Stranger | Names::Nobody => text.to_owned(),
+impl<'a> Incoming<'a> {
+    /// Finds the call that a notification names. Of duplicates the last one counts.
+    pub fn of(method: &str, root: &Members<'a>) -> Self {
+        let (path, name, unnamed): (&[_], fn(u64) -> Names, _) = match method {
+            "notifications/progress" => {
+                (&["params", "progressToken"], Names::Token, Names::Stranger)
+            }
+            "notifications/cancelled" => (&["params", "requestId"], Names::End, Names::Stranger),
+            _ => (&["params", "_meta", META_SUBSCRIPTION], Names::Subscription, Names::Nobody),
+        };
+        let places = at(root, path);
+        let names = match places.last() {
+            Some(place) => number(place).map_or(Names::Stranger, name),
+            None => unnamed,
+        };
+        Self { text: root.text(), names, places }
+    }
+
+    /// Its text with the client's own token or id put back (M-1, M-23).
+    pub fn restored(&self, id: &RpcId, token: Option<&str>) -> String {
+        let own = match self.names {
+            Names::Token(_) => token.unwrap_or("null"),
+            Names::Subscription(_) | Names::End(_) => id.as_json(),
+            Names::Stranger | Names::Nobody => return self.text.to_owned(),
+        };
+        replace(self.text, &self.places, own)
     }
 }
 
 /// A response of the child with the client's own id put back (M-1), and with the subscription id
 /// too where `listen` says that it is the closing result of a subscription (M-23). `None` if it
 /// has neither a result nor an error.
-pub fn restore_response(text: &str, id: &RpcId, listen: bool) -> Option<String> {
-    let root = Members::of(text).ok()?;
+pub fn restore_response(root: &Members<'_>, id: &RpcId, listen: bool) -> Option<String> {
     if !root.has("result") && !root.has("error") {
         return None;
     }
-    let mut edits: Vec<_> = root.spans("id");
+    let mut places: Vec<_> = root.values("id").collect();
     if listen {
-        for result in objects(&root, "result") {
-            for meta in objects(&result, "_meta") {
-                edits.extend(values(&meta, META_SUBSCRIPTION).map(|v| json::span(text, v)));
-            }
-        }
+        places.extend(at(root, &["result", "_meta", META_SUBSCRIPTION]));
     }
-    let edits = edits.into_iter().map(|range| (range, Cow::Borrowed(id.as_json()))).collect();
-    Some(json::splice(text, edits))
+    Some(replace(root.text(), &places, id.as_json()))
 }
 
 /// Whether a response has a result.
-pub fn has_result(text: &str) -> bool {
-    Members::of(text).is_ok_and(|root| root.has("result") && !root.has("error"))
+pub fn has_result(root: &Members<'_>) -> bool {
+    root.has("result") && !root.has("error")
 }
 
 /// The id or token that the child sent back, if it can be one of our numbers. A child may spell
@@ -219,12 +225,12 @@ pub fn number(json: &str) -> Option<u64> {
     })
 }
 
-/// What the answer to `server/discover` says of the child (M-18): whether it speaks the modern
-/// protocol. Any other error, and any other result, is that of an older server.
-pub fn discover_answer_is_modern(text: &str, error_code: Option<i64>) -> bool {
+/// Whether the child speaks the modern protocol, as its answer to `server/discover` shows (M-18).
+/// Any other error, and any other result, is that of an older server.
+pub fn discover_answer_is_modern(root: &Members<'_>, error_code: Option<i64>) -> bool {
     match error_code {
         Some(code) => era::is_modern_error(code),
-        None => !at(text, &["result", "supportedVersions"]).is_empty(),
+        None => !at(root, &["result", "supportedVersions"]).is_empty(),
     }
 }
 
@@ -234,24 +240,22 @@ pub fn status(modern: bool, error_code: Option<i64>) -> u16 {
 }
 
 /// Every value at a path of member names, duplicates included.
-fn at<'a>(text: &'a str, path: &[&str]) -> Vec<&'a str> {
-    path.iter().fold(vec![text], |texts, name| {
-        let objects = texts.into_iter().filter_map(|text| Members::of(text).ok());
-        objects.flat_map(|object| values(&object, name).collect::<Vec<_>>()).collect()
-    })
+fn at<'a>(root: &Members<'a>, path: &[&str]) -> Vec<&'a str> {
+    let Some((name, rest)) = path.split_first() else { return vec![root.text()] };
+    let values = root.values(name);
+    if rest.is_empty() {
+        return values.collect();
+    }
+    values
+        .filter_map(|value| Members::of(value).ok())
+        .flat_map(|object| at(&object, rest))
+        .collect()
 }
 
-fn replace(text: &str, path: &[&str], new: &str) -> String {
-    let edits = at(text, path).into_iter().map(|old| (json::span(text, old), Cow::Borrowed(new)));
+/// The text with each of these pieces of it replaced.
+fn replace(text: &str, places: &[&str], new: &str) -> String {
+    let edits = places.iter().map(|old| (json::span(text, old), Cow::Borrowed(new)));
     json::splice(text, edits.collect())
-}
-
-fn values<'a>(object: &Members<'a>, name: &str) -> impl Iterator<Item = &'a str> {
-    object.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
-}
-
-fn objects<'a>(object: &Members<'a>, name: &str) -> impl Iterator<Item = Members<'a>> {
-    values(object, name).filter_map(|value| Members::of(value).ok())
 }
 
 #[cfg(test)]
@@ -264,6 +268,14 @@ mod tests {
 
     fn text(line: Vec<u8>) -> String {
         String::from_utf8(line).unwrap()
+    }
+
+    fn root(text: &str) -> Members<'_> {
+        Members::of(text).unwrap()
+    }
+
+    fn read<'a>(method: &str, text: &'a str) -> Incoming<'a> {
+        Incoming::of(method, &root(text))
     }
 
     fn id(json: &str) -> RpcId {
@@ -360,52 +372,54 @@ mod tests {
     fn a_response_gets_its_id_back_byte_for_byte() {
         let child = r#"{"result":{"id":7,"n":1.0,"x":1e400},"jsonrpc":"2.0","id":7}"#;
         for original in [r#""\u00e9""#, "1.50", "12345678901234567890", "-0"] {
-            let restored = restore_response(child, &id(original), false).unwrap();
+            let restored = restore_response(&root(child), &id(original), false).unwrap();
             let wanted = format!(
                 r#"{{"result":{{"id":7,"n":1.0,"x":1e400}},"jsonrpc":"2.0","id":{original}}}"#
             );
             assert_eq!(restored, wanted);
         }
-        assert_eq!(restore_response(r#"{"jsonrpc":"2.0","id":7}"#, &id("1"), false), None);
+        assert_eq!(restore_response(&root(r#"{"jsonrpc":"2.0","id":7}"#), &id("1"), false), None);
     }
 
     #[test] // M-23
     fn the_closing_result_of_a_subscription_gets_its_subscription_id_back() {
         let child = r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
         assert_eq!(
-            restore_response(child, &id("\"s\""), true).unwrap(),
+            restore_response(&root(child), &id("\"s\""), true).unwrap(),
             r#"{"jsonrpc":"2.0","id":"s","result":{"_meta":{"io.modelcontextprotocol/subscriptionId":"s"}}}"#
         );
-        assert!(restore_response(child, &id("\"s\""), false).unwrap().contains(r#"Id":7"#));
+        assert!(restore_response(&root(child), &id("\"s\""), false).unwrap().contains(r#"Id":7"#));
     }
 
     #[test] // M-23, M-63
     fn notifications_name_their_call_and_are_restored() {
         let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7.0,"progress":0.10}}"#;
-        let named = names("notifications/progress", progress);
-        assert_eq!(named, Names::Token(7));
+        let incoming = read("notifications/progress", progress);
+        assert_eq!(incoming.names, Names::Token(7));
         assert_eq!(
-            restore_notification(progress, &named, &id("1"), "\"tok\""),
+            incoming.restored(&id("1"), Some("\"tok\"")),
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"tok","progress":0.10}}"#
         );
         let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":8}}}"#;
-        let named = names("notifications/resources/updated", updated);
-        assert_eq!(named, Names::Subscription(8));
-        assert!(restore_notification(updated, &named, &id("\"l\""), "").contains(r#"Id":"l""#));
+        let incoming = read("notifications/resources/updated", updated);
+        assert_eq!(incoming.names, Names::Subscription(8));
+        assert!(incoming.restored(&id("\"l\""), None).contains(r#"Id":"l""#));
         let end =
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":8}}"#;
-        assert_eq!(names("notifications/cancelled", end), Names::End(8));
-        assert!(restore_notification(end, &Names::End(8), &id("3"), "").contains("Id\":3"));
+        let incoming = read("notifications/cancelled", end);
+        assert_eq!(incoming.names, Names::End(8));
+        assert!(incoming.restored(&id("3"), None).contains("Id\":3"));
     }
 
     #[test]
     fn what_cannot_be_ours_is_a_stranger() {
-        for token in [r#""7""#, "-1", "7.5", "1e400", "null", "{}", "[7]", "NaN", "inf"] {
+        for token in [r#""7""#, "-1", "7.5", "1e400", "null", "{}", "[7]"] {
             let text = format!(r#"{{"params":{{"progressToken":{token}}}}}"#);
-            assert_eq!(names("notifications/progress", &text), Names::Stranger, "{token}");
+            assert_eq!(read("notifications/progress", &text).names, Names::Stranger, "{token}");
         }
-        assert_eq!(names("notifications/progress", "{}"), Names::Stranger);
-        assert_eq!(names("notifications/message", r#"{"params":{"data":1}}"#), Names::Nobody);
+        assert_eq!(["NaN", "inf"].map(number), [None; 2], "though both are read as doubles");
+        assert_eq!(read("notifications/progress", "{}").names, Names::Stranger);
+        assert_eq!(read("notifications/message", r#"{"params":{"data":1}}"#).names, Names::Nobody);
     }
 
     #[test] // M-21
@@ -422,12 +436,12 @@ mod tests {
     #[test] // M-18
     fn the_era_hangs_on_no_single_code() {
         let result = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"]}}"#;
-        assert!(discover_answer_is_modern(result, None));
-        assert!(!discover_answer_is_modern(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, None));
+        assert!(discover_answer_is_modern(&root(result), None));
+        assert!(!discover_answer_is_modern(&root(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), None));
         for (code, modern) in
             [(-32022, true), (-32021, true), (-32020, true), (-32601, false), (-32602, false)]
         {
-            assert_eq!(discover_answer_is_modern("{}", Some(code)), modern, "{code}");
+            assert_eq!(discover_answer_is_modern(&root("{}"), Some(code)), modern, "{code}");
         }
     }
 

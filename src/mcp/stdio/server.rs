@@ -55,7 +55,7 @@ impl Server {
                 supervisor::run(&shared, &nudged, &started);
             }
         });
-        let supervisor = supervisor.map_err(|error| StartError::of(&shared.config, error))?;
+        let supervisor = supervisor.map_err(|error| StartError::of(&shared.config.argv, error))?;
         first.recv().expect("the supervisor reports the first start")?;
         Ok(Self { shared, supervisor: Mutex::new(Some(supervisor)), stopped })
     }

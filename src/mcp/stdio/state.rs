@@ -1,7 +1,8 @@
 //! The state of one server, behind one lock: the child, its open calls, its handshake, its era,
 //! and which message may pass.
 //!
-//! Nothing here waits, reads or writes: frames are only put into the queue of [`Stdin`].
+//! Nothing here waits, reads or writes: frames are only put into the queue of [`Stdin`]. `server`,
+//! `reader`, `child` and `supervisor` change it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::rewrite::{self, Outgoing};
 use super::status::StdioState;
 use super::stdin::Stdin;
 use crate::mcp::CallError;
+use crate::wire::json::Members;
 use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId, jsonrpc};
 
 /// There is no child to write to.
@@ -54,8 +56,7 @@ pub(super) struct Remembered {
     pub answer: String,
 }
 
-/// Calls in a row without any answer after which the child is said to be silent: one or two may
-/// be slow.
+/// A child is silent after so many calls in a row without any answer: one or two may be slow.
 const SILENT_CALLS: u32 = 3;
 
 /// One child process.
@@ -72,13 +73,13 @@ pub(super) struct Live {
     pub answered_at: Option<Instant>,
     /// When it answered last.
     heard_at: Option<Instant>,
-    /// Calls in a row whose time passed without any answer from it, to whatever.
+    /// Calls in a row that timed out while the child answered nothing at all.
     silent_calls: u32,
     /// When the last of them was given up.
     silent_at: Option<Instant>,
-    /// It is on its way out.
+    /// Set once it has been asked or told to end.
     pub ending: Option<Ending>,
-    /// It has ended, but is not cleared away yet.
+    /// It has ended, and its threads are still at work.
     pub exited: bool,
 }
 
@@ -92,34 +93,34 @@ pub(super) enum Handshake {
         /// When the child counts as hung.
         deadline: Instant,
         request: Message,
-        /// It is the tunnel's own, to a restarted child.
+        /// It is the tunnel's own to a restarted child.
         replay: bool,
     },
     /// Answered with success, and `notifications/initialized` was sent.
     Done,
 }
 
-/// How an `initialize` came out.
+/// How the child answered an `initialize`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initialize {
     /// With success.
     Done,
     /// With an error, for the client to see.
     Refused,
-    /// With an error to the tunnel's own one, which no client sees.
+    /// With an error to the tunnel's own request, which no client sees.
     ReplayRefused,
 }
 
 /// Whether the child speaks the protocol of 2026-07-28 and later (M-18, M-19).
 #[derive(Default)]
 pub(super) struct Era {
-    /// Known for the life of the process.
+    /// Once known, it holds for the life of the process.
     pub modern: Option<bool>,
-    /// A client's request waits to know.
+    /// A client's request waits for the answer.
     pub wanted: bool,
     /// The id of `server/discover`: kept, since a late answer counts too.
     pub probe: Option<u64>,
-    /// When silence means that the child is of the older kind.
+    /// From then on silence means that the child is older.
     pub deadline: Option<Instant>,
 }
 
@@ -139,7 +140,7 @@ pub(super) enum Step {
     Killed,
 }
 
-/// What decides whether a message of a remote client may pass.
+/// The properties of a message that decide whether it may pass.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     /// Its id, if it is an `initialize`.
@@ -202,7 +203,8 @@ impl State {
             (Handshake::Pending { .. }, _, _) => return Ok(wait),
             (Handshake::Done, Some(id), Some(remembered)) => {
                 // The remembered answer has a result, so it can be restored.
-                let answer = rewrite::restore_response(&remembered.answer, id, false);
+                let root = Members::of(&remembered.answer).ok();
+                let answer = root.and_then(|root| rewrite::restore_response(&root, id, false));
                 return Ok(Gate::Answered(answer.unwrap_or_default()));
             }
             _ => {}
@@ -310,7 +312,7 @@ impl State {
         }
     }
 
-    /// What the operator sees.
+    /// The state that the operator sees.
     pub fn summary(&self, limits: &Limits, now: Instant) -> StdioState {
         let Some(live) = &self.live else {
             let next_try_in = self.down.next_try.map(|at| at.saturating_duration_since(now));

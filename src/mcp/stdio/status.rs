@@ -14,7 +14,8 @@ pub enum StdioState {
         /// When it was started.
         since: Instant,
     },
-    /// The child has answered, or it runs and nobody has asked it anything (see [`Limits::settle`](super::Limits::settle)).
+    /// The child has answered, or it runs and nobody has asked it anything (see
+    /// [`Limits::settle`](super::Limits::settle)).
     Up {
         /// Since when.
         since: Instant,
@@ -62,7 +63,7 @@ pub struct StdioStatus {
     pub restarts: u64,
 }
 
-/// What happened on a channel.
+/// The counters of a channel.
 #[derive(Debug, Default)]
 pub struct StdioStats {
     /// Requests of remote clients that have no answer yet.

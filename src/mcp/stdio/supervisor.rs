@@ -1,8 +1,6 @@
 //! The thread that owns the child: asks it for its era, ends it, notices its end, and starts the
 //! next one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +13,7 @@ use super::limits::Limits;
 use super::rewrite;
 use super::shared::Shared;
 use super::state::{Down, Handshake, State, Step};
+use crate::random;
 use crate::record_kind::RecordKind;
 use crate::wire::jsonrpc;
 
@@ -204,8 +203,7 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
 fn backoff(limits: &Limits, failures: u32) -> Duration {
     let (min, max) = limits.backoff;
     let whole = min.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(max);
-    let random = RandomState::new().build_hasher().finish() as u32;
-    whole.mul_f64(0.75 + 0.25 * f64::from(random) / f64::from(u32::MAX))
+    whole.mul_f64(0.75 + 0.25 * random::fraction())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How much of what a child says reaches the log. Pure functions.
+//! Bounds on the output of a child that reaches the log, for `reader` and `stderr`.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,7 @@
 //! Ids and tokens on the way to a child and back: one line out, the client's own bytes back.
 
 use mcp_tunnel::mcp::stdio::rewrite::{
-    self, Names, Outgoing, cancelled, cancelled_id, line, names, restore_notification,
-    restore_response,
+    self, Incoming, Names, Outgoing, cancelled, cancelled_id, line, restore_response,
 };
 use mcp_tunnel::wire::json::{self, Members};
 use mcp_tunnel::wire::{Message, MessageKind, RpcId};
@@ -12,6 +11,7 @@ const NUMBER: u64 = 4711;
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(message) = Message::parse(text) else { return };
+    let root = Members::of(text).expect("a message is an object");
     if let Some(sent) = rewrite::notification(text) {
         one_line(&sent);
         assert_eq!(sent, line(text));
@@ -22,11 +22,11 @@ pub fn check(input: &[u8]) {
                 request(&message, &outgoing, id, method);
             }
         }
-        MessageKind::Notification { method } => notification(text, method),
-        MessageKind::Response { id: Some(id), .. } => response(text, id),
+        MessageKind::Notification { method } => notification(&root, method),
+        MessageKind::Response { id: Some(id), .. } => response(&root, id),
         MessageKind::Response { id: None, .. } => {}
     }
-    let _ = rewrite::discover_answer_is_modern(text, None);
+    let _ = rewrite::discover_answer_is_modern(&root, None);
 }
 
 fn request(message: &Message, outgoing: &Outgoing<'_>, id: &RpcId, method: &str) {
@@ -47,13 +47,14 @@ fn request(message: &Message, outgoing: &Outgoing<'_>, id: &RpcId, method: &str)
     assert!(Message::parse(one_line(&initialize)).is_ok());
 }
 
-fn notification(text: &str, method: &str) {
+fn notification(root: &Members<'_>, method: &str) {
+    let text = root.text();
     let id = RpcId::from_json("\"their own\"").expect("it is an id");
-    let named = names(method, text);
-    let restored = restore_notification(text, &named, &id, "\"their token\"");
+    let incoming = Incoming::of(method, root);
+    let restored = incoming.restored(&id, Some("\"their token\""));
     let there = Message::parse(restored.as_str()).expect("still a message");
     assert_eq!(there.method(), Some(method));
-    match named {
+    match incoming.names {
         Names::Stranger | Names::Nobody => assert_eq!(restored, text),
         Names::Token(_) => assert!(restored.contains("\"their token\"")),
         Names::Subscription(_) | Names::End(_) => assert!(restored.contains("\"their own\"")),
@@ -65,14 +66,16 @@ fn notification(text: &str, method: &str) {
     }
 }
 
-fn response(text: &str, id: &RpcId) {
+fn response(root: &Members<'_>, id: &RpcId) {
+    let text = root.text();
     let theirs = RpcId::from_json("\"\\u0061\"").expect("it is an id");
     for listen in [false, true] {
-        let Some(restored) = restore_response(text, &theirs, listen) else { continue };
+        let Some(restored) = restore_response(root, &theirs, listen) else { continue };
         let there = Message::parse(restored.as_str()).expect("still a message");
         assert_eq!(there.id(), Some(&theirs));
-        assert_eq!(rewrite::has_result(&restored), rewrite::has_result(text));
-        let one_id = Members::of(text).is_ok_and(|root| root.spans("id").len() == 1);
+        let again = Members::of(&restored).expect("still a message");
+        assert_eq!(rewrite::has_result(&again), rewrite::has_result(root));
+        let one_id = root.spans("id").len() == 1;
         if one_id && !listen {
             assert_eq!(there.text_with_id(id.as_json()), text);
         }

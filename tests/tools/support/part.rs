@@ -36,7 +36,7 @@ impl Part {
         dir: &Path,
     ) -> Result<Self, String> {
         let log = dir.join(format!("{name}.log"));
-        let output = File::create(&log).map_err(|e| format!("can not write {log:?}: {e}"))?;
+        let output = File::create(&log).map_err(|e| format!("cannot write {log:?}: {e}"))?;
         let spawn = || -> io::Result<(Child, Pid, OwnedFd)> {
             let child = Command::new(program)
                 .args(args)
@@ -51,8 +51,8 @@ impl Part {
             let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
             Ok((child, pid, pidfd))
         };
-        let (child, pid, pidfd) = spawn()
-            .map_err(|e| format!("{name} can not be started: {}: {e}", program.display()))?;
+        let (child, pid, pidfd) =
+            spawn().map_err(|e| format!("{name} cannot be started: {}: {e}", program.display()))?;
         Ok(Self { name, child, pid, pidfd, log })
     }
 
@@ -123,8 +123,8 @@ impl Drop for Part {
 
 /// The directory of the built programs: above that of the examples.
 pub fn programs() -> Result<PathBuf, String> {
-    let me = std::env::current_exe().map_err(|e| format!("can not find myself: {e}"))?;
-    let dir = me.parent().and_then(Path::parent).ok_or("can not find the built programs")?;
+    let me = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+    let dir = me.parent().and_then(Path::parent).ok_or("cannot find the built programs")?;
     Ok(dir.to_owned())
 }
 
