@@ -29,12 +29,13 @@ demo:
 	cargo run --locked --quiet --example demo -- $(if $(KEEP),--keep)
 
 # What the static tunnel costs beside a bare loop of the same exchanges, and beside a tunnel with
-# the C library of this host; also as JSON in target/bench.json.
+# the C library of this host; also as JSON in target/bench.json. PEER=PROGRAM measures another
+# program that takes the same environment in the same rows.
 .PHONY: bench
 bench: static
 	cargo build --locked --release --bins --example bench
 	cargo run --locked --quiet --release --example bench -- --programs target/static \
-		$(if $(CALLS),--calls $(CALLS))
+		$(if $(CALLS),--calls $(CALLS)) $(if $(PEER),--peer $(PEER))
 
 # Mixed traffic for MINUTES while everything around the daemon breaks: nothing may be lost, answered
 # twice, or kept.

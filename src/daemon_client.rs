@@ -28,7 +28,7 @@ const UNIX_SCHEME: &str = "http+unix://";
 /// How the daemon was found.
 #[derive(Debug, Default, Serialize)]
 pub struct Locator {
-    /// What led to it: `url`, `url_file` or `port`.
+    /// How it was found: `url`, `url_file` or `port`.
     pub kind: &'static str,
     /// The URL that was given or configured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct Locator {
 /// Finds the daemon: by a flag, or by its configuration.
 ///
 /// # Errors
-/// One line on what was given.
+/// One line about the flag that was given.
 pub fn locator(invocation: &Invocation) -> Result<Locator, String> {
     const FLAGS: [&str; 4] = ["url", "url-file", "port", "unix-socket"];
     let given: Vec<(&str, &str)> = FLAGS
@@ -116,7 +116,7 @@ pub fn base_of_socket(path: &Path) -> String {
     format!("{UNIX_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_bytes()))
 }
 
-/// Whether a probe of a daemon is answered with success.
+/// True if a probe of a daemon is answered with success.
 pub fn is_ok(base: &str, path: &str) -> bool {
     get(base, path, PROBE_LIMIT, BODY_MAX).is_ok_and(|(status, _)| (200..300).contains(&status))
 }
@@ -129,7 +129,7 @@ pub fn conditions(base: &str) -> Option<String> {
     get(base, "/readyz?verbose", PROBE_LIMIT, BODY_MAX).ok().map(|(_, body)| body)
 }
 
-/// Whether a daemon answers there.
+/// True if a daemon answers there.
 pub fn is_live(base: &str) -> bool {
     get(base, "/healthz", PROBE_LIMIT, BODY_MAX)
         .is_ok_and(|(status, body)| status == 200 && body == "live")

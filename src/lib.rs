@@ -16,27 +16,26 @@
 //! ```
 //!
 //! Nothing else is on the path. A command is a value that moves: there is never a second owner.
-//! Payloads are carried as raw text ([`serde_json::value::RawValue`]): what nobody here had to
-//! understand is not encoded again.
+//! Payloads are carried as raw text ([`serde_json::value::RawValue`]) and are not encoded again
+//! unless their content has to change.
 //!
 //! Doors between the rooms open downwards only. Each program has a room of its own on top, which
-//! holds its command table: `commands` for `mcp-tunnel`, `operator` for `mcp-tunnel-ctl`, `relay` for
-//! `mcp-tunnel-relay`; `cli` is what a command line is, and knows no command. `commands` calls
-//! `daemon`, `doctor` and `stub`; `daemon` and `doctor` call all below, and reach out by the `hops`
-//! that the configuration describes. `operator` calls the way to the control plane and
-//! `daemon_client`, as `commands` and `doctor` do. `dispatch` calls
-//! `control_plane`, `oauth` and `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`;
-//! `settings`, `wire`, `net`, `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and
-//! `stats` (`httpd` also borrows the switch [`net::Cancel`], and `launcher` takes its rule from
-//! `confine`). Of these `mcp` calls `launcher`, the process that starts children. `ops` reads the
-//! counters and state cells that the others own; nobody waits for `ops`. `mcp` notes in `observed`
-//! what it sees of the servers; `daemon` and `oauth` read it, and no command depends on it. `confine` is what the
-//! process gives up before its first thread, and calls nobody. The relay shares `wire`, `httpd`,
-//! `stats`, `secret` and `confine` with the daemon, and of `ops` the log and what is told to a
-//! service manager; nothing else. All take their locks by `unpoisoned`,
-//! and a log record that is unlike the others carries a `record_kind`. Names for
-//! processes and jitter come from `random`; `remedies` is the table of what to do about the service's
-//! error codes.
+//! holds its command table: `commands` for `mcp-tunnel`, `operator` for `mcp-tunnel-ctl`, `relay`
+//! for `mcp-tunnel-relay`; `cli` is the command line in general, and knows no command. `commands`
+//! calls `daemon`, `doctor` and `stub`; `daemon` and `doctor` call all below, and reach out by the
+//! `hops` that the configuration describes. `operator` calls the way to the control plane and
+//! `daemon_client`, as `commands` and `doctor` do. `dispatch` calls `control_plane`, `oauth` and
+//! `mcp`, `oauth` calls `mcp`, these three call `net` and `wire`; `settings`, `wire`, `net`,
+//! `httpd`, `launcher` and `stats` call nobody but `wire`, `secret` and `stats` (`httpd` also
+//! borrows the switch [`net::Cancel`], and `launcher` takes its rule from `confine`). Of these
+//! `mcp` calls `launcher`, the process that starts children. `ops` reads the counters and state
+//! cells that the others own; no room waits for `ops`. `mcp` notes in `observed` what it sees of
+//! the servers; `daemon` and `oauth` read it, and no command depends on it. `confine` takes rights
+//! from the process before its first thread starts, and calls no other room. The relay shares
+//! `wire`, `httpd`, `stats`, `secret` and `confine` with the daemon, and of `ops` the log and the
+//! messages to a service manager; nothing else. All rooms take their locks by `unpoisoned`, and a
+//! log record that is unlike the others carries a `record_kind`. Names for processes and jitter
+//! come from `random`; `remedies` is the table of remedies for the service's error codes.
 
 pub mod cli;
 pub mod commands;

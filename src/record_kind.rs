@@ -3,16 +3,17 @@
 //! A leaf: a room that logs such a record gives the kind's target, and the log (`ops::log`) reads
 //! the kind back from it. Everything else is an ordinary record, whose target is its module.
 
-/// What a record is about. Each kind is bounded where it is logged, so the log does not count it
-/// among repeated lines.
+/// The subject of a log record. Each kind is bounded where it is logged, so the log does not count
+/// it among repeated lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
     /// A line that a child printed on its standard error. It may say anything, so it stays out of
     /// the support archive. Bounded for each child.
     ChildOutput,
-    /// What a child did: its start, its end, output that is no message. Bounded for each child.
+    /// An event of a child: its start, its end, or output that is no message. Bounded for each
+    /// child.
     ChildEvent,
-    /// What the daemon says once, or when an operator asks for it by a signal.
+    /// A message that the daemon logs once, or when an operator requests it with a signal.
     Daemon,
 }
 

@@ -1,4 +1,4 @@
-//! What an operator can do about an error that the service reports, as a table of its codes.
+//! Remedies for the errors that the service reports, as a table of their codes.
 //!
 //! `control_plane` ends the text of such an error with it, and `doctor` and the admin commands show
 //! it. Nothing is decided by it.
@@ -6,7 +6,7 @@
 const NOT_ACCEPTED: &str = "the key is not accepted: check the API key and the tunnel id; \
     its principal needs the Tunnels Read and Use permissions, in the workspace of the tunnel";
 
-/// What to do about an answer with this status and this code.
+/// The remedy for an answer with this status and this code.
 pub fn remedy(status: u16, code: Option<&str>) -> Option<&'static str> {
     match (status, code) {
         // With this status the code says no more than that.
@@ -23,7 +23,7 @@ pub fn remedy(status: u16, code: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// What to do about a known code (W-77).
+/// The remedy for a known code (W-77).
 fn for_code(code: &str) -> Option<&'static str> {
     Some(match code {
         "invalid_channel_format" => "use channel names of a-z, 0-9, `_` and `-`",

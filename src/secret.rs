@@ -23,12 +23,12 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(text)))
     }
 
-    /// Whether the kernel keeps every secret so far out of swap. RLIMIT_MEMLOCK may forbid it.
+    /// True if the kernel keeps every secret so far out of swap. RLIMIT_MEMLOCK may forbid it.
     pub fn all_locked() -> bool {
         locked::all()
     }
 
-    /// Whether a text from outside is this secret. The time that this takes depends on the length
+    /// True if a text from outside is this secret. The time that this takes depends on the length
     /// of the text alone, so it tells nothing of how much of the text is right.
     pub fn is(&self, text: &str) -> bool {
         self.0.as_bytes().ct_eq(text.as_bytes()).into()

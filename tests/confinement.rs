@@ -112,6 +112,8 @@ fn every_thread_is_confined_and_children_live_under_their_own_rule() {
 #[test]
 fn the_relay_is_confined_too() {
     let relay = Relay::start();
+    // It writes its URL file before it gives up the right to write files.
+    relay.program.stdout_line("its start", |line| line.contains("listening on"));
     let status = format!("/proc/{}/status", relay.program.pid());
     assert_eq!(field(Path::new(&status), "Seccomp_filters"), "2");
     assert_eq!(field(Path::new(&status), "NoNewPrivs"), "1");

@@ -12,7 +12,7 @@ pub struct Program {
     pub root: Command,
     /// Printed when nothing is typed; if it is empty, the short help is printed.
     pub welcome: &'static str,
-    /// What `help` knows beyond the commands.
+    /// Help topics besides the commands.
     pub topics: &'static [Topic],
     /// Words that are no commands here, and what to do instead.
     pub elsewhere: &'static [(&'static str, &'static str)],
@@ -46,15 +46,15 @@ pub struct Command {
     pub settings: Accepts,
     /// A line to type.
     pub example: &'static str,
-    /// What it does.
+    /// Its action.
     pub action: Action,
 }
 
-/// What a command does.
+/// The action of a command.
 pub enum Action {
     /// It is a group: it prints its help.
     Group(&'static [Command]),
-    /// Runs with what it was given.
+    /// Runs with the given flags and words.
     Run(fn(&Invocation) -> ExitCode),
     /// Reads the arguments behind its word itself.
     Raw(fn(Vec<OsString>) -> ExitCode),
@@ -99,7 +99,7 @@ pub enum Accepts {
 }
 
 impl Accepts {
-    /// Whether it takes the flag of a setting.
+    /// True if it takes the flag of a setting.
     pub fn has(&self, id: Id) -> bool {
         match self {
             Self::Nothing => false,
@@ -113,13 +113,13 @@ impl Accepts {
 pub struct Flag {
     /// Without dashes.
     pub name: &'static str,
-    /// What stands for its value; empty for a boolean.
+    /// The placeholder for its value; empty for a boolean.
     pub metavar: &'static str,
     /// One line, without a full stop.
     pub short: &'static str,
 }
 
-/// A command with what it was given.
+/// A command with its flags and words.
 pub struct Invocation {
     /// The command.
     pub command: &'static Command,
@@ -132,7 +132,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Whether a boolean flag of its own is on.
+    /// True if a boolean flag of its own is on.
     pub fn is_on(&self, name: &str) -> bool {
         self.last(name) == Some("true")
     }

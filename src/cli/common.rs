@@ -17,7 +17,7 @@ pub const JSON: Flag = Flag { name: "json", metavar: "", short: "Print JSON" };
 pub const FORCE: Flag = Flag { name: "force", metavar: "", short: "Replace what is there" };
 /// Where the profiles of a user are.
 pub const PROFILE_DIR: Flag =
-    Flag { name: "profile-dir", metavar: "DIR", short: "Directory of the profiles" };
+    Flag { name: "profile-dir", metavar: "DIR", short: "Directory that holds the profiles" };
 /// The tunnel of a new configuration.
 pub const TUNNEL_ID: Flag = Flag { name: "tunnel-id", metavar: "ID", short: "The tunnel to serve" };
 /// Its MCP server.

@@ -12,15 +12,15 @@ use crate::settings::table::{Kind, Section, Setting};
 /// Width of help in columns.
 const WIDTH: usize = 80;
 
-/// Help on what the words of `help` name.
+/// The subject that the words of `help` name.
 pub enum Explained {
     /// This text.
     Text(String),
-    /// What the command itself prints with these arguments.
+    /// The help that the command itself prints, given these arguments.
     By(fn(Vec<OsString>) -> ExitCode, Vec<OsString>),
 }
 
-/// Help on what the words name: nothing, a topic, or a command.
+/// Finds the subject of the words: nothing, a topic or a command.
 ///
 /// # Errors
 /// If there is neither.
@@ -179,7 +179,7 @@ fn settings(out: &mut String, long: bool) {
     }
 }
 
-/// A flag with what stands for its value.
+/// A flag with the placeholder for its value.
 pub fn flag_of(s: &Setting) -> String {
     match s.kind {
         Kind::Bool => format!("--{}", s.flag),

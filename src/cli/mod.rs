@@ -1,5 +1,5 @@
-//! What a command line is: the shape of a command table, the parser that walks it, the help that
-//! is made from it, and what is printed where.
+//! The command line in general: the shape of a command table, the parser that walks it, the help
+//! that is made from it, and the output of the commands.
 //!
 //! No command lives here and none is known: each program hands in its own table ([`Program`]).
 //! Calls `settings` alone.

@@ -9,7 +9,7 @@ use super::command::{Action, Command, Flag, Invocation, Program, spelled};
 use crate::settings::problem::{did_you_mean, nearest};
 use crate::settings::{Flags, TABLE, flags};
 
-/// What the arguments ask for.
+/// The request that the arguments make.
 pub enum Parsed {
     /// Nothing was typed.
     Welcome,
@@ -30,7 +30,7 @@ pub enum Parsed {
     Run(fn(&Invocation) -> ExitCode, Box<Invocation>),
 }
 
-/// What has been read of a command line.
+/// The part of a command line that has been read.
 struct Reader {
     program: &'static Program,
     path: Vec<&'static Command>,
@@ -40,7 +40,7 @@ struct Reader {
     words: Vec<String>,
 }
 
-/// Finds the command and collects what it was given.
+/// Finds the command and collects its flags and words.
 ///
 /// # Errors
 /// One line on what cannot be understood (C-6).
@@ -138,7 +138,7 @@ impl Reader {
         })
     }
 
-    /// Checks what was read as a whole.
+    /// Checks the command line as a whole.
     fn finish(self) -> Result<Parsed, String> {
         let command = self.command();
         // Flags may stand before the command that they belong to, so they are checked at the end.

@@ -1,4 +1,4 @@
-//! What a command prints, and the exit codes that it ends with.
+//! Output and exit codes of the commands.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,10 +12,10 @@ pub const FAILURE: u8 = 1;
 /// Exit code of a check that was completed and failed (section 13).
 pub const NEGATIVE: u8 = 2;
 
-/// The program's name, which stands before every line on stderr.
+/// The program's name, which begins every line on stderr.
 static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
-/// Says once, at the start, which program this is.
+/// Sets the name of the program, once at startup.
 pub fn speak_as(program: &'static str) {
     let _ = PROGRAM.set(program);
 }
@@ -32,7 +32,7 @@ pub fn complain(message: &str) {
     let _ = writeln!(std::io::stderr(), "{program}: {message}");
 }
 
-/// Says what is wrong and gives the exit code for it.
+/// Prints a problem and returns the exit code for it.
 pub fn fail(message: &str) -> ExitCode {
     complain(message);
     ExitCode::from(FAILURE)

@@ -5,7 +5,7 @@
 //! if all of these hold:
 //!
 //! - it is a regular file, not a symbolic link;
-//! - nobody can write it who could not write `mcp-tunnel` itself: its owner is that of `mcp-tunnel`
+//! - everyone who can write it can also write `mcp-tunnel` itself: its owner is that of `mcp-tunnel`
 //!   or root, others may not write it, and its group only if the same group may write `mcp-tunnel`;
 //! - it contains [`Mark`], which names the program and this version. A mark is not a signature: it
 //!   only catches a foreign file or another release. The rule above keeps strangers out.
@@ -93,7 +93,7 @@ fn checked(path: &Path, own: &Metadata) -> Result<File, String> {
     }
 }
 
-/// Whether only those can write the one file who can write the other, this program's own.
+/// True if everyone who can write `other` can also write `own`, the file of this program.
 fn as_safe_as(own: &Metadata, other: &Metadata) -> bool {
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS_WRITE: u32 = 0o002;

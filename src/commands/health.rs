@@ -178,7 +178,7 @@ fn probe(base: &str, path: &str) -> Probe {
     }
 }
 
-/// Whether a poll has succeeded, and not longer ago than `age`.
+/// Reports the last successful poll. It counts only if it is not older than `age`.
 fn last_poll(base: &str, age: Duration) -> PollReport {
     if base.is_empty() {
         return PollReport::default();

@@ -40,12 +40,9 @@ pub static PROGRAM: Program = Program {
     welcome: WELCOME,
     topics: &TOPICS,
     elsewhere: &[
-        ("codex", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
-        ("plugin", "there is no assistant; `mcp-tunnel doctor --explain` says what to mend"),
-        (
-            "cloudflared",
-            "there is no cloudflared companion; run cloudflared as a service of its own",
-        ),
+        ("codex", "there is no assistant; `mcp-tunnel doctor --explain` shows what to fix"),
+        ("plugin", "there is no assistant; `mcp-tunnel doctor --explain` shows what to fix"),
+        ("cloudflared", "there is no cloudflared companion; run cloudflared as a separate service"),
         ("completion", "the completions of bash, zsh and fish are files of the package"),
     ],
     forwards_to: "mcp-tunnel-ctl",
@@ -73,31 +70,31 @@ const ROOT: Command = Command {
         Command {
             name: "run",
             short: "Run the tunnel",
-            long: "Runs the tunnel until SIGTERM or SIGINT. SIGHUP reads keys and certificates \
-                   again and opens its log files anew, SIGUSR1 says in the log how it is, \
-                   SIGUSR2 switches the log to debug and back; the operator page is at /ui. \
-                   Settings come from flags, the environment and a configuration file, in this \
-                   order.",
+            long: "Runs the tunnel until SIGTERM or SIGINT. SIGHUP reloads keys and certificates \
+                   and reopens the log files, SIGUSR1 logs the state of the daemon, and SIGUSR2 \
+                   switches the log level to debug or back. The operator page is at /ui. \
+                   Flags override the environment, and the environment overrides the \
+                   configuration file.",
             flags: &[
                 Flag {
                     name: "embedded-mcp-stub",
                     metavar: "",
-                    short: "Serve the small built-in MCP server",
+                    short: "Serve the built-in test MCP server",
                 },
                 Flag {
                     name: "embedded-mcp-listen-addr",
                     metavar: "HOST:PORT",
-                    short: "Where it listens [127.0.0.1:0]",
+                    short: "Address of that server [127.0.0.1:0]",
                 },
                 Flag {
                     name: "embedded-mcp-server-name",
                     metavar: "NAME",
-                    short: "What it calls itself [mcp-stub]",
+                    short: "Name of that server [mcp-stub]",
                 },
                 Flag {
                     name: "embedded-mcp-server-version",
                     metavar: "VERSION",
-                    short: "Its version [0.1.0]",
+                    short: "Version of that server [0.1.0]",
                 },
             ],
             settings: Accepts::AllListed,
@@ -109,14 +106,14 @@ const ROOT: Command = Command {
         Command {
             name: "config",
             short: "Check or show the configuration",
-            long: "Looks at the same flags, environment and file as `run`, and starts nothing.",
+            long: "Reads the same flags, environment and file as `run`, and starts nothing.",
             example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
             action: Action::Group(&[
                 Command {
                     name: "check",
-                    short: "Say everything that is wrong with the configuration",
-                    long: "Prints every error and warning with its place. Exit code 0 if `run` \
-                           would accept the configuration, 1 if not.",
+                    short: "Report every problem of the configuration",
+                    long: "Prints every error and warning with its location. The exit code is 0 \
+                           if `run` would accept the configuration, otherwise 1.",
                     flags: &[JSON],
                     settings: Accepts::All,
                     example: "mcp-tunnel config check -c /etc/mcp-tunnel.conf",
@@ -126,9 +123,9 @@ const ROOT: Command = Command {
                 Command {
                     name: "show",
                     short: "Show each setting's value and where it comes from",
-                    long: "Prints the settings as they are in effect, each with the flag, \
-                           variable or line of the file that it comes from. Secrets are not \
-                           shown. Settings without a value are left out, except with --json.",
+                    long: "Prints the settings in effect, each with the flag, variable or line \
+                           of the file that it comes from. Secrets are not shown. Settings \
+                           without a value are omitted, except with --json.",
                     flags: &[JSON],
                     settings: Accepts::All,
                     example: "mcp-tunnel config show -c /etc/mcp-tunnel.conf",
@@ -140,12 +137,20 @@ const ROOT: Command = Command {
         },
         Command {
             name: "doctor",
-            short: "Try the configuration out and say what to mend",
-            long: "Checks the configuration, reaches the control plane with the runtime key, \
-                   holds a short MCP session with each server, and looks at the health \
-                   listener. Uses the same settings as `run`, changes nothing, and works while \
-                   the daemon runs. Exit code 0 if nothing failed, 2 if something did.",
-            flags: &[Flag { name: "explain", metavar: "", short: "Say why and what to do" }, JSON],
+            short: "Test the configuration and show what to fix",
+            long: "Checks the configuration, contacts the control plane with the runtime key, \
+                   opens a short MCP session with each server, and checks the health listener. \
+                   It uses the same settings as `run`, changes nothing, and works while the \
+                   daemon runs. The exit code is 0 if nothing failed, otherwise 2.",
+            flags: &[
+                Flag {
+                    name: "explain",
+                    metavar: "",
+                    short: "Explain each finding and its \
+                   remedy",
+                },
+                JSON,
+            ],
             settings: Accepts::All,
             example: "mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain",
             action: Action::Run(doctor),
@@ -153,26 +158,31 @@ const ROOT: Command = Command {
         },
         Command {
             name: "health",
-            short: "Ask a running tunnel whether it is well",
-            long: "Asks /healthz and /readyz of a running daemon. Finds it by --url, --url-file, \
-                   --port or --unix-socket, or else by the same configuration as `run`. Exit \
-                   code 0 if all is well, 2 if not.",
+            short: "Check the health of a running tunnel",
+            long: "Queries /healthz and /readyz of a running daemon. The daemon is found by \
+                   --url, --url-file, --port or --unix-socket, or else by the same configuration \
+                   as `run`. The exit code is 0 if everything is well, otherwise 2.",
             flags: &[
                 URL,
                 URL_FILE,
                 PORT,
                 UNIX_SOCKET,
-                Flag { name: "pid", metavar: "PID", short: "This process must be running too" },
-                Flag { name: "pid-file", metavar: "FILE", short: "The same, by its file" },
+                Flag { name: "pid", metavar: "PID", short: "Require that this process is running" },
+                Flag {
+                    name: "pid-file",
+                    metavar: "FILE",
+                    short: "Require that the process in \
+                       this file runs",
+                },
                 Flag {
                     name: "require-control-plane-poll",
                     metavar: "",
-                    short: "A poll must have succeeded",
+                    short: "Require a successful poll",
                 },
                 Flag {
                     name: "max-poll-age",
                     metavar: "DURATION",
-                    short: "A poll must have succeeded within this time",
+                    short: "Require a successful poll within this time",
                 },
                 JSON,
             ],
@@ -185,15 +195,15 @@ const ROOT: Command = Command {
             name: "init",
             short: "Write a starter configuration",
             long: "Writes a configuration from a sample: as a profile, to a file, or with \
-                   `--output -` to stdout. The file is for its owner alone, and nothing is \
+                   `--output -` to stdout. Only its owner can read the file. Nothing is \
                    overwritten without --force.",
             flags: &[
                 TUNNEL_ID,
                 Flag { name: "sample", metavar: "NAME", short: "Sample to start from" },
                 MCP_SERVER_URL,
                 MCP_COMMAND,
-                Flag { name: "output", metavar: "PATH", short: "Write here; - is stdout" },
-                Flag { name: "profile", metavar: "NAME", short: "Write a profile of this name" },
+                Flag { name: "output", metavar: "PATH", short: "Write to this file; - is stdout" },
+                Flag { name: "profile", metavar: "NAME", short: "Write a profile with this name" },
                 PROFILE_DIR,
                 FORCE,
                 BASE_URL,
@@ -219,14 +229,14 @@ const ROOT: Command = Command {
         },
         Command {
             name: STUB,
-            short: "A small MCP server for trying out a tunnel",
+            short: "A small MCP server for testing a tunnel",
             example: "MCP_COMMAND='mcp-tunnel mcp-stub' mcp-tunnel run",
             action: Action::Raw(stub_on_streams),
             ..Command::BARE
         },
         Command {
             name: "dev",
-            short: "Servers for trying out",
+            short: "Servers for testing",
             long: "Not for production.",
             example: "mcp-tunnel dev mcp-stub --listen-addr 127.0.0.1:3001",
             action: Action::Group(&[
@@ -242,10 +252,10 @@ const ROOT: Command = Command {
             ..Command::BARE
         },
         elsewhere("top", "Watch a running tunnel on one screen"),
-        elsewhere("profiles", "Configurations of a user, by name"),
+        elsewhere("profiles", "Manage named configurations of a user"),
         elsewhere("admin", "Manage tunnels, with an admin key"),
-        elsewhere("runtimes", "Daemons without a service manager"),
-        elsewhere("admin-profiles", "Control planes and admin keys for `runtimes create`"),
+        elsewhere("runtimes", "Run daemons without a service manager"),
+        elsewhere("admin-profiles", "Manage control planes for `runtimes create`"),
     ]),
     ..Command::BARE
 };

@@ -5,8 +5,8 @@ use crate::cli::Topic;
 /// Every topic. Lines of the texts fit into 80 columns.
 pub const TOPICS: [Topic; 6] = [
     topic("quickstart", "From nothing to a running tunnel", QUICKSTART),
-    topic("keys", "Which key is which, and who may do what", KEYS),
-    topic("doctor", "What doctor checks, and in which order to mend", DOCTOR),
+    topic("keys", "The keys and what each may do", KEYS),
+    topic("doctor", "What doctor checks, and the order of repairs", DOCTOR),
     topic("oauth", "How protected MCP servers are discovered", OAUTH),
     topic("samples", "The four starter configurations", SAMPLES),
     topic("troubleshooting", "Live, ready, and the common errors", TROUBLESHOOTING),
@@ -41,7 +41,7 @@ With a command instead of a URL, or without any server at hand:
   mcp-tunnel run --mcp.command '/usr/local/bin/my-server --stdio'
   mcp-tunnel run --mcp.command 'mcp-tunnel mcp-stub'
 
-Keep it, with the packages: a configuration, the key, the service.
+Run it as a service (with the packages):
 
   mcp-tunnel init --force --output /etc/mcp-tunnel.conf \\
       --tunnel-id tunnel_... --control-plane-api-key-ref file:api-key \\
@@ -49,12 +49,12 @@ Keep it, with the packages: a configuration, the key, the service.
   install -m 0640 -g mcp-tunnel KEYFILE /etc/mcp-tunnel.d/api-key
   systemctl enable --now mcp-tunnel
 
-`mcp-tunnel doctor -c /etc/mcp-tunnel.conf` tries it out. A server that the
-daemon starts (--mcp-command) needs more than the service allows by itself:
+`mcp-tunnel doctor -c /etc/mcp-tunnel.conf` tests it. A server that the daemon
+starts (--mcp-command) needs more rights than the service has by default:
 /usr/share/mcp-tunnel/stdio.conf.
 
-Make the connector in the client while the tunnel is running: the client asks
-the server for its tools at that moment.
+Create the connector in the client while the tunnel is running, because the
+client then asks the server for its tools.
 ";
 
 const KEYS: &str = "\
@@ -66,70 +66,72 @@ admin key     for `admin tunnels ...` only
               OPENAI_ADMIN_KEY, or --admin-key env:NAME or file:PATH
               its owner needs the permissions Tunnels Read and Manage
 
-The daemon never uses an admin key, and warns if one is in its environment: who
-takes over a host that runs the daemon should find a key that can do no more
-than the daemon. Give secrets as files that the daemon alone can read:
+The daemon never uses an admin key, and warns if one is in its environment: an
+intruder on the host of the daemon should find no key that can do more than the
+daemon. Keep secrets in files that only the daemon can read:
 
   control_plane:
     api_key: file:/etc/mcp-tunnel.d/api-key
 
-`api_key: file:api-key` means the same, and the service's credential of systemd.
+`api_key: file:api-key` means the same file, or the systemd credential.
 The key flag refuses a literal key: every user of the host can read arguments.
 ";
 
 const DOCTOR: &str = "\
-doctor looks at the same flags, environment and file as run and tries each part
+doctor reads the same flags, environment and file as run and tests each part
 with the same certificates, proxies and headers. It changes nothing and works
 while the daemon is running.
 
-Mend from top to bottom; later checks depend on earlier ones:
+Fix problems from top to bottom, because later checks depend on earlier ones:
 
-  config_source, profile_load     is the file there and readable
+  config_source, profile_load     does the file exist, is it readable
   tunnel_id, control_plane_api_key
   control_plane_reachable         name, route, proxy, TLS
   control_plane_auth              is the key right, and for this tunnel
-  control_plane_use               may it poll: the running daemon is asked
+  control_plane_use               may it poll (asks the running daemon)
   tunnel_daemons                  does another daemon poll the same tunnel
   mcp_target ...                  does the server initialize and list its tools
   health_listener                 can the health port be used
 
 Exit code 0: nothing failed (warnings are allowed). 2: something failed.
---explain says for each row that is not PASS why it matters and what to do.
+--explain shows, for each row that is not PASS, why it matters and what to do.
 --json prints the same for programs.
 ";
 
 const OAUTH: &str = "\
-A protected MCP server answers a call without a token with 401 and says in
-WWW-Authenticate where its metadata are. They name the authorization server:
+A protected MCP server answers a call without a token with 401 and names the
+URL of its metadata in WWW-Authenticate. The metadata name the authorization
+server:
 
   /.well-known/oauth-protected-resource      at the MCP server
   /.well-known/oauth-authorization-server    at the authorization server
 
-The tunnel fetches the first for its clients, who cannot reach the server. The
-authorization server they must reach by themselves; the tunnel looks at its
-document only to tell you whether it is there. Tokens pass the tunnel as they
-are, in the client's Authorization header, and are neither kept nor logged.
+The tunnel fetches the first document for its clients, which cannot reach the
+MCP server. They must reach the authorization server themselves; the tunnel
+fetches its document only to report whether it exists. Tokens pass the tunnel
+unchanged in the client's Authorization header and are neither kept nor logged.
 
-Look at both from this host:
+Fetch the first from this host:
 
   curl -i http://127.0.0.1:3001/.well-known/oauth-protected-resource
 
-A server without OAuth answers 404, and that is fine. Anything else that is no
-metadata (403, 500, no answer) keeps /readyz at 503 with the reason, since
-clients could not log in; it is tried again until it is one or the other. If
-the paths need a key, set mcp.discovery_extra_headers. `doctor` shows what it
-found as oauth_metadata, and a running daemon on its page and at /api/oauth.
+A server without OAuth answers 404, and that is fine. Any other answer that is
+not metadata (403, 500, none at all) keeps /readyz at 503 with the reason,
+because clients could not log in; the tunnel tries again until the server
+answers with metadata or 404. If the paths need a key, set
+mcp.discovery_extra_headers. `doctor` shows the result as oauth_metadata, and a
+running daemon shows it on its page and at /api/oauth.
 
-The metadata may lie on another origin than the server: the daemon then connects
-to that one as well, by the server's proxy, without its client certificate and
-headers. While process.confinement holds, ports 80, 443 and those of the
-configuration are open for that.
+The metadata may be on another origin than the server. The daemon then connects
+to that origin as well, through the server's proxy but without its client
+certificate and headers. While process.confinement is in force, this works for
+ports 80, 443 and those of the configuration.
 ";
 
 const SAMPLES: &str = "\
   sample_mcp_with_dcr          a server with OAuth, or when you are not sure
   sample_mcp_remote_no_auth    a URL without login
-  sample_mcp_stdio_local       a command that speaks on its standard streams
+  sample_mcp_stdio_local       a command that speaks on its stdin and stdout
   sample_mcp_enterprise_proxy  through a proxy with a private CA
 
 Show one, or write one as a profile or a file:
@@ -139,13 +141,14 @@ Show one, or write one as a profile or a file:
       --tunnel-id tunnel_... --mcp-command 'mcp-tunnel mcp-stub'
   mcp-tunnel run --profile demo
 
-The proxy sample takes the CA's path from ENTERPRISE_CA_BUNDLE and the proxy
-from HTTPS_PROXY. `http_proxy` is for every hop: a server on this host must not
-go through it, so give the MCP side its own setting or a Unix socket.
+The proxy sample takes the path of the CA from ENTERPRISE_CA_BUNDLE and the
+proxy from HTTPS_PROXY. `http_proxy` applies to every hop. A server on this host
+must not be reached through it: give the MCP side its own setting or a Unix
+socket.
 ";
 
 const TROUBLESHOOTING: &str = "\
-/healthz answers as long as the process lives. /readyz answers 200 only when the
+/healthz answers as long as the process runs. /readyz answers 200 only when the
 control plane holds a poll and the MCP server has answered; otherwise 503 with
 the reason in one line:
 
@@ -161,19 +164,19 @@ No connection            name, route, proxy or CA: `mcp-tunnel doctor --explain`
 Never ready, `lacks the Tunnels Use permission`
                          the key may read the tunnel: add Use to its owner
 `no MCP server at the path of its URL`
-                         something else answers there: often /mcp is missing
+                         something else answers there; often /mcp is missing
 `2 daemons poll`, or sessions break now and then
                          another daemon serves the same tunnel id: stop it, or
                          give each its own id; `doctor` counts them
-The stdio server dies    its standard error is in the log; its environment is
-                         clean: name what it needs in mcp.pass_env
+The stdio server exits   its standard error is in the log; its environment is
+                         clean: name the variables it needs in mcp.pass_env
 Configuration errors     `mcp-tunnel config check` lists them all
 Where a value comes from `mcp-tunnel config show`
 
-SIGUSR1 says in the log how the daemon is; SIGUSR2 switches the log to debug and
-back; SIGHUP reads keys and certificates again and opens log and audit trail
-anew. For a report, take the support archive from the page: it holds no key and
-no payload.
+SIGUSR1 logs the state of the daemon; SIGUSR2 switches the log level to debug or
+back; SIGHUP reloads keys and certificates and reopens log and audit trail. For
+a report, take the support archive from the page: it contains no keys and no
+payloads.
 
 Log: stderr by default. `--log.format json --log.file PATH` for a file;
 `journalctl -u mcp-tunnel` under systemd.

@@ -11,7 +11,7 @@
 //! done before the first one starts. Children inherit it too; programs are therefore started by
 //! [`crate::launcher`], which has a looser rule of its own.
 //!
-//! `daemon`, `doctor`, `relay` and `launcher` call it; it calls nobody.
+//! `daemon`, `doctor`, `relay` and `launcher` call it; it calls no other room.
 
 mod paths;
 mod syscalls;
@@ -89,7 +89,7 @@ impl Confinement {
     /// Gives up everything but `needs`, for this thread and those that it starts; the filter of
     /// system calls holds for every thread. To be called once.
     pub fn begin(needs: &Needs) -> Self {
-        // Its first use reads where the kernel's clock lies, which a closed memory hides.
+        // Its first use reads the address of the kernel's clock, which later is hidden.
         let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let mut parts = vec![
             (Part::Privileges, said(rustix::thread::set_no_new_privs(true))),
@@ -101,7 +101,7 @@ impl Confinement {
         Self { parts }
     }
 
-    /// Whether a part holds.
+    /// True if a part holds.
     pub fn holds(&self, part: Part) -> bool {
         self.parts.iter().any(|(one, missing)| *one == part && missing.is_none())
     }

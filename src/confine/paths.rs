@@ -1,5 +1,5 @@
 //! Landlock: which files may be written, which ports may be connected to. `confine` calls it; it
-//! calls nobody.
+//! calls no other room.
 
 use std::fs;
 use std::path::{Path, PathBuf};

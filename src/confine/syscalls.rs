@@ -5,7 +5,7 @@
 //! that the daemon needs. A call on neither list gets ENOSYS, the answer of a kernel without it. A
 //! C library that tries a new call first expects that answer, so an update of it breaks nothing.
 //!
-//! `confine` calls it; it calls nobody.
+//! `confine` calls it; it calls no other room.
 
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ const IOCTLS: [c_int; 5] = [0x5421, 0x5451, 0x541B, 0x5401, 0x5413];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Restricts every thread of this process to what the daemon needs.
+/// Restricts every thread of this process to the system calls that the daemon needs.
 pub(super) fn of_the_daemon() -> Result<(), String> {
     let hostile = HOSTILE.iter().chain(ADMINISTRATION);
     install(any(hostile), SeccompAction::Allow, SeccompAction::KillProcess)?;
@@ -199,7 +199,7 @@ fn with_arguments() -> seccompiler::Result<Rules> {
     let each = |argument, values: &[c_int]| {
         values.iter().map(|value| rule(&[(argument, Eq, *value)])).collect::<Result<Vec<_>, _>>()
     };
-    // Nothing is sent that connects by itself (TCP Fast Open): Landlock does not look there.
+    // No send may open a connection (TCP Fast Open), because Landlock does not check that.
     let send = |flags| only(flags, masked(libc::MSG_FASTOPEN), 0);
     // Memory may be written or executed, never both, and never made executable later.
     let (write, execute) = (libc::PROT_WRITE, libc::PROT_EXEC);

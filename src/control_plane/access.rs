@@ -76,7 +76,6 @@ pub struct Access {
     /// The key and the operator's headers.
     secrets: RwLock<SecretHeaders>,
     config: AccessConfig,
-    has_proc_affinity: bool,
     /// How long the service may hold a poll.
     pub poll_timeout: Duration,
     /// Limit of every single attempt (W-17).
@@ -126,7 +125,6 @@ impl Access {
             headers,
             poll_timeout: config.poll_timeout,
             attempt_limit: config.poll_timeout + config.guardrail,
-            has_proc_affinity: config.server_info.has_proc_affinity(),
             config,
         }))
     }
@@ -149,7 +147,7 @@ impl Access {
     /// Whether a server of this daemon keeps its state in this daemon's process, so that another
     /// daemon could not take its calls.
     pub fn has_proc_affinity(&self) -> bool {
-        self.has_proc_affinity
+        self.config.server_info.has_proc_affinity()
     }
 
     /// The tunnel that this daemon serves.

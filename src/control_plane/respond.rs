@@ -5,7 +5,6 @@
 //! repeated until the service can be reached again, so that a restart or a network that is away
 //! for a while loses no answer. Only attempts that may have arrived count against [`ATTEMPTS`].
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +14,7 @@ use super::access::Access;
 use super::error_body::StatusError;
 use super::retry::{Backoff, retry_after};
 use crate::net::client::header_value;
-use crate::net::{Cancel, Client, NetError, NetErrorKind};
+use crate::net::{Cancel, Client, NetError, NetErrorKind, Reply};
 use crate::stats::{Counter, TimeHistogram};
 use crate::wire::{Command, Response};
 
@@ -109,20 +108,9 @@ impl Responder {
             if passed_by(Instant::now()) {
                 return Delivery::DeadlinePassed;
             }
-            let sent = self.access.send(
-                &self.client,
-                Method::POST,
-                &self.url,
-                headers.clone(),
-                Some(body.as_bytes()),
-                command.deadline,
-            );
+            let sent = self.send(headers.clone(), &body, command.deadline);
             let may_have_arrived = sent.as_ref().map_or_else(|error| error.wrote, |_| true);
-            let outcome = match sent {
-                Ok(reply) => judge_status(reply, response.resp_type.is_final()),
-                Err(error) => judge_error(error, response.resp_type.is_final()),
-            };
-            let (line, asked) = match outcome {
+            let (line, asked) = match judge(sent, response.resp_type.is_final()) {
                 Attempt::Done(delivery) => {
                     if unreached > 0 && matches!(delivery, Delivery::Delivered) {
                         log::info!(request_id:% = command.request_id, unreached;
@@ -132,15 +120,12 @@ impl Responder {
                 }
                 Attempt::Again(line, asked) => (line, asked),
             };
-            let is_last = match may_have_arrived {
-                true => {
-                    arrived += 1;
-                    arrived == ATTEMPTS
-                }
-                false => {
-                    unreached = unreached.saturating_add(1);
-                    patience <= Instant::now()
-                }
+            let is_last = if may_have_arrived {
+                arrived += 1;
+                arrived == ATTEMPTS
+            } else {
+                unreached = unreached.saturating_add(1);
+                patience <= Instant::now()
             };
             if is_last && !passed_by(Instant::now()) {
                 return Delivery::Failed(line);
@@ -164,6 +149,16 @@ impl Responder {
             self.stats.retries.inc();
         }
     }
+
+    fn send(
+        &self,
+        headers: HeaderMap,
+        body: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Reply, NetError> {
+        let body = Some(body.as_bytes());
+        self.access.send(&self.client, Method::POST, &self.url, headers, body, deadline)
+    }
 }
 
 /// The headers that depend on the command (W-7, step 1).
@@ -179,8 +174,18 @@ fn step_one_headers(command: &Command) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// The table of W-68 for a status.
-fn judge_status(reply: crate::net::Reply, is_final: bool) -> Attempt {
+/// The table of W-68.
+fn judge(sent: Result<Reply, NetError>, is_final: bool) -> Attempt {
+    match sent {
+        Ok(reply) => judge_status(reply, is_final),
+        Err(error) if error.kind == NetErrorKind::Cancelled => Attempt::Done(Delivery::Cancelled),
+        Err(error) if is_final || !error.wrote => Attempt::Again(error.to_string(), None),
+        Err(error) => Attempt::Done(Delivery::Failed(error.to_string())),
+    }
+}
+
+/// Its rows for a status.
+fn judge_status(reply: Reply, is_final: bool) -> Attempt {
     let status = reply.status.as_u16();
     match status {
         200 => {
@@ -198,23 +203,4 @@ fn judge_status(reply: crate::net::Reply, is_final: bool) -> Attempt {
     // A notification may have been passed on although the status says otherwise.
     let again = if is_final { matches!(status, 408 | 429 | 502..=504) } else { status == 429 };
     if again { Attempt::Again(line, asked) } else { Attempt::Done(Delivery::Failed(line)) }
-}
-
-/// The table of W-68 for a failed exchange.
-fn judge_error(error: NetError, is_final: bool) -> Attempt {
-    if error.kind == NetErrorKind::Cancelled {
-        return Attempt::Done(Delivery::Cancelled);
-    }
-    let line = error.to_string();
-    if is_final || !error.wrote {
-        Attempt::Again(line, None)
-    } else {
-        Attempt::Done(Delivery::Failed(line))
-    }
-}
-
-impl fmt::Debug for Responder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Responder({:?})", self.access)
-    }
 }

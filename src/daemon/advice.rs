@@ -1,6 +1,6 @@
-//! What to do about a condition that does not hold: one sentence for the person on call, on the
-//! page and in `top`. The conditions themselves say what is wrong; here it is decided by what the
-//! rooms know of the cause, never by the wording of a reason.
+//! Advice for a condition that does not hold: one sentence for the person on call, on the page and
+//! in `top`. The conditions themselves state the fault. The advice depends on the cause that the
+//! rooms report, never on the wording of a reason.
 
 use std::time::SystemTime;
 
@@ -12,14 +12,14 @@ use crate::hops::certificates;
 use crate::net::Cause;
 use crate::ops::readiness::{Finding, Report, Verdict};
 
-/// What the rooms know of causes.
+/// The causes that the rooms report.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
-    /// The class of the last poll's failure and its cause, while polls fail.
+    /// While polls fail, the class and the cause of the last failure.
     poll: Option<(FailureClass, Option<Cause>)>,
     /// The channels whose server is a child process.
     children: Vec<String>,
-    /// The hops with a certificate that has expired, and whose it is: `client` or `server`.
+    /// The hops with an expired certificate, and its owner: `client` or `server`.
     expired: Vec<(String, &'static str)>,
 }
 
@@ -42,14 +42,14 @@ impl Causes {
         matches!(self.poll, Some((_, Some(Cause::AtProxy))))
     }
 
-    /// Whether calls fail because the server of this channel shows an expired certificate.
+    /// True if calls fail because the server of this channel presents an expired certificate.
     fn server_has_expired(&self, channel: &str) -> bool {
         self.expired.iter().any(|(hop, whose)| hop == channel && *whose == "server")
     }
 }
 
-/// `[{"condition":...,"text":...}]`, in the order of the conditions. What keeps commands from
-/// being served comes first, and before it the proxy, which may be the reason.
+/// `[{"condition":...,"text":...}]`, in the order of the conditions. Conditions that keep commands
+/// from being served come first, and the proxy before them, since it may be the cause.
 pub(super) fn json(report: &Report, causes: &Causes) -> Value {
     let mut findings: Vec<&Finding> = report.conditions.iter().collect();
     findings.sort_by_key(|finding| match finding.verdict {
@@ -67,8 +67,8 @@ pub(super) fn json(report: &Report, causes: &Causes) -> Value {
     told.collect()
 }
 
-/// Whether the condition will hold again by itself once another one does, which has an advice of
-/// its own.
+/// True if the condition will hold again by itself once another one does, which has advice of its
+/// own.
 fn follows_from_another(finding: &Finding, report: &Report, causes: &Causes) -> bool {
     let fails =
         |name| report.conditions.iter().any(|c| c.name == name && c.verdict.reason().is_some());
@@ -129,7 +129,7 @@ fn text(finding: &Finding, causes: &Causes) -> Option<&'static str> {
     })
 }
 
-/// By the class of the last poll's failure; none if no poll has failed yet.
+/// Advice by the class of the last poll's failure; `None` if no poll has failed yet.
 fn control_plane(class: Option<FailureClass>) -> &'static str {
     let Some(class) = class else {
         return "The first poll is on its way. `mcp-tunnel doctor` looks closer.";
@@ -185,7 +185,7 @@ mod tests {
         Verdict::ReadyBut("why".to_owned())
     }
 
-    /// The conditions that get an advice, and what it is.
+    /// The conditions that get advice, and the advice.
     fn told(conditions: Vec<Finding>, causes: &Causes) -> Vec<(String, String)> {
         let advice = json(&Report { ready: false, line: String::new(), conditions }, causes);
         let text = |value: &Value| value.as_str().unwrap().to_owned();

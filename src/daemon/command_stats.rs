@@ -1,18 +1,28 @@
-//! The counts of commands that are over, from their records. The metrics page and the status read
-//! them.
+//! Counts finished commands, from their records. The metrics page and the status read them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::dispatch::record::{CommandRecord, Dropped, Outcome};
+use super::command_record::CommandRecord;
+use crate::dispatch::record::{Dropped, Outcome};
 use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::FailureSource;
 
-/// Series of the end-to-end latency that are kept apart. Labels come from fixed sets and from
-/// statuses; a server that answers with ever new statuses ends in one common series.
+/// The maximum number of separate series of the end-to-end latency. Labels come from fixed sets and
+/// from statuses; beyond the maximum, new statuses share one series.
 const SERIES_MAX: usize = 512;
+
+/// Why a command got no final answer: all reasons, in the order of the type.
+pub const REASONS: [Dropped; 6] = [
+    Dropped::DeadlineQueued,
+    Dropped::DeadlineServer,
+    Dropped::DeadlinePost,
+    Dropped::PostFailed,
+    Dropped::Gone,
+    Dropped::Stopping,
+];
 
 /// JSON-RPC methods that are named in metrics; all others are `other` (B-30).
 pub const KNOWN_METHODS: [&str; 28] = [
@@ -60,7 +70,7 @@ pub struct LatencyLabels {
     pub method: Option<&'static str>,
     /// The channel, which is a configured one.
     pub channel: String,
-    /// The status posted.
+    /// The posted status.
     pub status: u16,
     /// `poll_to_response` or `enqueue_to_response`.
     pub latency_type: &'static str,
@@ -71,33 +81,33 @@ pub struct LatencyLabels {
 pub struct FailureLabels {
     /// The channel, which is a configured one.
     pub channel: String,
-    /// Where it arose.
+    /// Its source.
     pub source: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: &'static str,
 }
 
-/// All counts of commands that are over.
+/// All counts of finished commands.
 #[derive(Debug, Default)]
 pub struct CommandStats {
-    /// From the receipt to the moment a worker took the command.
+    /// The time from the receipt until a worker took the command.
     pub queued: TimeHistogram,
-    /// At the MCP server.
+    /// The time at the MCP server.
     pub server: TimeHistogram,
-    /// Final answers delivered.
+    /// Delivered final answers.
     pub answered: Counter,
-    /// Calls whose connection's time to live passed (B-14).
+    /// Calls that outlived the time to live of their connection (B-14).
     pub ttl_expired: Counter,
     /// Commands for a channel that is not served, by type: `jsonrpc`, `session_termination`,
     /// `oauth_discovery`.
     pub unsupported_channel: [Counter; 3],
-    dropped: [Counter; Dropped::ALL.len()],
+    dropped: [Counter; REASONS.len()],
     failures: Mutex<BTreeMap<FailureLabels, u64>>,
     latency: Mutex<BTreeMap<LatencyLabels, Arc<TimeHistogram>>>,
 }
 
 impl CommandStats {
-    /// Counts a command that is over.
+    /// Counts a finished command.
     pub fn count(&self, record: &CommandRecord) {
         self.queued.observe(record.queued);
         if let Some(time) = record.server {
@@ -150,7 +160,7 @@ impl CommandStats {
         self.dropped[reason as usize].get()
     }
 
-    /// Failures of the private hop, and how many there were.
+    /// The failures of the private hop and their counts.
     pub fn failures(&self) -> Vec<(FailureLabels, u64)> {
         lock(&self.failures).iter().map(|(labels, count)| (labels.clone(), *count)).collect()
     }

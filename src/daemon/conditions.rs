@@ -1,5 +1,5 @@
-//! Readiness: what must hold for commands to be served, and what an operator should know besides.
-//! Each condition is evaluated afresh for every probe; none waits.
+//! Readiness: the conditions that must hold for commands to be served, and others that an operator
+//! should know about. Each condition is evaluated afresh for every probe; none waits.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,13 +16,13 @@ use crate::wire::ChannelName;
 use crate::wire::json::quote;
 use crate::wire::time::rfc3339;
 
-/// How long polls may fail before the daemon says that it is not ready: one dropped connection
-/// is no outage.
+/// How long polls may fail before the daemon reports that it is not ready: one dropped connection
+/// is not an outage.
 const POLL_TOLERANCE: Duration = Duration::from_secs(5);
-/// How much later than its deadline a poll's end may be noticed.
+/// The maximum delay between a poll's deadline and the moment its end is noticed.
 const POLL_SLACK: Duration = Duration::from_secs(10);
 
-/// What must hold for commands to be served.
+/// A condition that must hold for commands to be served.
 pub(super) fn all(shared: &Shared) -> Vec<Condition> {
     let Shared { hops, access, proxy_health, logger, .. } = shared;
     let attempt_limit = access.attempt_limit;
@@ -65,8 +65,8 @@ fn attention(
     Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
 }
 
-/// Before the servers, as scripts of the reference expect (O-25). A server that does not answer at
-/// all has a condition of its own, and its failed discovery would only hide that.
+/// Comes before the servers, as scripts of the reference expect (O-25). A server that does not
+/// answer at all has a condition of its own, which its failed discovery would only hide.
 fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));
     let is_down = move || main.as_ref().is_some_and(|main| complaint(main).is_some());
@@ -77,7 +77,7 @@ fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     Condition::new("oauth", check).with_facts(move || vec![("discovery", quote(oauth.word()))])
 }
 
-/// One line for the operator if the server of a channel does not answer.
+/// A line for the operator if the server of a channel does not answer.
 pub(super) fn complaint(binding: &Binding) -> Option<String> {
     match binding {
         Binding::Http(http) => http.server().state.check().err(),
@@ -139,8 +139,8 @@ fn certificate_condition(hops: &Arc<Hops>) -> Condition {
     })
 }
 
-/// Whether a proxy fails its checks. It never makes the daemon unready: the polls show better
-/// whether commands are served.
+/// Reports a proxy that fails its checks. This never makes the daemon unready: the polls show
+/// better whether commands are served.
 fn proxy_condition(hops: &Arc<Hops>, health: &Arc<ProxyHealth>) -> Condition {
     let (hops, health) = (Arc::clone(hops), Arc::clone(health));
     Condition::new("proxy", move || {

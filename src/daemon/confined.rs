@@ -1,5 +1,5 @@
-//! The second state: the process has given up what it does not need, and has one thread. Every
-//! later thread inherits that, so nothing may start one before.
+//! The second state: the process has given up the rights that it does not need, and has one thread.
+//! Every later thread inherits this, so no thread may be started earlier.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub(super) struct Confined<'a> {
     parts: Parts<'a>,
 }
 
-/// What the running daemon is built from.
+/// The parts that the running daemon is built from.
 pub(super) struct Parts<'a> {
     pub(super) opened: Opened<'a>,
     pub(super) launcher: Option<launcher::Prepared>,
@@ -25,22 +25,22 @@ pub(super) struct Parts<'a> {
     pub(super) switches: Switches,
 }
 
-/// The way down, in three steps.
+/// The three steps of a shutdown.
 #[derive(Clone)]
 pub(super) struct Switches {
     /// No more polls.
     pub(super) stop: Cancel,
-    /// What is in hand is answered with a failure.
+    /// Open commands are answered with a failure.
     pub(super) abandon: Cancel,
     /// No more answers are posted, and the last threads end.
     pub(super) end: Cancel,
 }
 
 impl<'a> Confined<'a> {
-    /// Gives up what the configuration does not ask for.
+    /// Gives up the rights that the configuration does not need.
     ///
     /// # Errors
-    /// If confinement is required and incomplete, or the system gives no file descriptor.
+    /// If confinement is required but incomplete, or the system refuses a file descriptor.
     pub(super) fn begin(prepared: Prepared<'a>) -> Result<Self, String> {
         let (opened, launcher) = prepared.into_parts();
         let confinement = confinement::begin(opened.config, &opened.hops)?;
@@ -50,7 +50,7 @@ impl<'a> Confined<'a> {
         Ok(Self { parts: Parts { opened, launcher, confinement, ports, switches } })
     }
 
-    /// What the next state is made of.
+    /// Takes it apart for the next state.
     pub(super) fn into_parts(self) -> Parts<'a> {
         self.parts
     }

@@ -1,5 +1,5 @@
-//! Which rights the daemon still needs once everything is open, and how it gives up the rest.
-//! [`super::confined`] calls it, while there is one thread.
+//! Determines the rights that the daemon still needs once everything is open, and gives up the
+//! rest. [`super::confined`] calls it while there is only one thread.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,14 @@ use crate::hops::hop::OAuthHop;
 use crate::ops::service_manager;
 use crate::settings::config::{self, Config, HealthListener};
 
-/// Where name servers listen.
+/// The port of name servers.
 const DNS: u16 = 53;
 
-/// Gives up what the configuration does not ask for, and logs in one line what the kernel lacks.
+/// Gives up the rights that the configuration does not need, and logs in one line what the kernel
+/// does not support.
 ///
 /// # Errors
-/// If all of it is required, and a part is missing.
+/// If confinement is required and a part of it is missing.
 pub(super) fn begin(config: &Config, hops: &Hops) -> Result<Confinement, String> {
     if config.process.confinement == config::Confinement::Off {
         return Ok(Confinement::off());

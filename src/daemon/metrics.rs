@@ -1,15 +1,14 @@
-//! The metrics page: the names under which the daemon's cells are counted (operations.md,
-//! section 4). It reads cells and waits for nobody.
+//! The metrics page: the daemon's counters under their published names (operations.md, section 4).
+//! It only reads counters and never waits.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::command_stats::CommandStats;
+use super::command_stats::{CommandStats, REASONS};
 use super::poll_state::PollState;
 use super::shared::{ProxyHealth, Shared};
 use crate::confine::Part;
 use crate::control_plane::respond::RespondStats;
-use crate::dispatch::record::Dropped;
 use crate::hops::{Hops, certificates};
 use crate::mcp::StdioChannel;
 use crate::net::ledger::Ending;
@@ -17,7 +16,7 @@ use crate::ops::metrics::{Exposition, Source, Unit};
 use crate::stats::Counter;
 use crate::wire::ChannelName;
 
-/// What goes onto the metrics page (operations.md, section 4).
+/// The sources of the metrics page (operations.md, section 4).
 pub(super) fn sources(shared: &Arc<Shared>) -> Vec<Source> {
     let shared = Arc::clone(shared);
     vec![Box::new(move |out| {
@@ -114,7 +113,7 @@ fn edge_metrics(hops: &Hops, health: &ProxyHealth, out: &mut Exposition) {
     for (hop, route) in hops.all().zip(health.routes()) {
         let Some((proxy, _)) = &hop.proxy else { continue };
         let health = route.health();
-        // One proxy may serve several hops, so the id alone is no name for a sample.
+        // One proxy may serve several hops, so its id alone does not identify a sample.
         let (id, hop) = (proxy.id(), hop.name.as_str());
         let labels = [("proxy_id", id.as_str()), ("route", hop)];
         let last = health.last().map(|(at, _)| *at);
@@ -281,7 +280,7 @@ fn dispatch_metrics(dispatch: &CommandStats, respond: &RespondStats, out: &mut E
         [("jsonrpc", json_rpc), ("session_termination", session), ("oauth_discovery", discovery)];
     let help = "Commands for a channel that is not served here.";
     out.counters("command_unsupported_channel_total", help, "command_type", types);
-    let reasons = Dropped::ALL.map(|reason| (reason.as_str(), dispatch.dropped(reason)));
+    let reasons = REASONS.map(|reason| (reason.as_str(), dispatch.dropped(reason)));
     let help = "Commands without a delivered final answer.";
     out.counters("mcp_tunnel_commands_unanswered_total", help, "reason", reasons);
     for (failure, count) in dispatch.failures() {

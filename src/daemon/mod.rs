@@ -1,4 +1,4 @@
-//! `mcp-tunnel run`: a daemon in its three states, each a type that is made of the one before.
+//! `mcp-tunnel run`: the daemon in three states, each a type made from the one before.
 //!
 //! ```text
 //! Prepared    everything that can fail without the network has not failed: files, sockets and
@@ -9,11 +9,12 @@
 //! Running     signals, reload, and the way down
 //! ```
 //!
-//! A start that fails says why on stderr, one line for each problem, and exits with code 1. The
-//! command table calls [`run`]; `config check` and `doctor` call [`verdict`], which is what the
-//! first state asks before it opens anything.
+//! A failed start prints one line for each problem on stderr and exits with code 1. The command
+//! table calls [`run`]. `config check` and `doctor` call [`verdict`], which the first state also
+//! asks before it opens anything.
 
 mod advice;
+mod command_record;
 mod command_stats;
 mod conditions;
 mod confined;
@@ -43,12 +44,12 @@ use self::prepared::Prepared;
 use self::running::Running;
 use crate::settings::{Config, Effective, Problem};
 
-/// Runs the daemon until a signal ends it.
-/// `started` are the settings as they are shown to people, `again` loads them anew.
+/// Runs the daemon until a signal ends it. `started` holds the settings in their printable form;
+/// `again` loads them anew.
 pub fn run(config: Config, started: &[Effective], again: LoadAgain) -> ExitCode {
     match start(&config, started, again) {
         Ok(daemon) => {
-            // It holds the first secrets, which a reload may replace.
+            // This holds the first secrets, which a reload may replace.
             drop(config);
             daemon.serve()
         }

@@ -1,4 +1,4 @@
-//! What the health listener and the operator page answer from.
+//! The data behind the health listener and the operator page.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -13,7 +13,7 @@ use crate::ops::readiness::Readiness;
 use crate::ops::recent::Recent;
 use crate::settings::{Config, Effective};
 
-/// What is shown of the daemon, and who fills it.
+/// The data that is shown about the daemon.
 #[derive(Clone)]
 pub(super) struct Shown {
     pub(super) shared: Arc<Shared>,
@@ -24,17 +24,17 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Whether anything stands still, for probes, page and watchdog.
+    /// The check for anything that is stuck, for probes, page and watchdog.
     pub(super) fn standstill(&self) -> Standstill {
         let (shared, readiness) = (Arc::clone(&self.shared), Arc::clone(&self.readiness));
         Box::new(move || shared.standstill(readiness.is_draining()))
     }
 }
 
-/// Serves probes, metrics and the page. When it returns, they are answered.
+/// Serves probes, metrics and the page. They are answered from the moment it returns.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(super) fn serve(
     bound: Bound,
     shown: &Shown,

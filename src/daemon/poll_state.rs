@@ -1,7 +1,7 @@
-//! What the poll loops have seen: for readiness, the metrics page, the watchdog and the log.
+//! The observations of the poll loops, for readiness, the metrics page, the watchdog and the log.
 //!
-//! A loop tells each of its steps to the observer that [`PollState::observer`] makes. Others read
-//! the cells; nothing here decides what a loop does.
+//! A loop reports each step to the observer from [`PollState::observer`], and others read the
+//! counters. Nothing here decides what a loop does.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,17 +14,17 @@ use crate::stats::{Counter, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::Envelope;
 
-/// How long the same failure is only counted before it is logged again.
+/// How long a repeated failure is only counted before it is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long the service must have held the first poll for it to count as accepted.
+/// How long the service must hold the first poll before it counts as accepted.
 const HELD: Duration = Duration::from_millis(500);
 
 /// Several daemons share the commands of one tunnel, and a stdio server lives in each.
 pub const TOO_MANY_DAEMONS: &str = "daemons poll this tunnel, and each has an MCP server process of its own: a session's calls \
      reach servers that do not know it; stop all daemons but one, or give each its own tunnel id";
 
-/// What it means if the tunnel document was given out and polls are refused.
+/// The explanation if the tunnel document was served but polls are refused.
 const READ_BUT_NOT_USE: &str = "; the same key may read this tunnel, so id and address are right: \
     its principal lacks the Tunnels Use permission";
 
@@ -35,7 +35,7 @@ pub enum FailureClass {
     Timeout,
     /// No connection was made.
     Unreachable,
-    /// TLS was not agreed on.
+    /// The TLS handshake failed.
     Tls,
     /// The connection broke.
     Connection,
@@ -45,7 +45,7 @@ pub enum FailureClass {
     RateLimited,
     /// The service reports an error of its own.
     ServerError,
-    /// A status that the contract does not have.
+    /// A status that the protocol does not define.
     UnexpectedStatus,
     /// An answer that does not follow the protocol.
     BadAnswer,
@@ -104,7 +104,7 @@ impl FailureClass {
     }
 }
 
-/// What the poll loops have seen.
+/// The observations of the poll loops.
 #[derive(Debug, Default)]
 pub struct PollState {
     inner: Mutex<Inner>,
@@ -116,23 +116,23 @@ pub struct PollState {
     pub cycles: Counter,
     /// Failed polls that timed out.
     pub errors_timeout: Counter,
-    /// Failed polls that were given up.
+    /// Failed polls that were cancelled.
     pub errors_cancelled: Counter,
     /// All other failed polls.
     pub errors_other: Counter,
-    /// Commands in poll answers, unusable ones included.
+    /// Commands in poll answers, including unusable ones.
     pub polled: Counter,
     /// Commands handed to the workers.
     pub enqueued: Counter,
     /// Commands that could not be used.
     pub dropped_invalid: Counter,
-    /// Commands still in hand when the process ended.
+    /// Commands still open when the process ended.
     pub dropped_stopping: Counter,
-    /// Time of successful polls, the wait at the service included.
+    /// The duration of successful polls, including the wait at the service.
     pub latency_ok: TimeHistogram,
-    /// Time of failed polls.
+    /// The duration of failed polls.
     pub latency_error: TimeHistogram,
-    /// From the service's `created_at` to the receipt.
+    /// The time from the service's `created_at` to the receipt.
     pub age: TimeHistogram,
 }
 
@@ -145,7 +145,7 @@ struct Inner {
     logged: Option<Logged>,
 }
 
-/// What one loop did last.
+/// The last step of one loop.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// It has not begun: an MCP server may have to be there first.
@@ -156,7 +156,7 @@ enum Step {
     Polls(Instant),
 }
 
-/// The failure that was logged last, and how often it was only counted since.
+/// The failure that was logged last, and how often it has occurred since without being logged.
 #[derive(Debug)]
 struct Logged {
     line: String,
@@ -167,34 +167,34 @@ struct Logged {
 /// The latest failed poll. It is kept when polls succeed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// When it failed.
+    /// The time of the failure.
     pub at: SystemTime,
-    /// What it was.
+    /// Its class.
     pub class: FailureClass,
-    /// In one line, without secrets.
+    /// The error in one line, without secrets.
     pub line: String,
 }
 
 /// Polls that fail, from the first one after a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
-    /// When the first of them failed.
+    /// The time of the first failure.
     pub since: Instant,
     /// The latest error, in one line.
     pub line: String,
-    /// What the latest error was.
+    /// The class of the latest error.
     pub class: FailureClass,
-    /// Where an operator should look for its cause, if that is not where its class suggests.
+    /// The cause, if an operator should look elsewhere than its class suggests.
     pub cause: Option<Cause>,
 }
 
 impl PollState {
-    /// When the last good poll ended, on both clocks.
+    /// The end of the last good poll, on both clocks.
     pub fn last_success(&self) -> Option<(Instant, SystemTime)> {
         self.lock().last_success
     }
 
-    /// What is wrong, if the last poll failed.
+    /// The fault, if the last poll failed.
     pub fn failing(&self) -> Option<Failing> {
         self.lock().failing.clone()
     }
@@ -204,7 +204,7 @@ impl PollState {
         self.lock().last_error.clone()
     }
 
-    /// How many polls failed, by class.
+    /// The number of failed polls, by class.
     pub fn errors_by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
         FailureClass::ALL
             .map(FailureClass::as_str)
@@ -212,8 +212,9 @@ impl PollState {
             .zip(self.classes.each_ref().map(Counter::get))
     }
 
-    /// How long ago the loop that stands still longest took its last step. A loop that waits for
-    /// room takes none, which is no fault while the room is `taken` or another loop polls for it.
+    /// The time since the last step of the loop that has been still for longest. A loop that waits
+    /// for room takes no steps, which is not a fault while the room is `taken` or another loop
+    /// polls for it.
     pub fn since_step(&self, taken: bool) -> Option<Duration> {
         let loops = self.loops();
         let polled = |step: &Step| match step {
@@ -232,13 +233,13 @@ impl PollState {
         longest.map(|at| at.elapsed())
     }
 
-    /// The service has answered another request for this tunnel with this key.
+    /// Records that the service has answered another request for this tunnel with this key.
     pub fn vouch(&self) {
         self.vouched.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the service holds the very first poll open, as it does while there is nothing to
-    /// do, and is known to accept key and tunnel: a poll that it refused would be back by now.
+    /// True if the service holds the very first poll open (as it does while there is nothing to do)
+    /// and is known to accept key and tunnel: a refused poll would be back by now.
     pub fn is_first_poll_held(&self) -> bool {
         let inner = self.lock();
         inner.last_success.is_none()
@@ -247,12 +248,13 @@ impl PollState {
             && self.vouched.load(Ordering::Relaxed)
     }
 
-    /// How many daemons poll this tunnel, this one included; 0 if the service does not say.
+    /// The number of daemons that poll this tunnel, including this one; 0 if the service does not
+    /// report it.
     pub fn daemons(&self) -> usize {
         self.daemons.load(Ordering::Relaxed)
     }
 
-    /// The service says how many daemons there are; warns when that changes and matters.
+    /// Records the number of daemons that the service reports; warns if a change matters.
     fn saw_daemons(&self, count: usize, must_be_alone: bool) {
         let before = self.daemons.swap(count, Ordering::Relaxed);
         if !must_be_alone || before == count {
@@ -265,7 +267,7 @@ impl PollState {
         }
     }
 
-    /// Whether no poll is made because all room for commands is taken.
+    /// True if no poll is made because all room for commands is taken.
     pub fn is_waiting_for_room(&self) -> bool {
         self.loops().iter().all(|step| matches!(step, Step::Waits(_)))
     }
@@ -278,7 +280,7 @@ impl PollState {
         self.inner.lock().unpoisoned()
     }
 
-    /// Whether a failure is to be logged now, and if so, how often it was left out before.
+    /// `Some` if a failure is to be logged now, with the number of times it went unlogged before.
     fn is_news(&self, line: &str) -> Option<u64> {
         let mut inner = self.lock();
         let known = inner.logged.as_mut().filter(|logged| logged.line == line);
@@ -294,8 +296,8 @@ impl PollState {
         Some(repeated)
     }
 
-    /// What a new loop tells its steps to. `origin` is where it polls; `must_be_alone` if no other
-    /// daemon could take the commands.
+    /// The observer for the steps of a new loop. `origin` is the service that it polls;
+    /// `must_be_alone` is true if no other daemon could take the commands.
     pub fn observer(self: &Arc<Self>, origin: &str, must_be_alone: bool) -> PollObserver {
         let number = {
             let mut loops = self.loops();

@@ -1,4 +1,4 @@
-//! The first state: everything is opened and made that confinement would forbid, and everything
+//! The first state: opens and creates everything that confinement would forbid later. Everything
 //! that can fail without the network fails here.
 
 use std::path::Path;
@@ -25,16 +25,16 @@ use crate::settings::config::{HealthListener, LogFormat};
 use crate::settings::url::bracketed;
 use crate::settings::{Config, Effective, Problem};
 
-/// A daemon with everything opened, before it gives up the right to open more.
+/// A daemon that has opened everything and has not yet given up the right to open more.
 pub(super) struct Prepared<'a> {
     opened: Opened<'a>,
     launcher: Option<launcher::Prepared>,
 }
 
-/// What the later states are built from.
+/// The parts that the later states are built from.
 pub(super) struct Opened<'a> {
     pub(super) config: &'a Config,
-    /// When the start began.
+    /// The time at which the start began.
     pub(super) began: (Instant, SystemTime),
     pub(super) signals: Signals,
     pub(super) logger: &'static Logger,
@@ -50,21 +50,22 @@ impl<'a> Prepared<'a> {
     /// Passes the verdict on the configuration ([`super::verdict`]), then opens what it names.
     ///
     /// # Errors
-    /// Everything that the verdict finds, or the first thing that cannot be used after all.
+    /// All problems that the verdict finds, or the first file or socket that cannot be used after
+    /// all.
     pub(super) fn open(config: &'a Config, effective: &[Effective]) -> Result<Self, Vec<Problem>> {
         let began = (Instant::now(), SystemTime::now());
         let hops = verdict::of(config, effective)?;
         Self::take(config, hops, began).map_err(|line| vec![Problem::general(line)])
     }
 
-    /// The PID file is last: it says that the daemon runs.
+    /// The PID file comes last: it says that the daemon runs.
     fn take(config: &'a Config, hops: Hops, began: (Instant, SystemTime)) -> Result<Self, String> {
         let hops = Arc::new(hops);
-        // Before this process gives up what a child may need.
+        // Before this process gives up rights that a child may need.
         let launcher = commands::prepare(config)?;
         confine::no_core_file();
         parent::end_with_it()?;
-        // Before any thread, so that no signal finds its default action.
+        // Before any thread, so that no signal gets its default action.
         let signals = Signals::install().map_err(|e| format!("signals cannot be handled: {e}"))?;
         let instance_id = random::instance_id().map_err(|e| e.to_string())?;
         let logger = start_log(config, &instance_id)?;
@@ -96,7 +97,7 @@ impl<'a> Prepared<'a> {
         Ok(Self { opened, launcher })
     }
 
-    /// What the next state is made of.
+    /// Takes it apart for the next state.
     pub(super) fn into_parts(self) -> (Opened<'a>, Option<launcher::Prepared>) {
         (self.opened, self.launcher)
     }

@@ -1,8 +1,9 @@
-//! Asking HTTP servers whether they are there, as long as nothing else tells (F-81, B-28, B-29).
+//! Probes HTTP servers while no traffic shows their state (F-81, B-28, B-29).
 //!
-//! One thread for all channels. A server that has not answered, or failed last, or gave a call
-//! what is not MCP, is asked by a real `initialize` with growing pauses; one that answers but has
-//! had no traffic for a while is only connected to, so that quiet servers do not collect sessions.
+//! One thread for all channels. A server that has not answered yet, failed last, or gave a call an
+//! answer that is not MCP gets a real `initialize`, with growing pauses. For a server that answers
+//! but has had no traffic for a while, a connection is enough, so that quiet servers do not collect
+//! sessions.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,14 +19,14 @@ use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Mes
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// The pause after the first failed probe; doubled each time (F-84).
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// The longest pause between failed probes while nobody listens there yet (F-84).
+/// The longest pause between failed probes while the port refuses connections (F-84).
 const PAUSE_MAX_STARTUP: Duration = Duration::from_secs(1);
-/// The longest pause between failed probes: how late a returning server can be noticed.
+/// The longest pause between failed probes, which bounds how late a returning server is noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often the state of a server that answers is looked at: how late a failure that a call met
+/// How often the state of a server that answers is checked, which bounds how late a call's failure
 /// is followed up.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a server that answers may be quiet before it is asked.
+/// How long a server that answers may be quiet before it is probed.
 const QUIET: Duration = Duration::from_secs(15);
 
 struct Watched {
@@ -33,11 +34,11 @@ struct Watched {
     hop: HttpHop,
     next_at: Instant,
     pause: Duration,
-    /// A probe has found more than that nobody listens there (F-84).
+    /// True if a probe has found anything other than a refused connection (F-84).
     settled: bool,
 }
 
-/// Probes until `stop`. `settled` is dropped once something is known of every server, be it bad
+/// Probes until `stop`. `settled` is dropped once the state of every server is known, good or bad
 /// (F-83).
 pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
     let mut settled = Some(settled);
@@ -74,7 +75,7 @@ impl Watched {
         let answering = state.check().is_ok() && !state.is_doubted();
         let quiet_at = state.seen_at().map_or_else(Instant::now, |seen| seen + QUIET);
         if answering && quiet_at > Instant::now() {
-            // Real traffic has told enough.
+            // Real traffic has shown enough.
             self.next_at = Instant::now() + LOOK;
             return;
         }
@@ -98,7 +99,8 @@ impl Watched {
         }
     }
 
-    /// A session of the tunnel's own, ended at once. `false` if nobody listens there.
+    /// Begins a session of the tunnel's own and ends it at once. False if the connection is
+    /// refused.
     fn initialize(&self, stop: &Cancel) -> bool {
         let text = jsonrpc::initialize(format_args!("\"{CLIENT_NAME}-probe\""));
         let message = Message::parse(text).expect("the probe is a message");
@@ -112,7 +114,7 @@ impl Watched {
                 if let Some(session) = answer.headers.session_id() {
                     let mut headers = Headers::new();
                     headers.set("Mcp-Session-Id", session);
-                    // A server that refuses to end sessions is no less alive.
+                    // A server that refuses to end sessions is alive all the same.
                     let _ = self.hop.terminate(&headers, &bounds());
                 }
                 true
@@ -130,7 +132,7 @@ impl Watched {
                 self.judge(&failure);
                 match failure.kind {
                     FailureKind::ConnectionRefused => false,
-                    // The socket's file is not there yet.
+                    // The socket's file does not exist yet.
                     FailureKind::Dial => self.binding.client().unix_socket.is_none(),
                     _ => true,
                 }
@@ -139,13 +141,13 @@ impl Watched {
         }
     }
 
-    /// Tells a web server without MCP at that path, and one that lets nobody in, from a server
-    /// that only wants to know who calls.
+    /// Distinguishes a web server without MCP at that path, or one that admits nobody, from a
+    /// server that only asks for authorization.
     fn judge(&self, failure: &Failure) {
         let state = &self.binding.server().state;
         let with = match failure.upstream_status {
             Some(401) => return state.asked_for_authorization(),
-            // Busy, and there.
+            // The server is busy, so it is there.
             Some(429) => return state.reached(),
             Some(status @ 500..) => return state.failed(status),
             Some(status @ (404 | 405 | 410)) => {
@@ -153,7 +155,7 @@ impl Watched {
             }
             Some(status @ 300..) => format!("status {status}"),
             _ if failure.source == FailureSource::Protocol => "what is not MCP".to_owned(),
-            // The exchange has said what is wrong.
+            // The exchange has recorded the fault.
             _ => return,
         };
         state.strange(&format!("{} answers `initialize` with {with}", state.origin()));

@@ -1,9 +1,9 @@
-//! Secrets and certificates are read again while the daemon runs: on SIGHUP, and when one of
-//! their files has changed.
+//! Reads secrets and certificates again while the daemon runs: on SIGHUP, and when one of their
+//! files has changed.
 //!
-//! If something new cannot be used, the old one stays in use, and the log, a metric and the
-//! readiness line say so. Calls in flight finish as they began; new requests and connections use
-//! the new values.
+//! If a new value cannot be used, the old one stays in use, and the log, a metric and the readiness
+//! line report it. Calls in flight keep the old values; new requests and connections use the new
+//! ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +26,7 @@ use crate::settings::{Effective, Id, Loaded, Setting};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
-/// The settings that a reload takes over; all others need a restart.
+/// The settings that a reload applies; all others need a restart.
 const RELOADED: [Id; 6] = [
     Id::ApiKey,
     Id::ControlPlaneExtraHeaders,
@@ -44,7 +44,7 @@ pub struct Reloader {
     again: LoadAgain,
     /// The settings that the daemon was started with.
     started: BTreeMap<Id, Option<String>>,
-    /// The secret parts that their shown values leave out.
+    /// The secret parts that are missing from their printable form.
     hidden: Vec<(Id, Secret)>,
     hops: Arc<Hops>,
     access: Arc<Access>,
@@ -62,7 +62,7 @@ pub struct Reloader {
 type Stamp = Option<(u64, i64, i64, u64)>;
 
 impl Reloader {
-    /// Notes when the files were last changed; reads nothing yet.
+    /// Records when the files were last changed; reads nothing yet.
     pub fn new(config: &Config, started: &[Effective], again: LoadAgain, shared: &Shared) -> Self {
         Self {
             again,
@@ -95,7 +95,7 @@ impl Reloader {
 
     /// Reads everything again, and opens the log file anew.
     pub fn reload(&mut self, because: &str) {
-        // Before the files are read: a change in the meantime is then seen the next time.
+        // Taken before the files are read, so that a change in the meantime is seen next time.
         self.files = stamped(self.files.drain(..).map(|(path, _)| path).collect());
         let mut wrong = Vec::new();
         if let Err(error) = self.logger.reopen() {
@@ -119,7 +119,7 @@ impl Reloader {
                 wrong.push(line);
             }
         }
-        // Before it is counted, so that the reason is there when the count is seen.
+        // Set before the count, so that the reason is there when the count is seen.
         self.state.complain(wrong.first().map(|line| format!("reload failed: {line}")));
         if wrong.is_empty() {
             self.state.done.inc();
@@ -138,7 +138,7 @@ impl Reloader {
     }
 
     fn renew(&mut self, config: &Config) -> Result<(), String> {
-        // A level that was switched by hand stays unless the setting has changed.
+        // A level that was switched at run time stays unless the setting has changed.
         if config.log.level != self.level {
             self.level = config.log.level;
             self.logger.set_level(self.level, "reload");
@@ -156,8 +156,8 @@ impl Reloader {
         Ok(())
     }
 
-    /// The settings that differ from those at the start and are not reloaded. One that could not
-    /// be understood is a problem of its own.
+    /// The settings that differ from those at the start and are not reloaded. A setting that could
+    /// not be parsed is reported separately.
     fn needs_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
         let shown = values(&loaded.effective).into_iter();
         let mut changed: BTreeSet<Id> = shown
@@ -197,7 +197,7 @@ fn values(settings: &[Effective]) -> BTreeMap<Id, Option<String>> {
 }
 
 /// The files that are reloaded when they change. The configuration file is not among them: its
-/// edits are taken over when the operator says so.
+/// edits are applied when the operator asks for a reload.
 fn files(config: &Config) -> Vec<PathBuf> {
     let mut identities = vec![config.control_plane.identity.as_ref()];
     identities.extend(config.mcp.bindings.iter().map(|binding| match &binding.target {

@@ -1,4 +1,5 @@
-//! The third state: the threads run, the main thread waits for signals and takes all down.
+//! The third state: the threads run, and the main thread waits for signals and shuts everything
+//! down.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -37,10 +38,10 @@ use crate::wire::CLIENT_VERSION;
 
 /// How long the last answers may take to be posted once the grace period is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-/// How long threads that were told to end may take to do so.
+/// How long threads may take to end after they were told to.
 const LAST_THREADS: Duration = Duration::from_secs(1);
-/// How long children have to end once nothing is in flight: their input is closed, then they are
-/// told to, then they are killed.
+/// How long children have to end once nothing is in flight: first their input is closed, then they
+/// get SIGTERM, then SIGKILL.
 const CHILD_GRACE: Duration = Duration::from_secs(5);
 
 /// The running daemon.
@@ -49,14 +50,14 @@ pub(super) struct Running {
     reloader: Arc<Mutex<Reloader>>,
     shown: Shown,
     manager: Arc<ServiceManager>,
-    /// Until the way down begins.
+    /// Present until the shutdown begins.
     works: Option<Works>,
-    // Dropped last, in this order: whoever sees the files gone may start the next daemon.
+    // Dropped last, in this order: once the files are gone, the next daemon may start.
     _listener: Listener,
     _pid_file: Option<PidFile>,
 }
 
-/// What [`Works::take_down`] takes down.
+/// The parts that [`Works::take_down`] shuts down.
 struct Works {
     switches: Switches,
     pool: Pool,
@@ -67,10 +68,10 @@ struct Works {
 
 impl Running {
     /// Starts the threads: the launcher's and the children's, the listener's, the workers, and
-    /// those that poll, look around and keep time.
+    /// those that poll, probe, watch and keep time.
     ///
     /// # Errors
-    /// If a child cannot be started, or the system gives no thread.
+    /// If a child cannot be started or the system refuses a thread.
     pub(super) fn start(
         confined: Confined<'_>,
         started: &[Effective],
@@ -139,7 +140,7 @@ impl Running {
         self.manager.ready(&self.shown.readiness.report().line);
     }
 
-    /// How the daemon is, in a few lines of the log.
+    /// Logs the state of the daemon in a few lines.
     fn dump(&self) {
         let Shown { shared, readiness, .. } = &self.shown;
         let report = readiness.report();
@@ -169,18 +170,18 @@ impl Running {
         self.shown.shared.logger.set_level(level, "SIGUSR2");
     }
 
-    /// Begins the way down.
+    /// Begins the shutdown.
     fn stop(&mut self) -> Result<(), String> {
         self.shown.readiness.drain();
         self.manager.stopping();
         let Some(works) = self.works.take() else { return Ok(()) };
-        // Before the line that says so.
+        // Before the line that announces it.
         works.switches.stop.cancel();
         log::info!(
             grace_ms = works.grace.as_millis() as u64;
             "stopping: no more polls; calls in flight may finish"
         );
-        // In a thread, so that a second signal is still heard.
+        // In a thread of its own, so that a second signal is still handled.
         let closer = self.signals.closer();
         spawn("stop", move || works.take_down(&closer)).map(drop)
     }
@@ -196,8 +197,8 @@ impl Running {
 }
 
 impl Works {
-    /// The way down, once polls have stopped: what is in hand finishes or is answered with a
-    /// failure, then the threads end.
+    /// The shutdown after polls have stopped: open commands finish or are answered with a failure,
+    /// then the threads end.
     fn take_down(self, closer: &Closer) {
         let Self { switches: Switches { abandon, end, .. }, pool, threads, children, grace } = self;
         if !pool.wait_until(Instant::now() + grace) {
@@ -215,7 +216,7 @@ impl Works {
             end.cancel();
             pool.join();
             for thread in threads {
-                // They end by `stop`; one that panicked has ended the process with it.
+                // They end by `stop`; a panic in one of them has already ended the process.
                 let _ = thread.join();
             }
         } else {
@@ -226,13 +227,13 @@ impl Works {
     }
 }
 
-/// Where commands wait for a worker.
+/// The queue in which commands wait for a worker.
 fn queue(config: &Config, switches: &Switches) -> (Arc<Queue>, Vec<Producer>) {
     let control_plane = &config.control_plane;
     Queue::new(control_plane.max_inflight, control_plane.polls_in_flight, &switches.end)
 }
 
-/// Starts launcher and children, and makes the cells that all threads share.
+/// Starts launcher and children, and creates the state that all threads share.
 fn share(
     opened: &Opened<'_>,
     launcher: Option<launcher::Prepared>,

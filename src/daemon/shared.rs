@@ -1,5 +1,5 @@
-//! What the threads of the running daemon share: the cells that each room fills, for those who
-//! report on them.
+//! The state that the threads of the running daemon share: each room fills its part, and the page,
+//! the metrics and the log report it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -40,9 +40,9 @@ pub(super) struct Shared {
     pub(super) commands: Arc<CommandStats>,
     pub(super) proxy_health: Arc<ProxyHealth>,
     pub(super) reload: Arc<ReloadState>,
-    /// What a request that changes something must carry.
+    /// The token that a request must carry to change anything.
     pub(super) token: Token,
-    /// Commands that may wait for a worker.
+    /// The number of commands that may wait for a worker.
     pub(super) queue_capacity: usize,
     pub(super) workers: usize,
     /// How long a call may take.
@@ -50,13 +50,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether the start is complete. It is when polls are made, answered or not: a control plane
-    /// that is down must not make the service manager start us again and again.
+    /// True once the start is complete, which is when polls are made, answered or not: a control
+    /// plane that is down must not make the service manager restart us again and again.
     pub(super) fn has_polled(&self) -> bool {
         self.poll.cycles.get() > 0
     }
 
-    /// What stands still although it should move; only a restart mends that.
+    /// The part that is stuck, if any; only a restart helps then.
     pub(super) fn standstill(&self, draining: bool) -> Option<String> {
         if self.launcher.as_ref().is_some_and(|launcher| launcher.is_gone()) {
             return Some("the process that starts MCP commands is gone".to_owned());
@@ -81,7 +81,7 @@ impl Shared {
     }
 }
 
-/// How the reloads went.
+/// The outcome of the reloads.
 #[derive(Debug, Default)]
 pub struct ReloadState {
     /// Reloads without a fault.
@@ -92,12 +92,12 @@ pub struct ReloadState {
 }
 
 impl ReloadState {
-    /// Why the last reload left something old in use; nothing if it did not.
+    /// The reason why the last reload left an old value in use; `None` if it did not.
     pub fn complaint(&self) -> Option<String> {
         self.cell().clone()
     }
 
-    /// Notes why, or that nothing old is in use.
+    /// Records the reason, or that no old value is in use.
     pub fn complain(&self, complaint: Option<String>) {
         *self.cell() = complaint;
     }
@@ -107,12 +107,12 @@ impl ReloadState {
     }
 }
 
-/// What the checks of the proxies found, in the order of [`Hops::all`].
+/// The results of the proxy checks, in the order of [`Hops::all`].
 #[derive(Debug)]
 pub struct ProxyHealth(Vec<RouteHealth>);
 
 impl ProxyHealth {
-    /// Nothing is known yet.
+    /// No results yet.
     pub fn new(hops: &Hops) -> Self {
         Self(hops.all().map(|_| RouteHealth::default()).collect())
     }

@@ -1,11 +1,11 @@
-//! How long the daemon has been ready, or not: `watch` notes it, the page shows it.
+//! Tracks how long the daemon has been ready or not: `watch` records it and the page shows it.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::unpoisoned::Unpoisoned;
 
-/// Since when the daemon has been ready, or not.
+/// The time since which the daemon has been ready, or not.
 pub(super) struct Since(Mutex<(bool, Instant, SystemTime)>);
 
 impl Since {
@@ -13,7 +13,7 @@ impl Since {
         Self(Mutex::new((false, Instant::now(), SystemTime::now())))
     }
 
-    /// Notes the present state. After a change: how long the state before it lasted.
+    /// Records the current state. After a change, returns how long the previous state lasted.
     pub(super) fn note(&self, ready: bool) -> Option<Duration> {
         let mut since = self.0.lock().unpoisoned();
         let lasted = (since.0 != ready).then(|| since.1.elapsed());
@@ -23,7 +23,7 @@ impl Since {
         lasted
     }
 
-    /// For how long the present state has lasted, and since when.
+    /// How long the current state has lasted, and its beginning.
     pub(super) fn get(&self) -> (Duration, SystemTime) {
         let since = self.0.lock().unpoisoned();
         (since.1.elapsed(), since.2)

@@ -13,11 +13,11 @@ use crate::net::certificate::Facts;
 use crate::settings::Config;
 use crate::wire::time::rfc3339;
 
-/// Most certificates of the bundle that are listed; a whole system store has about 150. The count
-/// in the answer is that of all.
+/// The maximum number of certificates of the bundle that are listed; a whole system store has about
+/// 150. The count in the answer covers all.
 const BUNDLE_SHOWN: usize = 200;
 
-/// The object.
+/// The JSON object.
 pub(super) fn json(config: &Config, shared: &Shared) -> String {
     let (found, complaint) = found(shared);
     let mut system = json!({

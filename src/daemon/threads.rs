@@ -1,4 +1,4 @@
-//! The daemon's own threads beside those of the rooms: one for each thing that waits by itself.
+//! The daemon's own threads, besides those of the rooms: one for each task that waits by itself.
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::command_record::CommandRecord;
 use super::command_stats::CommandStats;
 use super::confined::Switches;
 use super::page::Shown;
@@ -34,7 +35,7 @@ pub(super) type Threads = Vec<JoinHandle<()>>;
 /// The forwarding threads.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(super) fn pool(shown: &Shown, switches: &Switches) -> Result<Pool, String> {
     let shared = &shown.shared;
     let config = PoolConfig {
@@ -50,15 +51,17 @@ pub(super) fn pool(shown: &Shown, switches: &Switches) -> Result<Pool, String> {
         .map_err(|e| format!("the forwarding threads cannot be started: {e}"))
 }
 
-/// Those who are told of commands that are over: the counts, the page and the audit trail.
+/// The receivers of finished commands: the log, the counts, the page and the audit trail.
 fn observer(
     commands: &Arc<CommandStats>,
     audit: Option<Arc<Audit>>,
     recent: Arc<Recent>,
 ) -> Observer {
     let commands = Arc::clone(commands);
-    Arc::new(move |record| {
+    Arc::new(move |command, summary| {
+        let record = CommandRecord::new(command, summary);
         commands.count(&record);
+        record.log();
         let line = views::record(&record);
         if let Some(audit) = &audit {
             audit.write(&line);
@@ -67,10 +70,10 @@ fn observer(
     })
 }
 
-/// All others: what finds out about the servers, the poll loops, the watch and the timers.
+/// All other threads: probe and discovery, the poll loops, the watch and the timers.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(super) fn start(
     config: &Config,
     shown: &Shown,
@@ -103,8 +106,8 @@ pub(super) fn start(
     Ok(threads)
 }
 
-/// The thread that asks the HTTP servers whether they are there. Gives the channel that closes
-/// once something is known of each.
+/// The thread that asks the HTTP servers whether they are there. Returns a channel that closes once
+/// the state of each is known.
 fn probe(shared: &Shared, stop: &Cancel, threads: &mut Threads) -> Result<Receiver<()>, String> {
     let (settled, all_settled) = bounded::<()>(0);
     let http: Vec<_> = shared
@@ -157,7 +160,7 @@ fn poll(
         let settled = settled.clone();
         threads.push(spawn(&format!("poll-{number}"), move || {
             if !startup_wait.is_zero() {
-                // Settled or not, polling begins (F-83).
+                // Polling begins whether or not the servers are known by now (F-83).
                 let _ = settled.recv_timeout(startup_wait);
             }
             poller.run();
@@ -192,7 +195,7 @@ fn show_metadata(access: &Access, poll: &PollState, known: &views::Metadata, sto
 /// A named thread.
 ///
 /// # Errors
-/// If the system gives none.
+/// If the system refuses a thread.
 pub(super) fn spawn(
     name: &str,
     work: impl FnOnce() + Send + 'static,

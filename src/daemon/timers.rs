@@ -1,5 +1,5 @@
-//! The thread for periodic work: it looks at files, tries the proxies, and warns of certificates
-//! that expire.
+//! The thread for periodic work: it checks files for changes, tries the proxies, and warns about
+//! certificates that expire.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,9 +12,9 @@ use crate::hops::{Hop, Hops, certificates};
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 
-/// How often the files of secrets and certificates are looked at; it costs a `stat` of each.
+/// How often the files of secrets and certificates are checked; each check costs a `stat` per file.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the warning of a certificate that expires is repeated.
+/// How often the warning about an expiring certificate is repeated.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -23,11 +23,11 @@ fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The thread's work.
 pub struct Timers {
-    /// Looks at files.
+    /// The check of files.
     pub reloader: Arc<Mutex<Reloader>>,
-    /// The hops whose certificates and proxies are looked at.
+    /// The hops whose certificates and proxies are checked.
     pub hops: Arc<Hops>,
-    /// Where the checks of the proxies go.
+    /// The place for the results of the proxy checks.
     pub health: Arc<ProxyHealth>,
     /// How often proxies are tried.
     pub check_interval: Duration,
@@ -49,14 +49,14 @@ impl Timers {
                 unchecked = self.hops.all().zip(self.health.routes()).collect();
                 check_at = now + self.check_interval;
             }
-            // One at a time, so that dead proxies do not keep files from being looked at.
+            // One at a time, so that dead proxies do not delay the check of files.
             if let Some((hop, route)) = unchecked.pop_front() {
                 check(hop, route, stop);
             }
             // The server's certificate is known from the first handshake on.
             self.warn(&mut told);
             if unchecked.is_empty() {
-                // Woken early only by the stop.
+                // Only the stop wakes it early.
                 let _ = stop.channel().recv_deadline(look_at.min(check_at));
             }
         }

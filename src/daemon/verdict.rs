@@ -1,18 +1,16 @@
-//! The verdict on a configuration that `settings` has accepted: whether `run` could start with it.
+//! The verdict on a configuration that `settings` has accepted: can `run` start with it?
 //!
-//! **The rule.** Everything that `run` opens, makes or starts from the configuration is looked at
-//! here first, by `run` itself and by `config check`, so the two cannot differ. Looking changes
-//! nothing: no file is made, emptied or locked, no directory is made, no program is started, and
-//! no port is bound. So a configuration can be checked while its daemon runs. What follows:
+//! **The rule.** Everything that `run` opens, creates or starts from the configuration is checked
+//! here first, by `run` itself and by `config check`, so the two cannot differ. The check changes
+//! nothing: it creates, empties or locks no file, creates no directory, starts no program and binds
+//! no port. So a configuration can be checked while its daemon runs. Consequences:
 //!
-//! - It asks whether a file could be made or appended to, not whether it is held: a PID file that
-//!   a running daemon holds, or a socket that it serves, is fine here. Only `run` finds out that
-//!   the daemon runs twice.
-//! - What needs the network or a bound port is left to `run` and `doctor`: the listener's address,
-//!   the control plane, the MCP servers.
-//! - What only the host decides is left to `run` and `doctor` too: threads, descriptors, and what
-//!   the kernel can confine.
-//! - It holds for the user who asks: a file that only the service's user may write is a problem
+//! - It checks whether a file could be created or appended to, not whether it is in use: a PID file
+//!   or a socket of a running daemon is fine here. Only `run` notices a second daemon.
+//! - Checks that need the network or a bound port are left to `run` and `doctor`: the listener's
+//!   address, the control plane, the MCP servers.
+//! - So are limits of the host: threads, descriptors, and the kernel's means of confinement.
+//! - It holds for the user who runs it: a file that only the service's user may write is a problem
 //!   for everybody else.
 
 use std::fs;
@@ -32,15 +30,15 @@ use crate::settings::{Effective, Id, Problem, Setting, Source};
 /// The channel of the built-in server, which this version does not have.
 const HARPOON: &str = "harpoon";
 
-/// Everything that would stop a start; nothing if the hops can be built.
+/// Builds the hops, or returns every problem that would prevent a start.
 ///
 /// # Errors
-/// What is wrong, in the order in which `run` would meet it.
+/// The problems, in the order in which `run` would meet them.
 pub(crate) fn of(config: &Config, effective: &[Effective]) -> Result<Hops, Vec<Problem>> {
     let mut problems = unsupported(config, effective);
     problems.extend(files(config, effective));
     let hops = Hops::of(config).map_err(|e| Problem::general(e.line));
-    // The id stands for any: it is made anew at each start.
+    // Any id will do: the real one is made at each start.
     let access = |hops: &Hops| bindings::access(config, "0".to_owned(), hops.control_plane());
     let unusable = hops.as_ref().ok().and_then(|hops| access(hops).err());
     problems.extend(unusable.map(Problem::general));
@@ -56,7 +54,7 @@ pub(crate) fn of(config: &Config, effective: &[Effective]) -> Result<Hops, Vec<P
     }
 }
 
-/// Settings that this version does not act on: they must not pass for working.
+/// Settings that this version does not act on. They are refused, so that nobody relies on them.
 pub(crate) fn unsupported(config: &Config, effective: &[Effective]) -> Vec<Problem> {
     let is_harpoon = |e: &&Effective| {
         Setting::of(e.id).section == Section::Harpoon && e.source != Source::Default
@@ -73,7 +71,7 @@ pub(crate) fn unsupported(config: &Config, effective: &[Effective]) -> Vec<Probl
     problems
 }
 
-/// Files and sockets that could not be made or written.
+/// Files and sockets that could not be created or written.
 pub(crate) fn files(config: &Config, effective: &[Effective]) -> Vec<Problem> {
     let socket = match &config.health.listener {
         HealthListener::Unix(path) => Some(path),
@@ -100,19 +98,19 @@ pub(crate) fn files(config: &Config, effective: &[Effective]) -> Vec<Problem> {
 
 type Check = fn(&Path) -> io::Result<()>;
 
-/// The problem with the place of the setting that it is about.
+/// The problem, with the place of its setting.
 fn at(effective: &[Effective], id: Id, message: String) -> Problem {
     let source = effective.iter().find(|e| e.id == id).map(|e| e.source.clone());
     Problem { id: Some(id), source, message }
 }
 
-/// Whether a file could be appended to, or made where it is not.
+/// Checks that a file could be appended to, or created if it does not exist.
 fn can_append(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(_) => Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
-            // It would be made where the link leads.
+            // It would be created at the target of the link.
             Ok(target) => can_make(&parent(path).join(target)),
             Err(_) => can_make(path),
         },
@@ -120,13 +118,13 @@ fn can_append(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a file could be made, or put in the place of another.
+/// Checks that a file could be created or replaced.
 fn can_make(path: &Path) -> io::Result<()> {
     refuse_directory(path)?;
     can_make_in(&parent(path))
 }
 
-/// The same for a file whose directories are made too.
+/// The same for a file whose directories would be created too.
 fn can_make_with_parents(path: &Path) -> io::Result<()> {
     refuse_directory(path)?;
     let parent = parent(path);
@@ -137,7 +135,7 @@ fn can_make_with_parents(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a socket could be bound: one that is there is in use, or left over and replaced.
+/// Checks that a socket could be bound: an existing one is in use, or left over and replaced.
 fn can_listen(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(meta) if !meta.file_type().is_socket() => {
@@ -162,7 +160,7 @@ fn refuse_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a file is; the working directory for a bare name.
+/// The directory of a file; the working directory for a bare name.
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),

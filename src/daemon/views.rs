@@ -1,5 +1,5 @@
-//! What the operator page shows, as JSON: `/api/status`, `/api/settings`, and the record of a
-//! command (operations.md, section 2).
+//! The JSON of the operator page: `/api/status`, `/api/settings`, and the record of a command
+//! (operations.md, section 2).
 //!
 //! Text that a peer chose (names of servers and tools) is made printable here.
 
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::advice::{self, Causes};
+use super::command_record::CommandRecord;
 use super::conditions::complaint;
 use super::shared::Shared;
 use super::since::Since;
-use crate::dispatch::CommandRecord;
 use crate::hops::Hop;
 use crate::mcp::Binding;
 use crate::mcp::stdio::StdioState;
@@ -26,7 +26,7 @@ use crate::settings::{Effective, Id, Setting};
 use crate::wire::CLIENT_VERSION;
 use crate::wire::time::rfc3339;
 
-/// The tunnel's name and description, once the control plane has told them.
+/// The tunnel's name and description, once the control plane has sent them.
 #[derive(Debug, Default)]
 pub(super) struct Metadata(pub(super) OnceLock<Result<(String, String, String), String>>);
 
@@ -138,7 +138,7 @@ impl Status {
                     let pid = status.pid.map_or_else(|| "—".to_owned(), |pid| pid.to_string());
                     shown["transport_kind"] = "stdio".into();
                     shown["restarts"] = status.restarts.into();
-                    // Arguments may be secrets: the program alone is shown.
+                    // Arguments may be secrets, so only the program is shown.
                     let program = argv.first().cloned().unwrap_or_default();
                     shown["details"] = json!([
                         {"key": "pid", "value": pid},
@@ -159,7 +159,7 @@ impl Status {
     }
 }
 
-/// One hop; number 0 is that to the control plane.
+/// One hop; number 0 is the one to the control plane.
 pub(super) fn route(number: usize, hop: &Hop) -> Value {
     let kind = if number == 0 { "control_plane" } else { "mcp_channel" };
     let mut route = json!({
@@ -176,7 +176,7 @@ pub(super) fn route(number: usize, hop: &Hop) -> Value {
     route
 }
 
-/// The state of the main channel's server in the reference's word, and what is wrong with it.
+/// The state of the main channel's server in the reference's word, and its fault.
 pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     let main = shared.bindings.iter().find(|(channel, _)| channel.is_main());
     let Some((_, binding)) = main else { return (None, None) };
@@ -192,7 +192,7 @@ pub(super) fn found(shared: &Shared) -> (Option<&'static str>, Option<String>) {
     (Some(word), complaint(binding))
 }
 
-/// What a server has said about itself.
+/// A server's own description of itself.
 fn catalog(catalog: &Catalog, shown: &mut Value) {
     let text = |text: &str| Value::from(printable(text));
     if let Some(about) = catalog.server() {
@@ -225,8 +225,9 @@ pub(super) fn harpoon(config: &Config) -> String {
     .to_string()
 }
 
-/// `/api/settings`: each setting with its source. Secrets are redacted where they are read. Values
-/// that may hold an unmarked secret (arguments of a command, a path or query) are cut to their head.
+/// `/api/settings`: each setting with its source. Secrets are already redacted when they are read.
+/// Values that may hold an unmarked secret (arguments of a command, a path or query) are shortened
+/// to their first part.
 pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
     let heads = |wanted: Id| {
         let heads: Vec<String> = config
@@ -260,7 +261,7 @@ pub(super) fn settings(config: &Config, effective: &[Effective]) -> String {
     json!({"settings": settings}).to_string()
 }
 
-/// A command that is over, as the audit trail and the page have it.
+/// A finished command, as the audit trail and the page show it.
 pub(super) fn record(record: &CommandRecord) -> String {
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let mut line = Map::new();
@@ -273,7 +274,7 @@ pub(super) fn record(record: &CommandRecord) -> String {
     put("kind", record.kind.into());
     put("method", record.method.as_deref().map(text).into());
     put("tool", record.tool.as_deref().map(text).into());
-    put("outcome", record.outcome.as_str().into());
+    put("outcome", record.outcome().into());
     put("status", record.status.into());
     put("bytes_in", record.bytes_in.into());
     put("bytes_out", record.bytes_out.into());
@@ -283,7 +284,7 @@ pub(super) fn record(record: &CommandRecord) -> String {
     Value::Object(line).to_string()
 }
 
-/// A duration as Go writes it, to whole milliseconds: `30s`, `1m0s`, `1.5s`.
+/// A duration in Go's notation, to whole milliseconds: `30s`, `1m0s`, `1.5s`.
 fn go_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let millis = time.subsec_millis();

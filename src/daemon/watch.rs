@@ -1,5 +1,5 @@
-//! One thread that looks at the daemon about once a second: it tells the service manager how the
-//! daemon is, logs when readiness changes, and feeds the watchdog while something moves.
+//! A thread that checks the daemon about once a second: it reports the state to the service
+//! manager, logs changes of readiness, and feeds the watchdog while nothing is stuck.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::net::Cancel;
 use crate::ops::readiness::{Report, Verdict};
 use crate::ops::service_manager::ServiceManager;
 
-/// How often readiness is looked at, and so how late a change of it is logged.
+/// How often readiness is checked, which bounds how late a change is logged.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a start may take to become ready before the log says what it waits for.
+/// How long a start may take before the log says what it waits for.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to do about a tunnel that is not ready.
+/// The advice for a tunnel that is not ready.
 const NEXT: &str = "`mcp-tunnel doctor` tries each step of the way and says what to do";
 
 pub(super) struct Watch {
@@ -25,11 +25,11 @@ pub(super) struct Watch {
     pub(super) end: Cancel,
 }
 
-/// What the log has said about readiness: each change, and what is being waited for.
+/// The part of readiness that the log has reported already.
 #[derive(Default)]
 struct Told {
     was_ready: bool,
-    /// The condition that was last given as the reason.
+    /// The condition that was last logged as the reason.
     reason: Option<String>,
 }
 
@@ -80,8 +80,8 @@ impl Watch {
                 told.look(&report, since);
             }
             if !announced && shared.has_polled() {
-                // The start is complete when polls are made: a control plane that is down must
-                // not make the service manager start us again and again.
+                // The start is complete when polls are made: a control plane that is down must not
+                // make the service manager restart us again and again.
                 announced = true;
                 self.manager.ready(&report.line);
             }
@@ -92,7 +92,7 @@ impl Watch {
             let standstill = shared.standstill(draining);
             match &standstill {
                 None => self.manager.alive(),
-                // The service manager does it if it has a watchdog.
+                // The service manager restarts it, if it has a watchdog.
                 Some(why) if !stood_still => {
                     log::error!("no progress: {why}; only a restart of the daemon helps");
                 }

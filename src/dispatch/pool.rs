@@ -1,6 +1,7 @@
 //! The forwarding threads: as many as configured for all commands, and a few that only take what
 //! must not wait behind calls.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::queue::{Lane, Queue};
-use super::record::{Notes, Observer};
+use super::record::Observer;
 use super::worker::{Hop, Worker};
 use crate::control_plane::respond::RespondStats;
 use crate::control_plane::{Access, Responder};
@@ -83,7 +84,7 @@ impl Pool {
                     end.clone(),
                 ),
                 observer: Arc::clone(&config.observer),
-                notes: Notes::default(),
+                summary: RefCell::default(),
                 ttl: config.connection_max_ttl,
                 abandon: abandon.clone(),
             };

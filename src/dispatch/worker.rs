@@ -1,18 +1,19 @@
 //! One forwarding thread: it owns a command from the lane to the last posted answer
 //! (forwarding.md, sections 3 to 11).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::{Action, Consumer};
-use super::record::{CommandRecord, Dropped, Notes, Observer, Outcome};
+use super::record::{Dropped, Observer, Outcome, Summary};
 use crate::control_plane::respond::UNREACHED_MAX;
 use crate::control_plane::{Delivery, Responder};
 use crate::mcp::{Answer, Binding, Bounds, CallError, HttpHop, Receipt, StdioChannel};
 use crate::net::Cancel;
-use crate::oauth::Discovery;
+use crate::oauth::{self, Discovery};
 use crate::wire::{
     CLIENT_VERSION, ChannelName, Command, CommandKind, Failure, FailureKind, FailureSource,
     Headers, Message, MessageKind, Response, ResponseType, RpcId, json, jsonrpc,
@@ -52,7 +53,8 @@ pub(super) struct Worker {
     pub(super) discovery: Option<Arc<Discovery>>,
     pub(super) responder: Responder,
     pub(super) observer: Observer,
-    pub(super) notes: Notes,
+    /// How the command in hand goes.
+    pub(super) summary: RefCell<Summary>,
     pub(super) ttl: Duration,
     pub(super) abandon: Cancel,
 }
@@ -63,15 +65,14 @@ impl Worker {
         while let Some(job) = consumer.next() {
             let command = &job.command;
             let hop = self.hops.get(&command.channel);
-            let waited = command.received_at.elapsed();
-            self.notes.begin(waited, hop.is_some());
-            taken(command, waited);
+            let queued = command.received_at.elapsed();
+            let is_served = hop.is_some();
+            self.summary.replace(Summary { queued, is_served, ..Summary::default() });
+            taken(command, queued);
             if let Some(response) = self.response(job.action, command, hop) {
                 self.post_final(command, &response);
             }
-            let record = self.notes.record(command);
-            over(&record);
-            (self.observer)(record);
+            (self.observer)(command, &self.summary.borrow());
             if let Some(Hop::Http(hop)) = hop {
                 hop.settle();
             }
@@ -85,7 +86,7 @@ impl Worker {
             return None;
         }
         if action != Action::Forward {
-            self.notes.outcome(Outcome::Withdrawn);
+            self.summary.borrow_mut().outcome = Outcome::Withdrawn;
             return withdrawn(command);
         }
         let Some(hop) = hop else { return Some(self.unsupported_channel(command)) };
@@ -146,7 +147,7 @@ impl Worker {
     fn timed<T>(&self, exchange: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let outcome = exchange();
-        self.notes.at_server(began.elapsed());
+        self.summary.borrow_mut().server = Some(began.elapsed());
         outcome
     }
 
@@ -202,12 +203,8 @@ impl Worker {
         if !resp_headers.get("Content-Type").is_some_and(starts_with_event_stream) {
             resp_headers.set("Content-Type", "application/json");
         }
-        Some(Response {
-            resp_type: ResponseType::JsonRpcResponse,
-            resp_code,
-            resp_headers,
-            resp_json: Some(json),
-        })
+        let resp_type = ResponseType::JsonRpcResponse;
+        Some(Response { resp_type, resp_code, resp_headers, resp_json: Some(json) })
     }
 
     /// The final word for a notification or a session's end: a status (F-20, B-24).
@@ -237,37 +234,25 @@ impl Worker {
         self.receipt_response(command, ResponseType::SessionTermination, ended)
     }
 
-    /// Fetches the server's OAuth metadata and passes them on as they came (O-28, O-29). What the
-    /// remote side hears of a failure names no place (L-6).
+    /// Fetches the server's OAuth metadata.
     fn discover(&self, command: &Command, bounds: &Bounds) -> Option<Response> {
-        let found = self
-            .discovery
-            .as_ref()
-            .map(|discovery| self.timed(|| discovery.document(bounds.limit, &bounds.cancel)));
-        let why = match found {
-            Some(Ok(document)) => {
-                return Some(Response {
-                    resp_type: ResponseType::OauthDiscovery,
-                    resp_code: document.status,
-                    resp_headers: document.headers,
-                    resp_json: Some(document.resource.text),
-                });
-            }
-            Some(Err(failure)) => failure.text,
-            None => "the MCP server is a command, which has no URL".to_owned(),
+        let found = match &self.discovery {
+            Some(discovery) => self.timed(|| discovery.answer(bounds.limit, &bounds.cancel)),
+            None => Err("the MCP server is a command, which has no URL".to_owned()),
         };
-        if passed(command.deadline) {
-            self.dropped(command, Dropped::DeadlineServer);
-            return None;
+        match found {
+            Ok(response) => Some(response),
+            Err(_) if passed(command.deadline) => {
+                self.dropped(command, Dropped::DeadlineServer);
+                None
+            }
+            Err(why) => {
+                self.summary.borrow_mut().outcome = Outcome::Failed;
+                log::info!(request_id:% = command.request_id;
+                    "no OAuth metadata to pass on: {why}");
+                Some(oauth::command::unreadable())
+            }
         }
-        self.notes.outcome(Outcome::Failed);
-        log::info!(request_id:% = command.request_id; "no OAuth metadata to pass on: {why}");
-        Some(discovery_failure(
-            502,
-            "this tunnel client cannot read OAuth metadata from its MCP server",
-            "server_error",
-            "oauth_discovery_failed",
-        ))
     }
 
     /// What to report for a call without an answer; nothing if its deadline has passed, after
@@ -286,7 +271,7 @@ impl Worker {
             CallError::Failed(failure, headers) => (failure, headers),
             CallError::Cancelled | CallError::OlderServer => (STOPPING, Headers::new()),
         };
-        self.notes.failed(&failure);
+        self.summary.borrow_mut().failed(&failure);
         let status = failure.upstream_status.map_or("none".to_owned(), |s| s.to_string());
         log::info!(
             request_id:% = command.request_id,
@@ -303,12 +288,12 @@ impl Worker {
 
     /// A command for a channel that is not served here; never one for another (F-14, W-54).
     fn unsupported_channel(&self, command: &Command) -> Response {
-        let shown = json::quote(command.channel.as_str());
         log::error!(channel:% = command.channel, request_id:% = command.request_id;
             "command for a channel that is not served here");
-        self.notes.outcome(Outcome::UnsupportedChannel);
+        self.summary.borrow_mut().outcome = Outcome::UnsupportedChannel;
         let (resp_type, resp_json) = match &command.kind {
             CommandKind::JsonRpc(message) if message.method().is_some() => {
+                let shown = json::quote(command.channel.as_str());
                 let text = format!("Bad Request: unsupported channel {shown}");
                 let error = jsonrpc::error(message.id(), jsonrpc::INTERNAL_ERROR, &text);
                 (ResponseType::JsonRpcResponse, Some(error))
@@ -316,9 +301,7 @@ impl Worker {
             CommandKind::JsonRpc(_) => (ResponseType::NotifyAck, None),
             CommandKind::SessionTermination => (ResponseType::SessionTermination, None),
             CommandKind::OauthDiscovery => {
-                let text = format!("unsupported channel {shown}");
-                let (kind, code) = ("invalid_request_error", "unsupported_channel");
-                return discovery_failure(400, &text, kind, code);
+                return oauth::command::unsupported_channel(&command.channel);
             }
         };
         Response { resp_type, resp_code: 400, resp_headers: Headers::new(), resp_json }
@@ -337,7 +320,7 @@ impl Worker {
             resp_headers,
             resp_json: Some(answer.json),
         };
-        self.notes.posting(&response);
+        self.summary.borrow_mut().posting(&response);
         let delivery = self.responder.post(command, &response, limit);
         if let Delivery::Failed(line) = &delivery {
             log::info!(request_id:% = command.request_id;
@@ -347,12 +330,12 @@ impl Worker {
     }
 
     fn post_final(&self, command: &Command, response: &Response) {
-        self.notes.posting(response);
+        self.summary.borrow_mut().posting(response);
         match self.responder.post(command, response, Instant::now() + UNREACHED_MAX) {
             Delivery::Delivered => {}
             Delivery::Gone => self.dropped(command, Dropped::Gone),
             Delivery::Failed(line) => {
-                self.notes.dropped(Dropped::PostFailed);
+                self.summary.borrow_mut().dropped(Dropped::PostFailed);
                 let bytes = response.resp_json.as_ref().map_or(0, String::len);
                 log::warn!(request_id:% = command.request_id, bytes;
                     "an answer could not be delivered: {line}");
@@ -363,7 +346,7 @@ impl Worker {
     }
 
     fn dropped(&self, command: &Command, reason: Dropped) {
-        self.notes.dropped(reason);
+        self.summary.borrow_mut().dropped(reason);
         let (level, line) = match reason {
             // Another client may have answered it, which is worth a look (W-64). So may an earlier
             // attempt of ours whose receipt was lost: the control plane does not say.
@@ -386,22 +369,19 @@ impl Worker {
 /// What is posted for a call that was cancelled while it waited, and for its cancel (B-2). The
 /// client waits for neither any more, but the control plane does.
 fn withdrawn(command: &Command) -> Option<Response> {
-    let CommandKind::JsonRpc(message) = &command.kind else { return None };
+    let message = command.message()?;
     let MessageKind::Request { id, .. } = message.kind() else { return Some(ACCEPTED) };
     Some(Response {
         resp_type: ResponseType::JsonRpcResponse,
         resp_code: 200,
-        resp_headers: json_headers(),
+        resp_headers: Headers::json(),
         resp_json: Some(jsonrpc::cancelled_unstarted(id)),
     })
 }
 
 /// Logs the ids under which the other parties know the command, to follow it from log to log.
 fn taken(command: &Command, waited: Duration) {
-    let rpc_id = match &command.kind {
-        CommandKind::JsonRpc(message) => message.id().map(RpcId::as_json),
-        CommandKind::SessionTermination | CommandKind::OauthDiscovery => None,
-    };
+    let rpc_id = command.message().and_then(Message::id).map(RpcId::as_json);
     log::debug!(
         request_id:% = command.request_id,
         cmd_request_id = command.client_request_id().unwrap_or("-"),
@@ -412,19 +392,6 @@ fn taken(command: &Command, waited: Duration) {
     );
 }
 
-/// Logs that the command is over, with the time of each phase.
-fn over(record: &CommandRecord) {
-    log::debug!(
-        request_id = record.request_id.as_str(),
-        outcome = record.outcome.as_str(),
-        resp_code = record.status,
-        queued_ms = record.queued.as_millis() as u64,
-        mcp_ms = record.server.unwrap_or_default().as_millis() as u64,
-        took_ms = record.took.as_millis() as u64;
-        "command is over"
-    );
-}
-
 fn passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
@@ -432,24 +399,4 @@ fn passed(deadline: Option<Instant>) -> bool {
 fn starts_with_event_stream(value: &str) -> bool {
     let prefix = "text/event-stream";
     value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
-}
-
-fn json_headers() -> Headers {
-    let mut headers = Headers::new();
-    headers.set("Content-Type", "application/json");
-    headers
-}
-
-/// The answer to an OAuth discovery that found nothing (F-14, B-15).
-fn discovery_failure(status: u16, message: &str, kind: &str, code: &str) -> Response {
-    let body = format!(
-        "{{\"error\":{{\"message\":{},\"type\":\"{kind}\",\"code\":\"{code}\"}}}}",
-        json::quote(message)
-    );
-    Response {
-        resp_type: ResponseType::OauthDiscovery,
-        resp_code: status,
-        resp_headers: json_headers(),
-        resp_json: Some(body),
-    }
 }

@@ -34,7 +34,7 @@ pub(super) fn client_certificates(config: &Config, hops: Option<&Hops>) -> Vec<R
     rows
 }
 
-/// What to do about an expired certificate.
+/// The remedy for an expired certificate.
 pub(super) const EXPIRED: &str =
     "Have it renewed by whoever runs the server; if it is, check the clock here.";
 

@@ -191,7 +191,8 @@ fn command_environment(config: &Config) -> Option<Row> {
     })
 }
 
-/// Whether the kernel can confine the daemon. Confinement cannot be undone, so another process tries.
+/// Checks whether the kernel can confine the daemon. Another process tries it, because confinement
+/// cannot be undone.
 fn confinement(wanted: Confinement) -> Row {
     const ID: &str = "confinement";
     if wanted == Confinement::Off {
@@ -328,8 +329,8 @@ fn control_plane(config: &Config, hop: Option<&Hop>) -> Vec<Row> {
     }
 }
 
-/// Whether polls are accepted. Only a poll tells, and a poll of our own could be handed a command
-/// that nobody would answer. So a running daemon is asked how its polls do.
+/// Checks whether polls are accepted. Only a poll can tell, but a poll of our own could receive a
+/// command that nobody would answer. So a running daemon is asked about its polls.
 fn may_use(daemon: Option<&str>) -> Row {
     const USE: &str = "control_plane_use";
     let Some(conditions) = daemon else {
@@ -354,7 +355,7 @@ fn may_use(daemon: Option<&str>) -> Row {
     }
 }
 
-/// Whether another daemon takes commands of the same tunnel.
+/// Checks whether another daemon takes commands of the same tunnel.
 fn alone(config: &Config, count: usize, runs_here: bool) -> Row {
     const DAEMONS: &str = "tunnel_daemons";
     let others = count.saturating_sub(usize::from(runs_here));

@@ -1,4 +1,4 @@
-//! Whether the health listener could be bound, or is already ours.
+//! Checks whether the health listener could be bound or already belongs to our daemon.
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -14,7 +14,7 @@ use crate::settings::url::bracketed;
 
 const LISTENER: &str = "health_listener";
 
-/// What a running daemon of this configuration says of its readiness.
+/// The readiness conditions that a running daemon of this configuration reports.
 pub fn conditions(health: &Health) -> Option<String> {
     daemon_client::conditions(&base_url(health)?)
 }

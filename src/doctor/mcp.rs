@@ -167,7 +167,7 @@ impl Session {
         headers
     }
 
-    /// One request; the answer's `result`, or what is wrong.
+    /// Makes one request and returns the answer's `result`, or the problem.
     fn call(&mut self, text: String, cancel: &Cancel) -> Result<Value, String> {
         let message = Message::parse(text).map_err(|e| e.to_string())?;
         let json = match self {
@@ -361,7 +361,7 @@ fn tools_of(result: &Value) -> String {
     }
 }
 
-/// Adds what the log said of the failure, such as the child's standard error.
+/// Adds the log's lines about the failure, such as the child's standard error.
 fn evident(mut row: Row) -> Row {
     if row.status != Status::Pass {
         row.evidence.append(&mut LOG.lines());

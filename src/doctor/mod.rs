@@ -1,4 +1,4 @@
-//! `doctor`: tries each part of the configuration, changes nothing, and says what to mend. The
+//! `doctor`: tests each part of the configuration, changes nothing, and shows what to fix. The
 //! command table calls it.
 
 mod certificates;

@@ -1,5 +1,5 @@
-//! What speaks over the hops: the access to the control plane, a binding for each channel, and the
-//! discovery of the main server's OAuth documents.
+//! Builds the users of the hops: the access to the control plane, a binding for each channel, and
+//! the discovery of the main server's OAuth documents.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::settings::url::clean_path;
 use crate::wire::ChannelName;
 use crate::wire::server_info::ServerInfo;
 
-/// What all requests to the control plane have in common.
+/// Builds the part that all requests to the control plane share.
 ///
 /// # Errors
 /// If a setting cannot be put into a request.
@@ -30,7 +30,7 @@ pub(crate) fn access(
     hop: &Hop,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
-    // Only what is polled for is declared (W-13).
+    // Only channels that are polled for are declared (W-13).
     let polled = |channel: &ChannelName| {
         control_plane.poll_channels.as_ref().is_none_or(|listed| listed.contains(channel))
     };
@@ -60,7 +60,7 @@ pub(crate) fn access(
         .map_err(|e| e.to_string())
 }
 
-/// One binding for each channel; children are started.
+/// Builds a binding for each channel and starts the children.
 ///
 /// # Errors
 /// As [`binding`].
@@ -75,7 +75,7 @@ pub(crate) fn bindings(
     config.mcp.bindings.iter().map(made).collect()
 }
 
-/// The binding of one channel; a child is started.
+/// Builds the binding of one channel and starts its child, if it has one.
 ///
 /// # Errors
 /// If a header cannot be sent, or the child cannot be started.
@@ -108,8 +108,8 @@ pub(crate) fn binding(
     })
 }
 
-/// What finds the OAuth documents of `main`'s server, if that is an HTTP server (O-2). `open` are
-/// the ports that the process may connect to; `None` means all.
+/// The discovery of the OAuth documents of `main`'s server, if that is an HTTP server (O-2). `open`
+/// lists the ports that the process may connect to; `None` means all.
 pub(crate) fn discovery(
     bindings: &[(ChannelName, Binding)],
     hops: &Hops,
@@ -126,7 +126,7 @@ pub(crate) fn discovery(
 /// The operator's headers for MCP servers.
 ///
 /// # Errors
-/// Names a header that cannot be sent.
+/// The name of a header that cannot be sent.
 pub(crate) fn mcp_headers(config: &Config) -> Result<FixedHeaders, String> {
     Ok(FixedHeaders {
         always: fixed_headers(&config.mcp.extra_headers)?,

@@ -1,4 +1,5 @@
-//! The certificates of the hops: when they expire, and whether one of ours serves two hops.
+//! Warnings about the certificates of the hops: one that expires soon, or one of ours that serves
+//! two hops.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::settings::config::{Config, Target};
 use crate::wire::ChannelName;
 use crate::wire::time::day;
 
-/// How long before it expires a certificate is warned of.
+/// How long before its expiry a certificate is warned about.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The certificates of a hop: ours, and the first of the server's chain that expires.
@@ -21,7 +22,7 @@ pub fn of(hop: &Hop) -> Vec<(&'static str, Facts)> {
     own.into_iter().chain(peer.map(|facts| ("server", facts))).collect()
 }
 
-/// A line if a certificate expires soon or has expired.
+/// A warning if a certificate expires soon or has expired.
 pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     let left = facts.seconds_left(SystemTime::now());
     let subject = &facts.subject;
@@ -35,8 +36,9 @@ pub fn expiry_warning(whose: &str, facts: &Facts) -> Option<String> {
     }
 }
 
-/// The client certificate or key that a channel shares with the control plane, and that channel.
-/// Whoever verifies one hop could then pass for this host on the other. A copy counts as the same.
+/// The client certificate or key that a channel shares with the control plane, and that channel. A
+/// holder of one hop's key could then pass for this host on the other hop. A copy of the file
+/// counts as the same.
 pub fn shared_identity(config: &Config) -> Option<(&Path, &ChannelName)> {
     let ours = config.control_plane.identity.as_ref()?;
     let same = |one: &Path, other: &Path| {

@@ -27,10 +27,10 @@ pub(crate) fn launcher(config: &Config) -> Result<Option<Arc<Launcher>>, String>
     prepare(config)?.map(listen).transpose()
 }
 
-/// Where programs are looked for if the environment does not say.
+/// The search path for programs if the environment has none.
 const USUAL_PATH: &str = "/bin:/usr/bin";
 
-/// What is wrong with each command that the system would not start, found out without a start.
+/// A line for each command that the system would not start, found without starting it.
 pub(crate) fn unstartable(config: &Config) -> impl Iterator<Item = String> {
     let environment = environment::of(config, std::env::vars_os()).passed;
     let path = environment.into_iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
@@ -41,7 +41,7 @@ pub(crate) fn unstartable(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-/// Starts the launcher's process, while this process may still execute something.
+/// Starts the launcher's process, while this process may still execute programs.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -65,13 +65,13 @@ pub(crate) fn prepare(config: &Config) -> Result<Option<Prepared>, String> {
 /// Starts the thread that listens to the launcher.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(crate) fn listen(prepared: Prepared) -> Result<Arc<Launcher>, String> {
     prepared.listen().map(Arc::new).map_err(|error| format!("{NO_LAUNCHER}: {error}"))
 }
 
-/// Logs which of our variables the commands do not get: an operator whose server fails for want of
-/// one must be able to find out.
+/// Logs which of our variables the commands do not get, for an operator whose server fails without
+/// one.
 pub(crate) fn tell_environment(config: &Config) {
     if all(config).next().is_some()
         && let Some(words) = environment::of(config, std::env::vars_os()).words()

@@ -1,5 +1,6 @@
-//! Which variables of our own environment the MCP commands get (B-18): those that every program
-//! needs and those that the operator names. A secret of ours is among them only if it is named.
+//! Selects the variables of our own environment that the MCP commands get (B-18): those that every
+//! program needs and those that the operator names. They get a secret of ours only if the operator
+//! names it.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,8 +9,9 @@ use crate::secret::Secret;
 use crate::settings::config::Config;
 use crate::settings::table::{Id, Kind, TABLE};
 
-/// Variables that any program may need: the list of the MCP SDKs (PATH to TERM), which servers rely
-/// on, and those that tell a program where it is and whom to trust. A `*` ends the beginning of a name.
+/// Variables that any program may need: the list of the MCP SDKs (PATH to TERM), on which servers
+/// rely, then those for locale, directories and trusted certificates. A name that ends with `*` is
+/// a prefix.
 const USUAL: [&str; 18] = [
     "PATH",
     "HOME",
@@ -31,13 +33,13 @@ const USUAL: [&str; 18] = [
     "NO_PROXY",
 ];
 
-/// They may hold credentials, and are then left out. Lower case counts as well.
+/// These may hold credentials and are then left out. Lower-case names count as well.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /// The operator's admin key, which no command should see.
 const ADMIN_KEY: &str = "OPENAI_ADMIN_KEY";
 
-/// Variables that shells and service managers set by themselves: nobody misses them, so they are
+/// Variables that shells and service managers set by themselves. Nobody misses them, so they are
 /// not listed as left out.
 const CIRCUMSTANCES: [&str; 19] = [
     "PWD",
@@ -61,19 +63,19 @@ const CIRCUMSTANCES: [&str; 19] = [
     "*_DIRECTORY",
 ];
 
-/// Most names of left-out variables in one line. Under a service manager there are few.
+/// The maximum number of left-out names in one line. Under a service manager there are few.
 const NAMES_SHOWN: usize = 16;
 
 /// The environment of the commands.
 pub(crate) struct Environment {
-    /// What they get.
+    /// The variables that they get.
     pub passed: Vec<(OsString, OsString)>,
     /// Names of variables that an operator may miss there, sorted.
     pub left_out: Vec<String>,
 }
 
 impl Environment {
-    /// What was left out, in words; `None` if nobody can miss anything.
+    /// The left-out variables, in words; `None` if nobody can miss one.
     pub fn words(&self) -> Option<String> {
         let shown = &self.left_out[..self.left_out.len().min(NAMES_SHOWN)];
         let more = match self.left_out.len() - shown.len() {
@@ -88,7 +90,7 @@ impl Environment {
 pub(crate) fn of(config: &Config, all: impl Iterator<Item = (OsString, OsString)>) -> Environment {
     let mut environment = Environment { passed: Vec::new(), left_out: Vec::new() };
     for (name, value) in all {
-        // A name that is no text is none that an operator can write down.
+        // An operator cannot write down a name that is not valid text.
         let text = name.to_str().unwrap_or_default();
         if passes(config, text, &value) {
             environment.passed.push((name, value));
@@ -115,7 +117,7 @@ fn passes(config: &Config, name: &str, value: &OsStr) -> bool {
         || (proxy && !value.as_encoded_bytes().contains(&b'@'))
 }
 
-/// Whether it may hold a secret of ours, or is between the service manager and us.
+/// True if the variable may hold a secret of ours or is meant for us by the service manager.
 fn may_hold_a_secret(config: &Config, name: &str, value: &OsStr) -> bool {
     let control_plane = &config.control_plane;
     let headers = [
@@ -133,14 +135,14 @@ fn may_hold_a_secret(config: &Config, name: &str, value: &OsStr) -> bool {
         || secrets.any(|secret: &Secret| value == secret.expose())
 }
 
-/// Whether a setting that may be a secret is read from it.
+/// True if a setting that may be secret is read from the variable.
 fn is_secret_setting(name: &str) -> bool {
     let secret = |kind| matches!(kind, Kind::ApiKey | Kind::Headers | Kind::Proxy);
     let settings = TABLE.iter().filter(|s| secret(s.kind) || s.id == Id::CloudflaredToken);
     name == ADMIN_KEY || settings.flat_map(|s| s.env).any(|one| *one == name)
 }
 
-/// Whether it is a setting of ours, which no other program expects.
+/// True if the variable is a setting of ours, which no other program expects.
 fn is_ours(name: &str) -> bool {
     name == ADMIN_KEY
         || name == parent::VARIABLE
@@ -161,7 +163,8 @@ mod tests {
     use super::*;
     use crate::settings::{Env, Flags, Setting, load};
 
-    /// The variables that a command gets of these, with these settings beside the usual ones.
+    /// The variables among these that a command gets, with these settings in addition to the usual
+    /// ones.
     fn passed(settings: &[(Id, &str)], variables: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let mut flags = Flags::default();
         for (id, value) in [

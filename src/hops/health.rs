@@ -1,7 +1,7 @@
-//! The health check of a proxy, and what the last checks have found (W-36, W-37).
+//! The health check of a proxy, and the results of the last checks (W-36, W-37).
 //!
-//! The timer thread of `daemon` makes the checks and records them; its page, its metrics and its
-//! readiness read them.
+//! The timer thread of `daemon` makes the checks and records them; the page, the metrics and the
+//! readiness of `daemon` read them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -14,13 +14,13 @@ use crate::unpoisoned::Unpoisoned;
 /// How long each half of a check may take (W-37).
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Number of checks that are kept (operations.md, section 2.2).
+/// The number of checks that are kept (operations.md, section 2.2).
 pub const HISTORY: usize = 10;
 
-/// A phase that is over sooner is not counted (operations.md, section 4).
+/// A shorter phase is not counted (operations.md, section 4).
 const PHASE_MIN: Duration = Duration::from_millis(1);
 
-/// How a check ended (W-37).
+/// The result of a check (W-37).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
     /// How long the dial took, if it succeeded.
@@ -34,7 +34,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Asks a proxy for a tunnel to a target, and closes it again.
+    /// Checks a proxy: asks it for a tunnel to a target and closes the tunnel again.
     pub fn of(proxy: &Proxy, host: &str, port: u16, cancel: &Cancel) -> Self {
         let began = Instant::now();
         let dialled = match proxy.dial(began + CHECK_LIMIT, cancel) {
@@ -60,7 +60,7 @@ impl Check {
         }
     }
 
-    /// What is wrong with the proxy, in words; `None` if it opened a tunnel.
+    /// The fault of the proxy, in words; `None` if it opened a tunnel.
     pub fn complaint(&self) -> Option<String> {
         let (phase, reason) = self.failure?;
         Some(match (phase, reason, self.status) {
@@ -78,7 +78,7 @@ fn reason(error: &NetError, other: &'static str) -> &'static str {
     if error.kind == NetErrorKind::TimedOut { "timeout" } else { other }
 }
 
-/// The checks of one way.
+/// The checks of one route.
 #[derive(Debug, Default)]
 pub struct RouteHealth {
     health: Mutex<Health>,
@@ -88,24 +88,24 @@ pub struct RouteHealth {
     pub connect: TimeHistogram,
 }
 
-/// The state of a way at one moment.
+/// The state of a route at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     /// The last checks and when they ended, the latest one last; at most [`HISTORY`].
     pub history: VecDeque<(SystemTime, Check)>,
-    /// When a check succeeded last.
+    /// The time of the last success.
     pub last_success: Option<SystemTime>,
-    /// How many checks failed, by phase and reason.
+    /// The number of failed checks, by phase and reason.
     pub failures: Vec<((&'static str, &'static str), u64)>,
 }
 
 impl Health {
-    /// The last check and its end; `None` before the first.
+    /// The last check and the time at which it ended; `None` before the first.
     pub fn last(&self) -> Option<&(SystemTime, Check)> {
         self.history.back()
     }
 
-    /// Whether the last check succeeded; not before the first (W-36).
+    /// True if the last check succeeded; false before the first (W-36).
     pub fn is_good(&self) -> bool {
         self.last().is_some_and(|(_, check)| check.failure.is_none())
     }

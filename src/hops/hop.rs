@@ -1,4 +1,4 @@
-//! One hop: whom it believes, who it is there, and through which proxy it goes.
+//! One hop: the certificates that it trusts, the certificate that it presents, and its proxy.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,23 +16,23 @@ use crate::settings::config::{AmbientProxy, Config, Identity, ProxySetting, Targ
 use crate::settings::url::{HttpUrl, ProxyUrl};
 use crate::wire::ChannelName;
 
-/// How one hop is reached.
+/// The route of one hop.
 #[derive(Debug, Clone)]
 pub struct Hop {
     /// `control-plane`, or the channel.
     pub name: String,
-    /// Where it leads.
+    /// Its target.
     pub target: HttpUrl,
     /// `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// The proxy and where it was named (W-35).
+    /// The proxy and the setting or variable that named it (W-35).
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
-    /// Where its exchanges are noted.
+    /// The statistics of its exchanges.
     pub ledger: Ledger,
-    /// A client certificate and key that plain HTTP has no use for. A mistake in them would wait
-    /// for the day when the hop speaks TLS, so they are checked all the same.
+    /// A client certificate and key that plain HTTP does not use. They are checked all the same, or
+    /// a mistake in them would show only once the hop speaks TLS.
     unused_identity: Option<IdentityFiles>,
 }
 
@@ -42,8 +42,7 @@ impl Hop {
         self.proxy.as_ref().map(|(proxy, _)| proxy.clone())
     }
 
-    /// What a client needs of it; how long connections are kept is for the client's owner to
-    /// say.
+    /// The configuration of a client of this hop. The caller decides how long connections are kept.
     pub fn client(&self) -> ClientConfig {
         ClientConfig {
             tls: self.tls.clone(),
@@ -69,7 +68,8 @@ pub struct Hops {
 /// proxy, bundle and socket, but never with its client certificate (O-5).
 #[derive(Debug, Clone)]
 pub struct OAuthHop {
-    /// Or the reason why there is none: a host without certificates may not need any.
+    /// The trusted certificates, or the reason why there are none: a host without certificates may
+    /// not need any.
     tls: Result<Tls, String>,
     explicit: Option<ProxySetting>,
     ambient: AmbientProxy,
@@ -98,7 +98,7 @@ impl OAuthHop {
             .collect()
     }
 
-    /// How to reach one of them. `open` are the ports that the process may connect to; `None`
+    /// How to reach one of them. `open` lists the ports that the process may connect to; `None`
     /// means all.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl OAuthHop {
     }
 }
 
-/// What a hop cannot be built without.
+/// The part that a hop cannot be built without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HopPart {
     /// The trusted certificates.
@@ -141,9 +141,9 @@ pub enum HopPart {
 /// A hop that cannot be built.
 #[derive(Debug)]
 pub struct HopError {
-    /// What is wrong with it.
+    /// The part that is at fault.
     pub part: HopPart,
-    /// What is wrong, without a secret.
+    /// The fault, without a secret.
     pub line: String,
 }
 
@@ -153,7 +153,7 @@ impl fmt::Display for HopError {
     }
 }
 
-/// What a hop is built from.
+/// The parts that a hop is built from.
 struct Wanted<'a> {
     name: &'a str,
     target: &'a HttpUrl,
@@ -165,7 +165,7 @@ struct Wanted<'a> {
 }
 
 impl Hops {
-    /// Reads what is needed: trusted certificates only if a hop speaks TLS, client certificates and
+    /// Reads the files: trusted certificates only if a hop speaks TLS, client certificates and
     /// their keys always.
     ///
     /// # Errors
@@ -221,7 +221,7 @@ impl Hops {
         self.trust.as_ref()
     }
 
-    /// What is doubtful about them, one line each, to be logged at start.
+    /// Doubts about them, one line each, to be logged at start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -236,7 +236,7 @@ impl Hops {
         self.channels.iter().find(|(name, _)| name == channel).map(|(_, hop)| hop)
     }
 
-    /// Where OAuth discovery goes from the server of `main`, if that is an HTTP server.
+    /// The routes of OAuth discovery for the server of `main`, if that is an HTTP server.
     pub fn oauth(&self) -> Option<&OAuthHop> {
         self.oauth.as_ref()
     }
@@ -249,7 +249,7 @@ impl Hops {
     /// Reads bundle, certificates and keys again. Returns a line for each that cannot be used; the
     /// old one then stays in use.
     pub fn reload(&self) -> Vec<String> {
-        // Before the hops, which take it over.
+        // Before the hops, which use the new certificates.
         let trust = self.trust.as_ref().map(Trust::reload);
         let proxies = self.all().filter_map(|hop| hop.proxy.as_ref()?.0.tls());
         let oauth = self.oauth.iter().filter_map(|oauth| oauth.tls.as_ref().ok());
@@ -321,8 +321,8 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, reader: &mut Reader) -> Resu
     })
 }
 
-/// The proxy of its setting, else that of the environment (W-30, P-6); a variable that holds no
-/// proxy is logged.
+/// The proxy of the hop's setting, or else of the environment (W-30, P-6). A variable without a
+/// valid proxy is logged.
 ///
 /// # Errors
 /// If the environment's proxy cannot be used.
@@ -355,7 +355,7 @@ fn chosen(
     }
 }
 
-/// A proxy to go through; `tls` is asked for one that is itself spoken to over TLS.
+/// Builds a proxy; `tls` is called for an `https` proxy.
 pub fn built<E>(url: &ProxyUrl, tls: impl FnOnce() -> Result<Tls, E>) -> Result<Proxy, E> {
     let url = &url.0;
     let tls = url.https.then(tls).transpose()?;

@@ -1,5 +1,5 @@
-//! The tunnel's document at the control plane (W-79): shown to the operator, never needed.
-//! `daemon` fetches it once, `doctor` as its check of the control plane.
+//! The tunnel's document at the control plane (W-79). It is shown to the operator and nothing
+//! depends on it. `daemon` fetches it once; `doctor` fetches it to check the control plane.
 
 use std::fmt;
 
@@ -22,18 +22,18 @@ pub struct Metadata {
     pub name: String,
     /// Its description.
     pub description: String,
-    /// How many daemons poll it, if the control plane says so.
+    /// The number of daemons that poll it, if the control plane reports it.
     pub daemons: Option<usize>,
 }
 
-/// Why there is no metadata.
+/// The reason why there is no metadata.
 #[derive(Debug)]
 pub enum FetchError {
     /// No answer came.
     Net(NetError),
     /// The control plane refused.
     Status(Box<StatusError>),
-    /// The answer is no tunnel document.
+    /// The answer is not a tunnel document.
     Document(&'static str),
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// Asks once.
+/// Fetches the document once.
 ///
 /// # Errors
 /// If the control plane cannot be reached, refuses, or answers something else.
@@ -71,7 +71,7 @@ pub fn fetch(access: &Access, cancel: Cancel) -> Result<Metadata, FetchError> {
         .ok_or(FetchError::Document("the answer is no tunnel document"))
 }
 
-/// Members that are absent are empty, unknown ones are not looked at.
+/// Missing members are empty; unknown members are ignored.
 fn parse(text: &str) -> Option<Metadata> {
     let members = Members::of(text).ok()?;
     let text_of = |name| match members.get(name) {

@@ -1,8 +1,9 @@
-//! Reaching out as the configuration says: the hop to the control plane, the hops to the MCP
-//! servers, and the commands that are MCP servers themselves.
+//! Builds the hops of the configuration: the one to the control plane, those to HTTP servers, and
+//! the commands that are MCP servers themselves.
 //!
-//! `daemon` and `doctor` call it, so both try the same thing. It opens the files of certificates
-//! and keys and starts what it is asked to start; it keeps no state and makes no request.
+//! `daemon` and `doctor` both call it, so they use the same hops. It opens the files of
+//! certificates and keys, and starts commands when asked to. It keeps no state, and its only
+//! requests are those of `metadata` and `health`.
 
 pub(crate) mod bindings;
 pub(crate) mod certificates;

@@ -1,8 +1,8 @@
-//! Whether a stdio command could be started, found out without starting it (11.3).
+//! Checks whether a stdio command could be started, without starting it (11.3).
 //!
-//! [`program`] looks at the program itself, which decides whether the command starts at all: the
-//! verdict on a configuration relies on it. [`check`] also follows a few wrappers (shells,
-//! interpreters, `env`) to the file that they would run; `doctor` and `init` warn by it.
+//! [`program`] checks the program itself, which decides whether the command starts at all: the
+//! verdict on a configuration uses it. [`check`] also follows a few wrappers (shells, interpreters,
+//! `env`) to the file that they would run; `doctor` and `init` base warnings on it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,13 +13,13 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use crate::settings::grammar;
 use crate::settings::reference::text_of;
 
-/// How many wrappers inside each other are followed.
+/// The maximum depth of nested wrappers that are followed.
 const MAX_DEPTH: usize = 4;
-/// How much of a file is looked at for its `#!` line, in bytes.
+/// How much of a file is read for its `#!` line, in bytes.
 const HEAD_MAX: u64 = 4096;
 
 const SHELLS: [&str; 5] = ["sh", "bash", "zsh", "dash", "ksh"];
-/// Words by which a shell does more than run one program: what it will run is not followed.
+/// Shell words that do more than run one program; a text with one of them is not followed.
 const SHELL_WORDS: [&str; 24] = [
     "if", "for", "while", "until", "case", "function", "{", "(", "!", "[", "[[", ":", ".",
     "source", "cd", "eval", "export", "read", "set", "trap", "ulimit", "umask", "unset", "wait",
@@ -29,7 +29,7 @@ const INTERPRETERS: [&str; 7] = ["python", "python3", "node", "ruby", "perl", "p
 /// Checks a command; `path` is the value of `PATH`.
 ///
 /// # Errors
-/// One line on what is missing.
+/// One line that names the missing file.
 pub fn check(argv: &[String], path: &str) -> Result<PathBuf, String> {
     check_at(argv, path, 0)
 }
@@ -91,7 +91,7 @@ fn find(program: &str, path: &str) -> io::Result<PathBuf> {
         let file = Path::new(if dir.is_empty() { "." } else { dir }).join(program);
         match executable(&file) {
             Ok(()) => return Ok(file),
-            // The search goes on, but a file that may not be executed is told of.
+            // The search goes on, but a file that may not be executed is reported.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => wrong = e,
             Err(_) => {}
         }
@@ -188,7 +188,8 @@ fn check_shell(words: &[String], path: &str, depth: usize) -> Result<(), String>
     Ok(())
 }
 
-/// An interpreter runs its first word that is no option; a module or a text ends the check.
+/// An interpreter runs its first argument that is not an option; a module or an inline text ends
+/// the check.
 fn check_script(words: &[String]) -> Result<(), String> {
     const NO_SCRIPT: [&str; 8] = ["-m", "-c", "-e", "-r", "--eval", "-p", "--print", "run"];
     for word in words {

@@ -1,9 +1,9 @@
-//! Whole HTTP messages in the log, at level debug and only if the operator wants them there (setting
+//! Logs whole HTTP messages, at level debug and only if the operator asks for them (setting
 //! `log.http_raw_unsafe`).
 //!
-//! Payloads are shown, credentials are not: a [`Masker`] hides the values of headers and JSON members
-//! whose names speak of one, and every secret of the request. What it cannot look into is told by
-//! its size. It sees copies only: `net` hands them over through [`Tap`].
+//! Payloads are shown, credentials are not: a [`Masker`] hides every secret of the request and the
+//! values of headers and JSON members whose names suggest a credential. Of content that it cannot
+//! parse it shows only the size. It gets copies only, which `net` passes to [`Tap`].
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, StatusCode, Uri};
@@ -12,20 +12,21 @@ use crate::net::SecretHeaders;
 use crate::net::ledger::Tap;
 use crate::secret::Secret;
 
-/// Longest line or body that is looked into, in bytes.
+/// The longest line or body that is parsed, in bytes.
 const LOOK_MAX: usize = 1024 * 1024;
-/// How deep JSON in texts of JSON is looked into; each level may be as deep as the parser allows,
-/// and all of it is on the stack of a thread.
+/// How many levels of JSON inside JSON strings are parsed. Each level may nest as deep as the
+/// parser allows, and all of it is on the stack of a thread.
 const NESTED_MAX: usize = 2;
-/// Operators find these records among those of the network.
+/// The log target: operators look for these records among those of the network.
 const TARGET: &str = "mcp_tunnel::net";
-/// Heads the records of a response.
+/// The heading of a response's records.
 const RESPONSE: &str = "raw http response";
-/// Shortest secret that is looked for in texts, in bytes: a shorter one stands everywhere.
+/// The shortest secret that is searched for in texts, in bytes: a shorter one would match
+/// everywhere.
 const SECRET_MIN: usize = 4;
-/// Stands for a value that is not shown.
+/// The replacement for a hidden value.
 const HIDDEN: &str = "[redacted]";
-/// A name that speaks of a credential contains one of these, in lower case and without separators.
+/// A name that suggests a credential contains one of these, in lower case and without separators.
 const TELLING: [&str; 10] = [
     "authorization",
     "cookie",
@@ -38,16 +39,16 @@ const TELLING: [&str; 10] = [
     "sessionid",
     "token",
 ];
-/// Names of parameters that speak of a credential in a URL only.
+/// Names of parameters that suggest a credential in a URL only.
 const QUERY: [&str; 4] = ["key", "code", "sig", "signature"];
-/// A name of MCP that only sounds like a credential.
+/// An MCP name that only sounds like a credential.
 const HARMLESS: &str = "progresstoken";
 
 /// Hides the credentials of one exchange.
 #[derive(Debug)]
 struct Masker {
-    /// Values that are hidden wherever they stand: the secrets of the request, and the values of
-    /// its headers that speak of credentials.
+    /// Values that are hidden wherever they occur: the secrets of the request, and the values of
+    /// its headers whose names suggest a credential.
     values: Vec<Secret>,
 }
 
@@ -57,11 +58,11 @@ struct Response {
     masker: Masker,
     /// The line that has not ended yet.
     line: Vec<u8>,
-    /// How many bytes of that line were left out.
+    /// The number of bytes of that line that were left out.
     left_out: usize,
 }
 
-/// Logs a request that is about to be sent, if messages are wanted at this moment.
+/// Logs a request that is about to be sent, if raw logging is on at this moment.
 pub fn request(
     (method, uri, headers): (&Method, &Uri, &HeaderMap),
     secrets: &SecretHeaders,
@@ -94,7 +95,7 @@ impl Tap for Response {
         }
     }
 
-    /// Logs the lines that this piece completes; a line cut in two could not be judged.
+    /// Logs the lines that this piece completes: a line in two parts could not be masked.
     fn piece(&mut self, piece: &[u8]) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = LOOK_MAX.saturating_sub(self.line.len()).min(part.len());
@@ -165,8 +166,8 @@ impl Masker {
                 hide(&mut value, NESTED_MAX);
                 format!("{field}{value}")
             }
-            // What is nearly JSON may hold anything, and its names cannot be read. A line may be
-            // part of JSON that is written on many lines.
+            // Text that is nearly JSON may hold anything, and its names cannot be read. A line may
+            // be part of JSON that spans many lines.
             Err(_) if json.trim_start().starts_with(['{', '[']) || tells(json) => return size,
             Err(_) => text.to_owned(),
         };
@@ -188,14 +189,15 @@ fn record(message: &'static str, dump: &str) {
     log::debug!(target: TARGET, dump = dump; "{message}");
 }
 
-/// Whether a name speaks of a credential.
+/// True if a name suggests a credential.
 fn tells(name: &str) -> bool {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let name = name.to_ascii_lowercase();
     name != HARMLESS && TELLING.iter().any(|word| name.contains(word))
 }
 
-/// Hides the values of members that speak of credentials, in texts within texts down to `nested`.
+/// Hides the values of members whose names suggest credentials, in JSON inside strings down to
+/// `nested` levels.
 fn hide(value: &mut Value, nested: usize) {
     match value {
         Value::Object(members) => {
@@ -208,7 +210,7 @@ fn hide(value: &mut Value, nested: usize) {
             }
         }
         Value::Array(elements) => elements.iter_mut().for_each(|value| hide(value, nested)),
-        // Messages of MCP carry JSON in texts too.
+        // MCP messages also carry JSON inside strings.
         Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
             let Some(nested) = nested.checked_sub(1) else {
                 HIDDEN.clone_into(text);

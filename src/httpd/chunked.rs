@@ -4,20 +4,20 @@
 use super::head::Refusal;
 
 /// Longest chunk-size line and longest trailer section, in bytes. Extensions and trailers are
-/// ignored; nobody sends long ones in good faith.
+/// ignored; no honest client sends long ones.
 const MAX_LINE: usize = 4 * 1024;
 
 /// Decodes one chunked body, piece by piece.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// Bytes of the present size line or trailer section.
+    /// The bytes of the current size line or trailer section.
     line: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In a size line, before any digit or after some.
+    /// In a size line, after this many digits.
     Size {
         size: u64,
         digits: u8,
@@ -37,7 +37,7 @@ enum State {
     /// After a chunk: CR, then LF.
     DataCr,
     DataLf,
-    /// In the trailer section, at the start of a line or within one.
+    /// In the trailer section, at the start of a line or inside one.
     Trailer {
         at_start: bool,
     },
@@ -60,7 +60,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Whether the body is complete.
+    /// True if the body is complete.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }

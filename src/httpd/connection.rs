@@ -17,9 +17,9 @@ use super::{Limits, MAX_HEAD, MIN_RATE};
 
 /// Bytes read at once while waiting for a head: most requests fit, with their body.
 const HEAD_READ: usize = 4 * 1024;
-/// A larger buffer is given back between requests, since idle connections are many.
+/// A larger buffer is freed between requests, since there are many idle connections.
 const KEEP_BUFFER: usize = 16 * 1024;
-/// How long, and how many bytes, to go on reading after an answer that was sent before the request
+/// The limits in time and bytes for reading on after an answer that was sent before the request
 /// ended. If input were unread at the close, the kernel would reset the connection and the client
 /// would lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl Socket {
     }
 
     pub fn shutdown(&self, how: Shutdown) {
-        // Fails only if the peer has gone already.
+        // This fails only if the peer is gone already.
         let _ = match self {
             Self::Tcp(s) => s.shutdown(how),
             Self::Unix(s) => s.shutdown(how),
@@ -69,7 +69,7 @@ impl Socket {
         }
     }
 
-    /// Whether the peer has closed or reset its side, or we have closed ours. Never waits.
+    /// True if the peer has closed or reset its side, or if we have closed ours. Never waits.
     pub fn peer_gone(&self) -> bool {
         let flags = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut set = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::RDHUP)];
@@ -97,7 +97,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Whether the client is on this host.
+    /// True if the client is on this host.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -106,11 +106,11 @@ impl Peer {
     }
 }
 
-/// Why an answer could not be sent.
+/// The reason why an answer could not be sent.
 #[derive(Debug)]
 pub struct WriteError {
-    /// How many bytes of this answer, or of this piece of a stream, the operating system had
-    /// accepted. Only if this is 0, the client has certainly seen nothing of it.
+    /// The number of bytes of this answer, or of this piece of a stream, that the operating system
+    /// had accepted. If it is 0, the client has certainly seen nothing of the answer.
     pub accepted: usize,
     /// The error of the operating system.
     pub cause: io::Error,
@@ -165,19 +165,19 @@ pub enum Next {
     Closed,
 }
 
-/// A connection, held by its own thread.
+/// A connection, owned by its own thread.
 pub struct Connection {
     pub handle: Arc<Handle>,
     pub limits: Arc<Limits>,
-    /// `buffer[at..]` are the bytes that were read and are not used yet.
+    /// `buffer[at..]` holds the bytes that were read and are not used yet.
     buffer: Vec<u8>,
     at: usize,
     read_timeout: Duration,
-    /// Whether an answer to the present request was started.
+    /// True if an answer to the current request was started.
     pub answered: bool,
-    /// Whether the connection ends after the present answer.
+    /// True if the connection ends after the current answer.
     pub close: bool,
-    /// Whether the present request's body was not read to its end.
+    /// True if the body of the current request was not read to its end.
     pub body_left: bool,
 }
 
@@ -196,8 +196,8 @@ impl Connection {
         })
     }
 
-    /// Waits for the head of the next request. On a fresh connection (`first`) the time for the head
-    /// runs from the start: a client connects to send a request.
+    /// Waits for the head of the next request. On a fresh connection (`first`) the time limit for
+    /// the head runs from the start, since a client connects to send a request.
     pub fn next_request(&mut self, first: bool) -> Next {
         let mut deadline = None;
         let mut seen = self.at;
@@ -296,8 +296,8 @@ impl Connection {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // Setting the option costs a system call, so a value that is nearly right stays, as in
-            // the idle waits of one connection.
+            // Setting the option costs a system call, so a value that is nearly right is kept, for
+            // instance between the idle waits of one connection.
             if left.abs_diff(self.read_timeout) > left / 16 {
                 self.handle.socket.set_read_timeout(left)?;
                 self.read_timeout = left;
@@ -328,7 +328,7 @@ impl Connection {
                     IoSlice::advance_slices(&mut rest, count);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // Among others: the send timeout has passed without room for one byte.
+                // One cause is the send timeout: it passed without room for one byte.
                 Err(cause) => return Err(WriteError { accepted, cause }),
             }
             if accepted < total {
@@ -343,8 +343,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends our side, and goes on reading for a moment, so that the client gets the answer before the
-    /// connection is gone.
+    /// Closes our side and goes on reading for a moment, so that the client gets the answer before
+    /// the connection ends.
     pub fn linger(&mut self) {
         self.handle.socket.shutdown(Shutdown::Write);
         let deadline = Instant::now() + LINGER_TIME;

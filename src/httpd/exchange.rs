@@ -10,8 +10,8 @@ use super::chunked::Decoder;
 use super::connection::{Connection, Handle, Peer, WriteError};
 use super::head::{self, Framing, Head};
 
-/// Room that a body gets at once, in bytes. It grows with the bytes that have really arrived, never
-/// with a length that was announced.
+/// The initial buffer of a body, in bytes. It grows with the bytes that have arrived, never with an
+/// announced length.
 const BODY_STEP: usize = 256 * 1024;
 
 /// One request. Answering consumes it; if it is dropped unanswered, the client gets a 500.
@@ -21,7 +21,7 @@ pub struct Exchange<'c> {
     peer: &'c Peer,
 }
 
-/// Why a body could not be read.
+/// The reason why a body could not be read.
 #[derive(Debug)]
 pub enum BodyError {
     /// It is longer than the route allows.
@@ -35,7 +35,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The status for the client.
+    /// The status to answer with.
     pub fn status(&self) -> u16 {
         match self {
             Self::TooLarge => 413,
@@ -63,7 +63,7 @@ impl std::error::Error for BodyError {}
 pub struct Probe(Arc<Handle>);
 
 impl Probe {
-    /// Whether the client has closed or reset its side. Never waits.
+    /// True if the client has closed or reset its side. Never waits.
     pub fn client_gone(&self) -> bool {
         self.0.socket.peer_gone()
     }
@@ -94,7 +94,7 @@ impl<'c> Exchange<'c> {
         Probe(self.connection.handle.clone())
     }
 
-    /// Whether the client has closed or reset its side. Never waits.
+    /// True if the client has closed or reset its side. Never waits.
     pub fn client_gone(&self) -> bool {
         self.connection.handle.socket.peer_gone()
     }
@@ -233,7 +233,7 @@ impl<'c> Exchange<'c> {
 
     fn start(&mut self, status: u16, headers: &[(&str, &str)]) -> String {
         self.connection.answered = true;
-        // A body that nobody has read does not cost the connection if it is here already.
+        // An unread body does not cost the connection if it has arrived already.
         if let Framing::Length(length) = self.head.framing
             && self.connection.body_left
             && length <= self.connection.buffered().len() as u64
@@ -263,7 +263,7 @@ fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Whether a header field can be sent without changing the meaning of what follows.
+/// True if a header field can be sent without changing the meaning of the bytes after it.
 fn is_field(name: &str, value: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty()
@@ -293,7 +293,7 @@ impl Stream<'_> {
     /// Sends one piece at once.
     ///
     /// # Errors
-    /// If the client did not take it; the stream is useless then.
+    /// If the client did not take it. The stream is then useless.
     pub fn send(&mut self, piece: &[u8]) -> Result<(), WriteError> {
         self.put(piece, b"")
     }
@@ -308,7 +308,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Whether the client has closed or reset its side. Never waits.
+    /// True if the client has closed or reset its side. Never waits.
     pub fn client_gone(&self) -> bool {
         self.connection.handle.socket.peer_gone()
     }

@@ -22,17 +22,17 @@ pub struct Head {
     pub segments: Vec<String>,
     /// The text after the `?`, as it was sent; empty if there is none.
     pub query: String,
-    /// The authority that the client means: that of the request line, else `Host`.
+    /// The authority that the client means: the one in the request line, or else `Host`.
     pub host: Option<String>,
     /// All header fields. A value that is not UTF-8 is read as Latin-1.
     pub headers: Headers,
     /// How the body is delimited.
     pub framing: Framing,
-    /// Whether the client allows another request on this connection.
+    /// True if the client allows another request on this connection.
     pub keep_alive: bool,
-    /// Whether the answer may be chunked (HTTP/1.1).
+    /// True if the answer may be chunked (HTTP/1.1).
     pub speaks_chunked: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// True if the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
 
@@ -45,8 +45,8 @@ pub enum Framing {
     Chunked,
 }
 
-/// Why a request is not served. The connection ends after the answer, since it is unknown where the
-/// next request would begin.
+/// The reason why a request is refused. The connection ends after the answer, since the start of
+/// the next request is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the answer.
@@ -135,8 +135,8 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
     })
 }
 
-/// How the body is delimited. A proxy in front may be a second reader, so anything that two readers
-/// could understand differently is refused.
+/// Determines how the body is delimited. A proxy in front may read the same request, so anything
+/// that two readers could understand differently is refused.
 fn framing(headers: &Headers, minor: u8) -> Result<Framing, Refusal> {
     let codings = headers.values("Transfer-Encoding");
     let lengths = headers.values("Content-Length");
@@ -195,7 +195,7 @@ pub fn parse_query(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The text behind percent-escapes, if all of them are whole and the text is UTF-8.
+/// The decoded text, if all percent-escapes are complete and the result is UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
     if !has_whole_escapes(text) {
         return None;

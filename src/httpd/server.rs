@@ -1,7 +1,7 @@
 //! The listener, its accept thread, and the registry of open connections.
 //!
-//! It decides who gets a thread and when a connection is closed to make room; what is read from a
-//! connection is the business of [`super::connection`].
+//! It decides which connections get a thread and which are closed to make room.
+//! [`super::connection`] does the reading.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -76,7 +76,7 @@ impl AsFd for Listener {
     }
 }
 
-/// A server that is bound and does not serve yet.
+/// A server that is bound but does not serve yet.
 pub struct Server {
     listener: Listener,
     bound: Bind,
@@ -87,8 +87,8 @@ impl Server {
     /// Binds the address. Clients can connect from now on and are served by [`Server::serve`].
     ///
     /// # Errors
-    /// The error of the operating system. For a path, also if it is no socket, or if another process
-    /// listens on it.
+    /// The error of the operating system. For a path, also if it is not a socket or if another
+    /// process listens on it.
     pub fn bind(bind: &Bind, limits: Limits) -> io::Result<Self> {
         let (listener, bound) = match bind {
             Bind::Tcp(address) => {
@@ -107,7 +107,7 @@ impl Server {
         Ok(Self { listener, bound, limits })
     }
 
-    /// The address that it listens on, with the port that the kernel chose.
+    /// The address that the server listens on, with the port that the kernel chose.
     pub fn local(&self) -> &Bind {
         &self.bound
     }
@@ -178,7 +178,7 @@ struct Registry {
 
 /// How long the accept thread waits for the thread of an evicted connection to end.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
-/// How long it pauses if the process has run out of descriptors or threads.
+/// The pause after the process has run out of descriptors or threads.
 const EXHAUSTED_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Shared {
@@ -236,7 +236,7 @@ impl Shared {
             registry.open.insert(number, handle.clone());
             number
         };
-        // Moved into the thread, or dropped if there is none.
+        // Moved into the thread, or dropped if no thread starts.
         let slot = Slot { shared: self.clone(), number };
         thread::Builder::new()
             .name(self.thread_name.clone())
@@ -291,12 +291,12 @@ fn refuse(connection: &mut Connection, refusal: Refusal) {
     }
 }
 
-/// Closes the oldest connection that serves no request; false if all do.
+/// Closes the oldest connection that serves no request; false if every connection serves one.
 fn evict_oldest(registry: &Registry) -> bool {
     registry.open.values().any(|handle| handle.evict())
 }
 
-/// Tells a client that there is no room, if that is possible without waiting for it.
+/// Tells a client that there is no room, unless that would have to wait for the client.
 fn refuse_for_lack_of_room(handle: &Handle) {
     let full = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n\
         Connection: close\r\n\r\n";
@@ -329,25 +329,25 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address that it listens on, with the port that the kernel chose.
+    /// The address that the server listens on, with the port that the kernel chose.
     pub fn local(&self) -> &Bind {
         &self.bound
     }
 
-    /// Connections at this moment.
+    /// The number of connections at this moment.
     pub fn connections(&self) -> usize {
         self.shared.registry().open.len()
     }
 
-    /// Tells the number of connections, for as long as the caller likes.
+    /// Returns a counter of connections that the caller may keep.
     pub fn connection_count(&self) -> impl Fn() -> usize + Send + Sync + 'static {
         let shared = self.shared.clone();
         move || shared.registry().open.len()
     }
 
-    /// Ends the listener at once, closes connections that wait for a request, gives running requests
-    /// up to `grace`, then shuts their sockets. Returns how many threads are still in their handler:
-    /// 0, unless a handler waits for something other than its client.
+    /// Ends the listener at once, closes connections that wait for a request, gives running
+    /// requests up to `grace`, then shuts their sockets. Returns the number of threads that are
+    /// still in their handler: 0, unless a handler waits for something other than its client.
     pub fn stop(mut self, grace: Duration) -> usize {
         self.stop_now(grace)
     }
@@ -355,10 +355,10 @@ impl Running {
     fn stop_now(&mut self, grace: Duration) -> usize {
         let Some(acceptor) = self.acceptor.take() else { return 0 };
         self.shared.stop.cancel();
-        // It fails only if the thread has panicked, and then the thread has ended as well.
+        // This fails only if the thread has panicked, and then it has ended as well.
         let _ = acceptor.join();
         if let Bind::Unix(path) = &self.bound {
-            // It fails if somebody else has removed the socket; then there is nothing to do.
+            // This fails if something else has removed the socket; then there is nothing to do.
             let _ = std::fs::remove_file(path);
         }
         for handle in self.shared.registry().open.values() {
@@ -369,7 +369,7 @@ impl Running {
                 handle.socket.shutdown(Shutdown::Both);
             }
         }
-        /// A thread whose socket is shut only needs to be scheduled.
+        /// The time for threads whose sockets are shut: they only need to be scheduled.
         const LAST_WAIT: Duration = Duration::from_secs(1);
         self.wait_until_empty(LAST_WAIT)
     }

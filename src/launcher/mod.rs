@@ -1,7 +1,7 @@
 //! A process that starts the MCP commands for the daemon.
 //!
-//! The kernel extends what it forbids to a process to its children, so a daemon that may execute
-//! nothing (see [`crate::confine`]) cannot start an MCP server. Before the daemon confines itself,
+//! The kernel applies the restrictions of a process to its children too, so a daemon that may
+//! execute nothing (see [`crate::confine`]) cannot start an MCP server. Before the daemon confines itself,
 //! it therefore starts this program once more, as the launcher: one thread that knows the
 //! configured commands and their environment, and nothing else of the daemon.
 //!
@@ -113,7 +113,7 @@ pub struct Commands<'a> {
     pub argv: Vec<&'a [String]>,
     /// Their environment, which is also the launcher's own.
     pub environment: Vec<(OsString, OsString)>,
-    /// Whether the launcher and its children are confined, by the looser rule of
+    /// True if the launcher and its children are confined, by the looser rule of
     /// [`crate::confine`].
     pub confined: bool,
 }
@@ -214,7 +214,7 @@ impl Launcher {
         let _ = send(&self.0.socket, Request::Kill { child }.words(), &[]);
     }
 
-    /// Whether nothing can be started any more, until the daemon is restarted.
+    /// True if nothing can be started any more, until the daemon is restarted.
     pub fn is_gone(&self) -> bool {
         self.0.lock().gone
     }
@@ -247,7 +247,7 @@ impl Inner {
         let _ = shutdown(&self.socket, Shutdown::Both);
         let mut children = self.lock();
         children.gone = true;
-        // Their channels disconnect, so nobody waits for a child any longer.
+        // Their channels disconnect, so no thread waits for a child any longer.
         children.open.clear();
         drop(children);
         let _ = process.wait();

@@ -177,7 +177,7 @@ impl Serving<'_> {
     fn signal(&self, child: u32, signal: Signal) {
         // A child that is already reaped needs none.
         if let Some((_, process)) = self.children.iter().find(|(number, _)| *number == child) {
-            // The only failure is that nobody is left in the group.
+            // The only possible failure is that the group has no process left.
             let _ = kill_process_group(Pid::from_child(process), signal);
         }
     }

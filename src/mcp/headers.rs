@@ -1,4 +1,4 @@
-//! Which headers go to a private server over HTTP (F-34, F-46, B-26, M-28 to M-32, M-40).
+//! The headers that go to a private server over HTTP (F-34, F-46, B-26, M-28 to M-32, M-40).
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -29,13 +29,13 @@ const NOT_FORWARDED: [&str; 15] = [
     "expect",
 ];
 
-/// The headers of one request. The operator's stay apart: they may be secrets, which `net` alone
-/// writes out.
+/// The headers of one request. The operator's headers are kept apart: they may be secrets, which
+/// only `net` writes out.
 #[derive(Debug, Clone, Default)]
 pub struct RequestHeaders {
     /// All others.
     pub open: HeaderMap,
-    /// The operator's; none is in `open` as well.
+    /// The operator's headers; none of them is in `open` as well.
     pub secret: SecretHeaders,
 }
 
@@ -49,14 +49,15 @@ impl RequestHeaders {
         self.secret.retain(|(secret, _)| secret != name);
     }
 
-    /// Replaces what has this name.
+    /// Replaces all values of this name.
     fn insert(&mut self, name: &'static str, value: HeaderValue) {
         self.remove(name);
         self.open.insert(name, value);
     }
 }
 
-/// The headers for one message: base, then `fixed` of the operator's, then those of the command.
+/// The headers for one message: the base, then the operator's `fixed` ones, then those of the
+/// command.
 pub fn for_message(
     message: &Message,
     command: &Headers,
@@ -81,7 +82,7 @@ pub fn for_termination(command: &Headers, fixed: &[(HeaderName, Secret)]) -> Req
     headers
 }
 
-/// The headers for taking up a broken stream again (F-39).
+/// The headers for resuming a broken stream (F-39).
 pub fn for_resumption(message: &RequestHeaders, last_id: &str) -> Option<RequestHeaders> {
     let mut headers = message.clone();
     headers.remove("content-type");
@@ -90,7 +91,7 @@ pub fn for_resumption(message: &RequestHeaders, last_id: &str) -> Option<Request
     Some(headers)
 }
 
-/// What every request carries; of one name the last of `fixed` counts.
+/// The headers of every request; among `fixed` ones of the same name the last counts.
 fn base(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     let mut headers = RequestHeaders::default();
     let agent = format!("{CLIENT_NAME}/{CLIENT_VERSION}");
@@ -102,7 +103,7 @@ fn base(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     headers
 }
 
-/// The headers of a question of the tunnel's own; `fixed` are the operator's.
+/// The headers of a request of the tunnel's own; `fixed` are the operator's.
 pub fn for_question(fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     let mut headers = base(fixed);
     if !headers.has("accept") {
@@ -134,8 +135,8 @@ fn accepts_both(command: &Headers) -> bool {
     listed.contains("application/json") && listed.contains("text/event-stream")
 }
 
-/// What the stateless era demands of every POST, where the queue did not carry it (M-29), and
-/// what it forbids (M-32).
+/// Adds the headers that the stateless era demands of every POST, if the command did not carry them
+/// (M-29), and removes those that it forbids (M-32).
 fn make_modern(message: &Message, headers: &mut RequestHeaders) {
     headers.remove("mcp-session-id");
     headers.remove("last-event-id");
@@ -151,7 +152,7 @@ fn make_modern(message: &Message, headers: &mut RequestHeaders) {
     derive("mcp-name", message.name().as_deref());
 }
 
-/// Headers of an answer, as the protocol carries them. Bytes that are no UTF-8 are replaced.
+/// The headers of an answer in the form of the protocol. Bytes that are not UTF-8 are replaced.
 pub fn received(headers: &HeaderMap) -> Headers {
     let mut received = Headers::new();
     for (name, value) in headers {

@@ -1,5 +1,5 @@
 //! One way to wake a thread that waits for a socket, a pipe or a channel. Every room that waits
-//! takes a [`Cancel`]; this module knows none of them.
+//! takes a [`Cancel`]; this module depends on none of them.
 
 use std::fmt;
 use std::io;
@@ -12,10 +12,10 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::unpoisoned::Unpoisoned;
 
-/// A switch that is thrown once, for good, and wakes every thread that waits on it.
+/// A switch that is thrown once and for good. It wakes every thread that waits on it.
 ///
-/// A wait on file descriptors adds [`Cancel::fd`] to its poll set: it becomes readable and stays so.
-/// A wait on channels adds [`Cancel::channel`] to its select: it disconnects.
+/// A wait on file descriptors adds [`Cancel::fd`] to its poll set: it becomes and stays readable. A
+/// wait on channels adds [`Cancel::channel`] to its select: it disconnects.
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 
@@ -55,7 +55,7 @@ impl Cancel {
         let mut children = self.children();
         children.retain(|child| child.strong_count() > 0);
         children.push(Arc::downgrade(&child.0));
-        // Under the lock: a cancel either finds the child in the list, or is seen here.
+        // Checked under the lock: a cancel either finds the child in the list or is seen here.
         if self.is_cancelled() {
             child.cancel();
         }
@@ -63,7 +63,7 @@ impl Cancel {
         Ok(child)
     }
 
-    /// Whether both are the same switch.
+    /// True if both are the same switch.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -72,10 +72,10 @@ impl Cancel {
         self.0.children.lock().unpoisoned()
     }
 
-    /// Throws the switch: everyone who waits on it is woken, and nobody waits on it again.
+    /// Throws the switch: it wakes every thread that waits on it, and later waits end at once.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        // It fails only if the counter is full, and then the descriptor is readable as well.
+        // It fails only if the counter is full, and then the descriptor is readable anyway.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
         drop(self.0.sender.lock().unpoisoned().take());
         for child in self.children().drain(..).filter_map(|child| child.upgrade()) {
@@ -83,7 +83,7 @@ impl Cancel {
         }
     }
 
-    /// Whether the switch was thrown.
+    /// True if the switch was thrown.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }

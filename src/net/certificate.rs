@@ -1,8 +1,8 @@
-//! The facts of a certificate that people want to see: whose it is, who signed it, and until when.
+//! The facts of a certificate that people want to see: its owner, its signer and its validity.
 //!
-//! It reads just that much of the DER (RFC 5280, section 4.1) and decides nothing: webpki alone says
-//! whether a certificate is believed, dates included. [`super::trust`] and
-//! [`super::tls`] call it.
+//! It reads only these fields of the DER (RFC 5280, section 4.1) and decides nothing: webpki alone
+//! decides whether a certificate is trusted, dates included. [`super::trust`] and [`super::tls`]
+//! call it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use time::{Date, Month, PrimitiveDateTime, Time};
 
 use crate::wire::time::day;
 
-/// Most characters of a name that are shown.
+/// The maximum number of characters of a name that are shown.
 const NAME_MAX: usize = 80;
 
 const SEQUENCE: u8 = 0x30;
@@ -21,13 +21,13 @@ const INTEGER: u8 = 0x02;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The attributes that name somebody, best first: common name, organizational unit, organization.
+/// The attributes that name an owner, best first: common name, organizational unit, organization.
 const NAMING: [[u8; 3]; 3] = [[0x55, 4, 3], [0x55, 4, 11], [0x55, 4, 10]];
 
 /// The facts of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Its owner: the common name, else the organization.
+    /// Its owner: the common name, or the organization without one.
     pub subject: String,
     /// Its signer, named in the same way.
     pub issuer: String,
@@ -40,7 +40,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts of a certificate in DER; `None` if the bytes are no certificate.
+    /// The facts of a certificate in DER; `None` if the bytes are not a certificate.
     pub fn of(der: &[u8]) -> Option<Self> {
         let (certificate, _) = value(der, SEQUENCE)?;
         let (mut rest, _) = value(certificate, SEQUENCE)?;
@@ -63,12 +63,12 @@ impl Facts {
         })
     }
 
-    /// Whether `other` has the name of its signer.
+    /// True if `other` has the name of its signer.
     pub fn is_issued_by(&self, other: &Self) -> bool {
         self.names.1 == other.names.0
     }
 
-    /// Whether it names itself as its issuer.
+    /// True if it names itself as its issuer.
     pub fn is_self_issued(&self) -> bool {
         self.is_issued_by(self)
     }

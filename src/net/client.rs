@@ -1,6 +1,6 @@
-//! HTTP/1.1 exchanges for one thread: its own connections, its own limits.
+//! HTTP/1.1 exchanges for one thread, with its own connections and limits.
 //!
-//! A [`Client`] sends a request, follows redirects on the same origin, and gives back a [`Reply`]
+//! A [`Client`] sends a request, follows redirects on the same origin, and returns a [`Reply`]
 //! whose body is still to be read. `control_plane`, `mcp`, `oauth` and `doctor` call it.
 
 use std::io::{self, Read};
@@ -22,22 +22,22 @@ use super::proxy::Proxy;
 use super::tls::Tls;
 use super::transport::{Dialer, INPUT_BUFFER, NoResolver, Trace};
 
-/// Headers that say where a request ends and whom it is for. ureq writes them; if an operator set
-/// them too, they would stand in the request twice.
+/// Headers that frame a request and name its host. ureq writes them; if an operator set them too,
+/// the request would have them twice.
 const FRAMING: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// Redirects followed for one request (wire.md, section 1).
 const REDIRECTS_MAX: usize = 10;
 
-/// Bytes of an unwanted body that are read so that its connection can be used again; a longer
-/// one costs the connection instead.
+/// How many bytes of an unwanted body are read so that its connection can be used again. For a
+/// longer body the connection is closed instead.
 const DRAIN_MAX: u64 = 64 * 1024;
 
-/// How long to wait for the rest of an unwanted body. It follows the head at once or not at all: a
-/// peer that is slow here must not hold up the next message.
+/// How long to wait for the rest of an unwanted body. A peer that is slow here must not hold up the
+/// next message.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
-/// The longest limit that ureq is told of, in place of "none": nothing here waits for ever.
+/// The limit that ureq gets in place of "none": nothing here waits for ever.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a client connects, and what it does with its connections.
@@ -51,13 +51,13 @@ pub struct ClientConfig {
     pub proxy: Option<Proxy>,
     /// How long a connection may lie idle before it is no longer trusted to be alive.
     pub idle: Duration,
-    /// How long an exchange that is cancelled still listens for an answer that is on its way. The
-    /// end of our side tells the peer that it may hand out nothing more.
+    /// How long a cancelled exchange still waits for an answer that is on its way. The close of our
+    /// side tells the peer to hand out nothing more.
     pub linger: Option<Duration>,
-    /// Whether secret headers are left out when a redirect leads to another path, although that is
-    /// on the same origin.
+    /// True if secret headers are left out when a redirect leads to another path on the same
+    /// origin.
     pub secrets_keep_path: bool,
-    /// Notes on its exchanges.
+    /// The ledger of its exchanges.
     pub ledger: Ledger,
 }
 
@@ -67,7 +67,7 @@ pub struct Client {
     agent: ureq::Agent,
     trace: Arc<Trace>,
     secrets: SecretSlot,
-    /// The proxy that is asked for whole `http` URLs.
+    /// The proxy that gets whole `http` URLs.
     forward: Option<Proxy>,
     secrets_keep_path: bool,
     ledger: Ledger,
@@ -80,9 +80,9 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Scheme, host, path.
     pub uri: &'a Uri,
-    /// The headers that are no secrets. Those of [`FRAMING`] are left out.
+    /// The headers that are not secret. Those of [`FRAMING`] are left out.
     pub headers: HeaderMap,
-    /// The headers that are secrets, with the same exception; `headers` has none of their names.
+    /// The secret headers, with the same exception; `headers` has none of their names.
     pub secrets: SecretHeaders,
     /// The body; without one there is no `Content-Length` either.
     pub body: Option<&'a [u8]>,
@@ -92,19 +92,19 @@ pub struct Outgoing<'a> {
 
 /// An answer whose body is still on the wire.
 pub struct Reply {
-    /// Its status; none is an error here.
+    /// Its status; no status is an error here.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// When its headers had arrived.
+    /// The moment at which its headers had arrived.
     pub received_at: Instant,
     body: ureq::BodyReader<'static>,
     trace: Arc<Trace>,
-    /// Writes it to the log, if that is wanted.
+    /// Writes it to the log, if raw logging is on.
     tap: Option<Box<dyn Tap>>,
 }
 
-/// Why a body could not be read whole.
+/// The reason why a body could not be read whole.
 #[derive(Debug)]
 pub enum BodyError {
     /// It is longer than the given limit.
@@ -168,7 +168,7 @@ impl Client {
 
     /// Sends a request and waits for the headers of its answer. Redirects on the same origin are
     /// followed (W-21): 307 and 308 with method and body, 301 to 303 for GET alone. Any other
-    /// redirect is the answer.
+    /// redirect is returned as the answer.
     ///
     /// # Errors
     /// If there is no answer. A status is never an error.
@@ -189,7 +189,7 @@ impl Client {
         Err(NetError::of_io(Fault::new(NetErrorKind::NotHttp, why).into(), true, false))
     }
 
-    /// Whether a byte of the last request was handed to a connection.
+    /// True if a byte of the last request was handed to a connection.
     pub fn wrote(&self) -> bool {
         self.trace.wrote.load(Ordering::SeqCst)
     }
@@ -255,7 +255,7 @@ impl Client {
         })
     }
 
-    /// What the answer means if a proxy that is asked for whole URLs gave it, and not the target.
+    /// The fault if this answer came from a proxy that gets whole URLs, and not from the target.
     fn refusal_of_proxy(&self, status: StatusCode, target: &Uri) -> Option<Fault> {
         let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && target.scheme_str() == Some("http");
@@ -302,7 +302,7 @@ impl Reply {
         }
     }
 
-    /// Reads bytes that have arrived, and waits for the first one; 0 is the end.
+    /// Reads bytes that have arrived; waits for the first one. 0 means the end.
     ///
     /// # Errors
     /// If the connection failed.
@@ -348,7 +348,7 @@ impl Drop for Reply {
     }
 }
 
-/// The path without the slashes at its end, which name no other resource.
+/// The path without trailing slashes, which name no other resource.
 fn path(uri: &Uri) -> &str {
     uri.path().trim_end_matches('/')
 }
@@ -367,7 +367,7 @@ fn same_origin_redirect(method: &Method, from: &Uri, reply: &Reply) -> Option<Ur
 }
 
 /// Resolves a `Location` against `from` (RFC 3986, section 5.2). Dot segments are not resolved: a
-/// redirect that has them is the answer.
+/// redirect with dot segments is returned as the answer.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     if location.is_empty() || location.contains("/../") || location.contains("/./") {
@@ -394,8 +394,8 @@ pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// Whether text can be a header value: it has no control character but tab, and bytes of 0x80 and
-/// above are allowed (RFC 9110, section 5.5). For secrets, which must not be copied to find out.
+/// True if text can be a header value: it has no control character but tab, and bytes of 0x80 and
+/// above are allowed (RFC 9110, section 5.5). This check makes no copy, so it suits secrets.
 pub fn can_be_header(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
@@ -417,7 +417,7 @@ mod tests {
         assert!(resolve(&from, "").is_none());
     }
 
-    /// Answers one connection with `answer` and gives back what was asked.
+    /// Answers one connection with `answer` and returns the request.
     fn serve(answer: &'static str) -> (Uri, std::thread::JoinHandle<String>) {
         use std::io::Write;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! From a host and a port, or a path, to a connected socket. [`super::transport`] and
+//! Turns a host and a port, or a path, into a connected socket. [`super::transport`] and
 //! [`super::proxy`] call it.
 
 use std::io;
@@ -18,12 +18,12 @@ use super::stream::{Stream, earlier, timespec_until, wait_for};
 /// How long one connection may take to be established (wire.md, section 1).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an address is tried alone before the next one is tried at the same time, so that a dead
-/// IPv6 route does not cost a full timeout. RFC 8305, section 5, recommends 250 ms.
+/// How long an address is tried alone before the next is tried in parallel, so that a dead IPv6
+/// route does not cost a full timeout. RFC 8305, section 5, recommends 250 ms.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// The TCP keep-alive interval (wire.md, section 1). It shows that a peer has vanished even while a
-/// long poll is quiet.
+/// The TCP keep-alive interval (wire.md, section 1). It reveals a vanished peer even while a long
+/// poll is quiet.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects to a host by TCP, within `limit` and [`DIAL_TIMEOUT`].
@@ -51,7 +51,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
         let socket = socket(AddressFamily::UNIX)?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => return Ok(Stream::new(socket, cancel.clone())),
-            // The listener's backlog is full; unlike TCP the kernel does not go on by itself.
+            // The listener's backlog is full; unlike with TCP, the kernel does not retry by itself.
             Err(rustix::io::Errno::AGAIN) => {
                 let pause = Instant::now() + BACKLOG_PAUSE;
                 let until = limit.map_or(pause, |limit| limit.min(pause));
@@ -66,7 +66,7 @@ pub(super) fn unix(path: &Path, limit: Option<Instant>, cancel: &Cancel) -> io::
     }
 }
 
-/// How long to wait before a unix listener whose backlog is full is tried again.
+/// The pause before another attempt at a unix listener whose backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -74,7 +74,7 @@ fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-/// Tries the addresses in their order, the next one while earlier ones are slow, and takes the first
+/// Tries the addresses in order, starts the next while earlier ones are slow, and takes the first
 /// that connects.
 fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io::Result<OwnedFd> {
     let mut waiting = addresses.iter();
@@ -118,7 +118,7 @@ fn race(addresses: &[SocketAddr], limit: Option<Instant>, cancel: &Cancel) -> io
     }
 }
 
-/// Starts one connection; `true` if it is established at once.
+/// Starts one connection; true if it is established at once.
 fn begin(address: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,

@@ -1,7 +1,7 @@
-//! What went wrong on a socket, in the kinds that callers tell apart.
+//! The failures of a socket, in the kinds that callers distinguish.
 //!
-//! The layers of `net` report a [`Fault`] inside an `io::Error`, which is how it gets through ureq.
-//! [`NetError`] is what every other room sees.
+//! The layers of `net` report a [`Fault`] inside an `io::Error`, so that it passes through ureq.
+//! Every other room sees a [`NetError`].
 
 use std::fmt;
 use std::io;
@@ -9,17 +9,17 @@ use std::io;
 /// A failed exchange.
 #[derive(Debug)]
 pub struct NetError {
-    /// What happened.
+    /// The kind of the failure.
     pub kind: NetErrorKind,
-    /// Whether a byte of the request was handed to the connection. Only if none was, the peer
-    /// certainly knows nothing of the request (W-68).
+    /// True if a byte of the request was handed to the connection. If not, the peer certainly knows
+    /// nothing of the request (W-68).
     pub wrote: bool,
-    /// Whether the connection had served an earlier request: its peer may have closed it as idle
+    /// True if the connection had served an earlier request: its peer may have closed it as idle
     /// before this request reached it.
     pub reused: bool,
-    /// What is to blame, where an operator would look somewhere else than the kind suggests.
+    /// The cause, if an operator should look elsewhere than the kind suggests.
     pub cause: Option<Cause>,
-    /// What the system or a library said, for the log. It never holds a header or a body.
+    /// The message of the system or a library, for the log. It never holds a header or a body.
     pub detail: String,
 }
 
@@ -37,7 +37,7 @@ pub enum Cause {
 pub enum NetErrorKind {
     /// The name was not resolved.
     Dns,
-    /// Nobody listens there.
+    /// The port refused the connection.
     Refused,
     /// No route to the network.
     NetworkUnreachable,
@@ -143,7 +143,7 @@ impl Fault {
         Self::new(NetErrorKind::Cancelled, "")
     }
 
-    /// What an error is: a fault that was reported before, or what the system said.
+    /// The fault behind an error: one that was reported before, or the system's error.
     pub(super) fn of(error: io::Error) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(fault) => return fault,
@@ -155,7 +155,7 @@ impl Fault {
         }
     }
 
-    /// Why no connection came about.
+    /// The fault of a connection that was not established.
     pub(super) fn of_dial(error: io::Error) -> Self {
         let fault = Self::of(error);
         match fault.kind {
@@ -164,7 +164,7 @@ impl Fault {
         }
     }
 
-    /// The same fault, with what is to blame.
+    /// The same fault, with its cause.
     pub(super) fn because(self, cause: Option<Cause>) -> Self {
         Self { cause, ..self }
     }
@@ -199,7 +199,8 @@ impl NetError {
         Self { kind, wrote, reused: false, cause, detail }
     }
 
-    /// What ureq reports; `answer_began` tells an answer that breaks off from none.
+    /// The failure that ureq reports; `answer_began` distinguishes a truncated answer from a
+    /// missing one.
     pub(super) fn of_ureq(error: ureq::Error, wrote: bool, answer_began: bool) -> Self {
         let fault = match error {
             ureq::Error::Io(error) => return Self::of_io(error, wrote, answer_began),
@@ -214,7 +215,7 @@ impl NetError {
         Self::new(fault, wrote)
     }
 
-    /// What a socket or one of our layers reports.
+    /// The failure that a socket or one of our layers reports.
     pub(super) fn of_io(error: io::Error, wrote: bool, answer_began: bool) -> Self {
         let fault = match error.downcast::<ureq::Error>() {
             Ok(inner) => return Self::of_ureq(inner, wrote, answer_began),

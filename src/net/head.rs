@@ -1,5 +1,5 @@
-//! The last step of a request's head before it leaves. Secrets are put in here and nowhere before,
-//! so that this buffer alone holds them in clear; it is wiped once they are sent.
+//! The last step of a request's head before it leaves. Secrets are inserted here and nowhere
+//! earlier, so only this buffer holds them in clear; it is wiped once they are sent.
 //!
 //! [`super::transport`] calls it for each request, [`super::proxy`] for CONNECT.
 
@@ -12,16 +12,16 @@ use zeroize::Zeroize;
 use crate::secret::Secret;
 use crate::unpoisoned::Unpoisoned;
 
-/// Headers that must not stand in a header map, which would leave copies behind.
+/// Headers that must not be put into a header map, which would leave copies behind.
 pub type SecretHeaders = Vec<(HeaderName, Secret)>;
 
-/// Hands the secrets of one request from a client to the connection that writes its head. They can
+/// Passes the secrets of one request from a client to the connection that writes its head. They can
 /// be taken once, and only while the client waits for that request.
 #[derive(Clone, Default)]
 pub(super) struct SecretSlot(Arc<Mutex<SecretHeaders>>);
 
 impl SecretSlot {
-    /// Puts secrets in. What nobody has taken is gone when the guard is dropped.
+    /// Puts secrets in. Secrets that nobody has taken are removed when the guard is dropped.
     pub(super) fn offer(&self, secrets: SecretHeaders) -> Offer<'_> {
         *self.0.lock().unpoisoned() = secrets;
         Offer(self)
@@ -58,7 +58,7 @@ impl Held {
         &self.0
     }
 
-    /// Adds bytes. Where room runs out, no copy of the earlier ones is left behind.
+    /// Adds bytes. If the buffer must grow, no copy of the earlier bytes is left behind.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.0.capacity() - self.0.len() < bytes.len() {
             let room = (self.0.len() + bytes.len()).next_power_of_two();
@@ -71,7 +71,7 @@ impl Held {
     }
 
     /// Adds the head of a request, with `secrets` after its request line. `head` begins with that
-    /// line and may be followed by a body. A proxy that is asked for whole URLs gets the `origin`
+    /// line and may be followed by a body. For a proxy that gets whole URLs, the `origin` is put
     /// before the path (W-34).
     pub(super) fn push_head<'a>(
         &mut self,

@@ -1,8 +1,8 @@
-//! Notes on the exchanges of one hop, for metrics: how long they took, how large they were, how they
-//! ended. The room that makes a [`Ledger`] may also ask for whole messages, for the log.
+//! Statistics of the exchanges of one hop: duration, size and outcome. The room that makes a
+//! [`Ledger`] may also ask for whole messages, for the log.
 //!
-//! The only thing in the notes that comes from a peer is its status, and only registered ones are
-//! told apart: their number is bounded.
+//! The only value here that comes from a peer is its status, and unregistered statuses share one
+//! entry, so the number of entries is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::head::SecretHeaders;
 use crate::stats::{SizeHistogram, TimeHistogram};
 use crate::unpoisoned::Unpoisoned;
 
-/// How an exchange ended.
+/// The outcome of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// With an answer of this status; `None` for an unregistered one.
@@ -32,7 +32,7 @@ pub struct Key {
     pub method: &'static str,
     /// The path as a pattern, without the ids in it.
     pub route: &'static str,
-    /// How they ended.
+    /// Their outcome.
     pub ending: Ending,
 }
 
@@ -45,27 +45,27 @@ pub struct Exchanges {
     pub body_size: SizeHistogram,
 }
 
-/// Gives the pattern of a path.
+/// Maps a path to its pattern.
 pub type Route = fn(&str) -> &'static str;
 
 /// Logs a request that is about to be sent: its head, the secrets that go into it, and its body.
-/// `None` if the answer is not wanted.
+/// `None` if the answer is not to be logged.
 pub type RawLog =
     fn((&Method, &Uri, &HeaderMap), &SecretHeaders, Option<&[u8]>) -> Option<Box<dyn Tap>>;
 
-/// Logs the answer of one exchange. It sees copies: nothing here is on the way of the data.
+/// Logs the answer of one exchange. It gets copies and never touches the data itself.
 pub trait Tap: Send {
     /// Its status and headers.
     fn head(&mut self, status: StatusCode, headers: &HeaderMap);
-    /// Its body, if that was read whole.
+    /// Its body, if it was read whole.
     fn body(&mut self, body: &[u8]);
-    /// A piece of a body that is read as a stream.
+    /// One piece of a streamed body.
     fn piece(&mut self, piece: &[u8]);
     /// The end of a stream.
     fn end(&mut self);
 }
 
-/// The notes of one hop, shared by all its clients.
+/// The statistics of one hop, shared by all its clients.
 #[derive(Clone)]
 pub struct Ledger {
     route: Route,
@@ -74,7 +74,7 @@ pub struct Ledger {
 }
 
 impl Default for Ledger {
-    /// Notes that nobody reads.
+    /// A ledger that nobody reads.
     fn default() -> Self {
         Self::new(|_| "other", None)
     }
@@ -87,8 +87,8 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Empty notes of a hop whose paths have these patterns. Whole messages go to `raw`, if there is
-    /// one.
+    /// An empty ledger for a hop whose paths have these patterns. Whole messages go to `raw`, if
+    /// there is one.
     pub fn new(route: Route, raw: Option<RawLog>) -> Self {
         Self { route, raw, notes: Arc::default() }
     }

@@ -1,8 +1,8 @@
-//! The addresses of a host name, looked up in a thread that may be left behind.
+//! Looks up the addresses of a host name in a thread that the caller may abandon.
 //!
 //! The system's resolver takes no limit and cannot be interrupted. A lookup therefore runs in a
-//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`] calls
-//! it.
+//! thread of its own, and the caller waits for it no longer than its own limit. [`super::dial`]
+//! calls this module.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -15,14 +15,14 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::cancel::Cancel;
 use super::error::{Fault, NetErrorKind};
 
-/// Most lookups under way in the process. A resolver that hangs keeps a thread for each until its own
-/// timeout; further lookups would only hang as well.
+/// The maximum number of lookups under way in the process. A hanging resolver keeps a thread for
+/// each until its own timeout; further lookups would only hang as well.
 const LOOKUPS_MAX: usize = 16;
 
 /// Stack of a lookup thread, in bytes: glibc's resolver keeps answers of up to 64 KiB on it.
 const LOOKUP_STACK: usize = 256 * 1024;
 
-/// Most addresses of one host that are tried.
+/// The maximum number of addresses of one host that are tried.
 const ADDRESSES_MAX: usize = 16;
 
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
@@ -70,7 +70,7 @@ fn start(host: String, port: u16) -> io::Result<Receiver<io::Result<Vec<SocketAd
                 .to_socket_addrs()
                 .map(|addresses| addresses.take(ADDRESSES_MAX).collect());
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-            // It fails if the limit has passed and nobody waits any more.
+            // This fails if the limit has passed and nobody waits any more.
             let _ = sender.send(found);
         },
     );

@@ -1,13 +1,13 @@
 //! Sockets with deadlines that can be cancelled from another thread, and HTTP on top of them.
 //!
-//! `control_plane`, `mcp`, `oauth` and `doctor` call it, each thread with a [`Client`] of its own. It
-//! knows nothing of tunnels or MCP, never retries, and never follows a redirect to another origin.
-//! ureq does the HTTP; every byte goes through [`stream::Stream`], the one place that waits on a
-//! socket.
+//! `control_plane`, `mcp`, `oauth` and `doctor` call it, each thread with a [`Client`] of its own.
+//! It knows nothing about tunnels or MCP, never retries, and never follows a redirect to another
+//! origin. ureq does the HTTP; every byte goes through [`stream::Stream`], the one place that waits
+//! on a socket.
 //!
-//! Bottom up: [`cancel`], `stream`, `lookup` and `dial` make a socket; [`trust`], [`certificate`] and
-//! `tls` put TLS around it; `head` and [`proxy`] write what holds secrets; `transport` is the seam to
-//! ureq; [`client`] is what the other rooms use.
+//! From the bottom up: [`cancel`], `stream`, `lookup` and `dial` make a socket; [`trust`],
+//! [`certificate`] and `tls` add TLS; `head` and [`proxy`] write the bytes that hold secrets;
+//! `transport` connects ureq to these sockets; [`client`] is the interface for the other rooms.
 
 pub mod cancel;
 pub mod certificate;

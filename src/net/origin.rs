@@ -1,4 +1,4 @@
-//! The origin of a URL. A redirect is followed, and credentials go along, only if it stays the same.
+//! The origin of a URL. Only a redirect to the same origin is followed and gets credentials.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ureq::http::Uri;
 
 /// Scheme, host and effective port, in a form that can be compared (O-14). It prints as
-/// `scheme://host[:port]`; a log line may show no more of a URL (L-1).
+/// `scheme://host[:port]`; a log line may show nothing else of a URL (L-1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,

@@ -1,7 +1,8 @@
-//! A way out through an HTTP proxy (W-34, W-35).
+//! Connections through an HTTP proxy (W-34, W-35).
 //!
-//! A target with TLS is reached by CONNECT, one without by requests in absolute form, which
-//! [`super::transport`] writes. `hops` decides once, at start, which proxy serves which target.
+//! A target with TLS is reached by CONNECT; a target without TLS gets requests in absolute form,
+//! which [`super::transport`] writes. `hops` decides once, at start, which proxy serves which
+//! target.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -22,16 +23,16 @@ use super::stream::{Stream, earlier};
 use super::tls::{Layered, Tls};
 use crate::secret::Secret;
 
-/// How long a proxy may take to open a tunnel: it has to look the name up, and to dial.
+/// How long a proxy may take to open a tunnel, lookup and dial included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest head of a proxy's answer to CONNECT, in bytes.
 const ANSWER_MAX: usize = 16 * 1024;
 
-/// Most header lines of that head.
+/// The maximum number of header lines in that head.
 const HEADERS_MAX: usize = 64;
 
-/// A proxy; clones share it. It prints without user name and password.
+/// A proxy; clones share it. Its printed form has no user name and no password.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -107,7 +108,7 @@ impl Proxy {
         fault.because(Some(Cause::AtProxy)).into()
     }
 
-    /// Has the proxy connect to a target; from then on the stream is the target's.
+    /// Asks the proxy to connect to a target; from then on the stream is the target's.
     pub(super) fn connect(
         &self,
         stream: &mut Layered,
@@ -123,7 +124,7 @@ impl Proxy {
         }
     }
 
-    /// Sends CONNECT and gives the status of the answer.
+    /// Sends CONNECT and returns the status of the answer.
     fn ask(&self, stream: &mut Layered, target: &str) -> io::Result<u16> {
         let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
         let mut request = Held::default();
@@ -133,7 +134,7 @@ impl Proxy {
         stream.flush()?;
         let mut head = Vec::new();
         let mut byte = [0];
-        // Byte by byte: what comes after the head belongs to the tunnel.
+        // Read byte by byte: the bytes after the head belong to the tunnel.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == ANSWER_MAX {
                 return Err(not_a_proxy());
@@ -151,7 +152,7 @@ impl Proxy {
         }
     }
 
-    /// The fault that a refused request or tunnel is.
+    /// The fault for a refused request or tunnel.
     pub(super) fn refusal(&self, status: u16, target: &str) -> Fault {
         let url = &self.0.url;
         let told = match status {
@@ -160,7 +161,7 @@ impl Proxy {
             }
             407 => format!("{url} asks for a user name and password in its URL (HTTP 407)"),
             403 => format!("{url} does not allow connections to {target} (HTTP 403)"),
-            // Tinyproxy says 500, others say what gateways say.
+            // Tinyproxy answers 500, others with the statuses of gateways.
             500 | 502..=504 => {
                 let told = format!("the proxy {url} cannot reach {target}: HTTP {status}");
                 return Fault::new(NetErrorKind::HostUnreachable, told);
@@ -170,7 +171,7 @@ impl Proxy {
         Fault::new(NetErrorKind::Proxy, told)
     }
 
-    /// Our credentials there, as a header.
+    /// Our credentials for the proxy, as a header.
     pub(super) fn credentials(&self) -> Option<&(HeaderName, Secret)> {
         self.0.credentials.as_ref()
     }
@@ -193,10 +194,11 @@ pub struct Dialled<'a> {
 }
 
 impl Dialled<'_> {
-    /// Asks for a tunnel to a target, and closes the connection again: the status of the answer.
+    /// Asks for a tunnel to a target, closes the connection again, and returns the status of the
+    /// answer.
     ///
     /// # Errors
-    /// If there is no answer of a proxy within `limit`.
+    /// If the proxy does not answer within `limit`.
     pub fn ask(self, host: &str, port: u16, limit: Instant) -> Result<u16, NetError> {
         let shown = bracketed(host);
         let asked = self.proxy.wrap(self.stream, Some(limit)).and_then(|mut stream| {
@@ -220,7 +222,7 @@ fn bracketed(host: &str) -> String {
 
 /// `user:password` of a URL as Basic credentials; a missing password is empty (W-34).
 fn basic(userinfo: &str) -> Secret {
-    // With room for all of it: a buffer that grows leaves copies behind.
+    // Allocated at full size: a growing buffer would leave copies of the secret behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(userinfo.len() + 1));
     plain.extend(percent_decode_str(userinfo));
     if !userinfo.contains(':') {

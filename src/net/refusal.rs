@@ -1,6 +1,7 @@
-//! Why TLS was not agreed on, each in a line that says what would mend it.
+//! The reasons for a failed TLS handshake, each as one line with the remedy.
 //!
-//! Texts only: [`super::trust`] and [`super::tls`] call it once a server is refused, or has refused.
+//! It only writes texts. [`super::trust`] and [`super::tls`] call it after either side has refused
+//! the other.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use super::certificate::Facts;
 use super::error::{Cause, Fault, NetErrorKind};
 use crate::wire::time::day;
 
-/// Why a server was not believed, in a line that says what would mend it.
+/// The reason why a server was not trusted, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// In one line.
+    /// The reason, in one line.
     pub line: String,
-    /// Whether a certificate of the chain has expired.
+    /// True if a certificate of the chain has expired.
     pub is_expired: bool,
 }
 
 impl Refusal {
-    /// webpki's "no" to a server that showed these certificates.
+    /// webpki's refusal of a server that presented these certificates.
     pub(super) fn of(error: &rustls::Error, chain: &[Facts], name: &ServerName<'_>) -> Self {
         use CertificateError::{Expired, ExpiredContext};
         match error {
@@ -43,14 +44,14 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// [`of_handshake`] finds it again.
+/// The error in which it travels; [`of_handshake`] takes it out again.
 impl From<Refusal> for rustls::Error {
     fn from(refusal: Refusal) -> Self {
         CertificateError::Other(OtherError(Arc::new(refusal))).into()
     }
 }
 
-/// Whether a server shows the certificate of a CA as its own.
+/// True if a server presents the certificate of a CA as its own.
 pub(super) fn is_ca_used_as_server(why: &CertificateError) -> bool {
     let CertificateError::Other(OtherError(inner)) = why else { return false };
     matches!(inner.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -101,7 +102,7 @@ fn line(why: &CertificateError, chain: &[Facts], host: &str) -> String {
     }
 }
 
-/// Names the link of the chain that nobody vouches for.
+/// Names the certificate of the chain that has no trusted issuer.
 fn unknown_issuer(chain: &[Facts]) -> String {
     let mut last = &chain[0];
     for _ in 0..chain.len() {
@@ -126,7 +127,7 @@ fn bare_name(presented: &str) -> &str {
     presented.split_once('(').map_or(presented, |(_, rest)| rest.trim_matches(['"', ')']))
 }
 
-/// Why a handshake failed.
+/// The reason why a handshake failed.
 pub(super) fn of_handshake(error: &rustls::Error) -> Fault {
     use AlertDescription as Alert;
     let line = match error {

@@ -1,6 +1,7 @@
-//! One connected socket. Each read and write has a limit, and can be cancelled from another thread.
+//! One connected socket. Each read and write has a time limit and can be cancelled from another
+//! thread.
 //!
-//! No other module of `net` waits for the peer of a connection.
+//! It is the only module of `net` that waits for the peer of a connection.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,12 +20,13 @@ pub(super) struct Stream {
     /// TCP or unix, non-blocking.
     socket: OwnedFd,
     cancel: Cancel,
-    /// When a wait ends with `TimedOut`; `None` waits as long as it takes.
+    /// The moment at which a wait ends with `TimedOut`; `None` means no limit.
     pub(super) limit: Option<Instant>,
-    /// How long to go on listening, after a cancel, for an answer that is already on its way.
+    /// How long to go on reading, after a cancel, for an answer that is already on its way.
     pub(super) linger: Option<Duration>,
     half_closed: bool,
-    /// Bytes went out since the last read. Their answer is not here yet, so a read waits first.
+    /// True if bytes were sent since the last read. The answer cannot be here yet, so a read waits
+    /// first.
     sent: bool,
 }
 
@@ -34,14 +36,14 @@ impl Stream {
         Self { socket, cancel, limit: None, linger: None, half_closed: false, sent: false }
     }
 
-    /// Whether an idle connection can carry another request: there is nothing to read, not even its
+    /// True if an idle connection can carry another request: there is nothing to read, not even its
     /// end.
     pub(super) fn is_idle(&self) -> bool {
         let mut byte = [0];
         recv(&self.socket, &mut byte, RecvFlags::PEEK) == Err(Errno::AGAIN)
     }
 
-    /// Repeats a call that would block, as soon as the socket is ready.
+    /// Repeats a call that would block once the socket is ready.
     fn repeat(
         &mut self,
         ready: PollFlags,
@@ -63,8 +65,8 @@ impl Stream {
                 (Err(error), Some(_)) if what == PollFlags::IN && is_cancelled(&error) => {}
                 (waited, _) => return waited,
             }
-            // From here on the peer sees the end of our side, and hands out nothing more. What it
-            // handed out before can still be read.
+            // From here on the peer sees the end of our side and hands out nothing more. Anything
+            // that it handed out before can still be read.
             self.half_closed = true;
             let _ = shutdown(&self.socket, Shutdown::Write);
         }
@@ -101,7 +103,7 @@ pub(super) fn wait_for(
             PollFd::from_borrowed_fd(cancel.fd(), PollFlags::IN),
         ];
         match poll(&mut set, timeout.as_ref()) {
-            // Bytes that have arrived count, even after a cancel.
+            // Bytes that have arrived are read even after a cancel.
             Ok(_) if !set[0].revents().is_empty() => return Ok(()),
             Ok(_) if !set[1].revents().is_empty() => return Err(Fault::cancelled().into()),
             Ok(_) | Err(Errno::INTR) => {}
@@ -116,7 +118,7 @@ pub(super) fn earlier(limit: Option<Instant>, most: Duration) -> Option<Instant>
     Some(limit.map_or(own, |limit| limit.min(own)))
 }
 
-/// The time left, in the form that `poll` takes; an error if nothing is left.
+/// The time left, in the form that `poll` takes; an error if none is left.
 pub(super) fn timespec_until(limit: Option<Instant>) -> io::Result<Option<Timespec>> {
     let Some(limit) = limit else { return Ok(None) };
     let left = limit.saturating_duration_since(Instant::now());

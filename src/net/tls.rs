@@ -1,9 +1,8 @@
-//! TLS for one hop: our client certificate, the handshake, and the stream that comes out of it
-//! (W-27 to W-29).
+//! TLS for one hop: our client certificate, the handshake, and the encrypted stream (W-27 to W-29).
 //!
 //! Each hop has a [`Tls`] of its own over the shared [`Trust`], so that a client certificate can
-//! never go to another hop. Its files can be read again while it is in use: new connections use
-//! what was read last.
+//! never go to another hop. Its files can be read again while it is in use: new connections use the
+//! certificates that were read last.
 
 use std::fmt;
 use std::fs;
@@ -82,7 +81,7 @@ impl IdentityFiles {
     }
 }
 
-/// How one hop speaks TLS. Clones are the same hop.
+/// The TLS configuration of one hop. Clones share it.
 #[derive(Clone)]
 pub struct Tls(Arc<Hop>);
 
@@ -116,7 +115,7 @@ impl Current {
             Some(files) => {
                 let (chain, key) = files.read()?;
                 let own = Facts::of(&chain[0]);
-                // It is shown whatever issuers the server names (W-29).
+                // The certificate is sent whatever issuers the server names (W-29).
                 let config = builder.with_client_auth_cert(chain, key);
                 (config.map_err(|e| files.refused(&e))?, own)
             }
@@ -126,7 +125,7 @@ impl Current {
 }
 
 impl Tls {
-    /// TLS for one hop, with the client certificate that it shows to a server that asks for one.
+    /// TLS for one hop, with the client certificate for servers that ask for one.
     ///
     /// # Errors
     /// If certificate and key are not readable, or do not belong together (W-27).
@@ -136,10 +135,10 @@ impl Tls {
         Ok(Self(Arc::new(Hop { trust: trust.clone(), identity, current, peer })))
     }
 
-    /// Reads certificate and key again, and takes over what [`Trust::reload`] has read.
+    /// Reads certificate and key again, and uses the certificates that [`Trust::reload`] has read.
     ///
     /// # Errors
-    /// As [`Tls::new`]; what was read before stays in use.
+    /// As [`Tls::new`]; the previous certificates stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let hop = &self.0;
         let current = Current::read(&hop.trust, hop.identity.as_ref(), &hop.peer)?;
@@ -152,7 +151,7 @@ impl Tls {
         self.current().own.clone()
     }
 
-    /// What the server showed in the last full handshake.
+    /// The certificates and the verdict of the last full handshake.
     pub fn peer(&self) -> Peer {
         self.0.peer.lock().unpoisoned().clone()
     }
@@ -212,7 +211,7 @@ pub(super) enum Layered {
 pub(super) struct Session {
     stream: StreamOwned<ClientConnection, Layered>,
     hop: Tls,
-    /// What the hop used when the session began.
+    /// The configuration of the hop when the session began.
     config: Arc<ClientConfig>,
 }
 
@@ -228,7 +227,7 @@ impl Layered {
         matches!(self, Self::Tls(_))
     }
 
-    /// Whether it was made with the certificates that are in use now.
+    /// True if it was made with the certificates that are in use now.
     pub(super) fn is_up_to_date(&self) -> bool {
         match self {
             Self::Plain(_) => true,

@@ -1,4 +1,4 @@
-//! The seam to ureq: it gets our sockets and gives us its HTTP. [`super::client`] calls it.
+//! The connection to ureq, which does HTTP over our sockets. [`super::client`] calls it.
 //!
 //! This is the only module that uses the unversioned part of ureq's API.
 
@@ -43,15 +43,15 @@ pub(super) struct Dialer {
     pub(super) secrets: SecretSlot,
 }
 
-/// The facts that a client and its connections tell each other about the request under way. No
-/// text is among them: the secrets of a request go by [`SecretSlot`].
+/// The state of the request under way that a client and its connections share. It holds no text:
+/// the secrets of a request travel in [`SecretSlot`].
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    /// A byte of it was handed to the connection.
+    /// True if a byte of it was handed to the connection.
     pub(super) wrote: AtomicBool,
-    /// Its connection was made for it, not taken from the pool.
+    /// True if its connection was made for it, not taken from the pool.
     pub(super) dialled: AtomicBool,
-    /// A read of the body waits no longer than until then; the reader may come back later.
+    /// The moment until which a read of the body waits; the reader may come back later.
     hurry_until: Mutex<Option<Instant>>,
 }
 
@@ -80,7 +80,7 @@ impl Connector for Dialer {
 }
 
 impl Dialer {
-    /// Connects to where `uri` points.
+    /// Connects to the target of `uri`.
     pub(super) fn open(&self, uri: &Uri, limit: Option<Instant>) -> io::Result<Connection> {
         self.trace.dialled.store(true, Ordering::SeqCst);
         let tls = uri.scheme_str() == Some("https");
@@ -125,7 +125,7 @@ impl Dialer {
     }
 }
 
-/// Resolves nothing: the dialer looks names up itself, in a way that can be cancelled.
+/// Resolves nothing: the dialer looks up names itself, so that a lookup can be cancelled.
 #[derive(Debug)]
 pub(super) struct NoResolver;
 
@@ -144,13 +144,14 @@ impl Resolver for NoResolver {
 pub(super) struct Connection {
     stream: Layered,
     buffers: LazyBuffers,
-    /// The head of a request, held back so that head and short body leave in one write.
+    /// The head of a request, held back so that head and a short body leave in one write.
     held: Held,
-    /// A proxy that is asked for whole URLs, and the origin to put before each path.
+    /// A proxy that gets whole URLs, and the origin to put before each path.
     forward: Option<(Proxy, String)>,
-    /// The next bytes begin a request.
+    /// True if the next bytes begin a request.
     head_due: bool,
-    /// Bytes were read since ureq last asked whether it is open, so it was open a moment ago.
+    /// True if bytes were read since ureq last asked whether the connection is open: it was open a
+    /// moment ago.
     lively: bool,
     trace: Arc<Trace>,
     secrets: SecretSlot,
@@ -173,8 +174,8 @@ impl Connection {
         sent
     }
 
-    /// Takes the next bytes of a request. The head is held back for the body, and a body that is
-    /// too long to be held is sent.
+    /// Takes the next bytes of a request. The head is held back until its body comes; a body that
+    /// is too long to hold is sent directly.
     fn take(&mut self, amount: usize) -> io::Result<()> {
         let output = &self.buffers.output()[..amount];
         if std::mem::take(&mut self.head_due) {
@@ -248,7 +249,7 @@ fn timeout_or(error: io::Error, reason: Timeout) -> ureq::Error {
     match error.kind() {
         io::ErrorKind::TimedOut => ureq::Error::Timeout(reason),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
-            // In this cover, without which ureq would take it for the end of the answer.
+            // As a `Fault`, since ureq would take the bare error for the end of the answer.
             ureq::Error::Io(Fault::of(error).into())
         }
         _ => ureq::Error::Io(error),

@@ -1,8 +1,9 @@
-//! Which servers are believed: the system's roots, and the configured bundle (W-24 to W-26).
+//! The certificates that servers are checked against: the system's roots and the configured bundle
+//! (W-24 to W-26).
 //!
 //! A [`Trust`] is shared by all hops. Its files can be read again while it is in use;
-//! [`super::tls`] then takes the new certificates over. The verdict on a certificate is webpki's;
-//! this module says what it is asked, and [`super::refusal`] says its "no" in words.
+//! [`super::tls`] then uses the new certificates. webpki alone judges a certificate; this module
+//! gives it the roots, and [`super::refusal`] puts its refusal into words.
 
 use std::fmt;
 use std::fs;
@@ -26,7 +27,7 @@ use super::certificate::Facts;
 use super::refusal::{Refusal, is_ca_used_as_server};
 use crate::unpoisoned::Unpoisoned;
 
-/// Why files cannot be used. Each text names the file.
+/// The reason why files cannot be used. Each text names the file.
 #[derive(Debug)]
 pub struct TlsError(pub(super) String);
 
@@ -42,12 +43,12 @@ impl std::error::Error for TlsError {}
 #[derive(Clone)]
 pub struct Trust(Arc<TrustCell>);
 
-/// What a server showed last.
+/// The last handshake with a server.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// Its certificates, its own first; empty before the first handshake.
     pub chain: Vec<Facts>,
-    /// Why it was not believed.
+    /// The reason why it was not trusted, if so.
     pub refused: Option<Refusal>,
 }
 
@@ -61,10 +62,11 @@ struct TrustCell {
 struct Anchors {
     provider: Arc<CryptoProvider>,
     webpki: Arc<WebPkiServerVerifier>,
-    /// Those of the bundle: a server that shows one of them as its own is believed (W-26).
+    /// The certificates of the bundle: a server that presents one of them as its own is trusted
+    /// (W-26).
     pinned: Vec<CertificateDer<'static>>,
     roots: usize,
-    /// Why none of the system's is among them.
+    /// The reason why they contain no system root, if so.
     without_system: Option<String>,
 }
 
@@ -78,16 +80,16 @@ impl Trust {
     /// System roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured) and those of `bundle`.
     ///
     /// # Errors
-    /// If the bundle is unreadable or holds no certificate, or there is no root at all.
+    /// If the bundle is unreadable or holds no certificate, or if there is no root at all.
     pub fn load(bundle: Option<&Path>) -> Result<Self, TlsError> {
         let anchors = Mutex::new(Arc::new(Anchors::read(bundle)?));
         Ok(Self(Arc::new(TrustCell { bundle: bundle.map(Path::to_owned), anchors })))
     }
 
-    /// Reads system roots and bundle again; [`super::Tls::reload`] takes them over.
+    /// Reads system roots and bundle again; [`super::Tls::reload`] puts them to use.
     ///
     /// # Errors
-    /// As [`Trust::load`]; what was read before stays in use.
+    /// As [`Trust::load`]; the previous certificates stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let anchors = Arc::new(Anchors::read(self.0.bundle.as_deref())?);
         *self.0.anchors.lock().unpoisoned() = anchors;
@@ -99,7 +101,7 @@ impl Trust {
         Some((self.0.bundle.as_deref()?, self.anchors().pinned.clone()))
     }
 
-    /// Why the bundle alone is trusted, if it is (W-24).
+    /// The reason why only the bundle is trusted, if so (W-24).
     pub fn without_system(&self) -> Option<String> {
         self.anchors().without_system.clone()
     }
@@ -113,8 +115,8 @@ impl Trust {
         Arc::clone(&self.0.anchors.lock().unpoisoned())
     }
 
-    /// The start of a TLS configuration that believes these certificates. The servers that it meets
-    /// are noted in `seen`.
+    /// The beginning of a TLS configuration that trusts these certificates. It records the servers
+    /// that it meets in `seen`.
     pub(super) fn client_config(
         &self,
         seen: Arc<Mutex<Peer>>,
@@ -171,7 +173,7 @@ impl Anchors {
     }
 
     /// webpki's verdict on a server. A certificate that is itself in the bundle needs no issuer:
-    /// its dates and its name alone count (W-26).
+    /// only its dates and its name count (W-26).
     fn verify(
         &self,
         own: &CertificateDer<'_>,
@@ -184,8 +186,8 @@ impl Anchors {
             return self.webpki.verify_server_cert(own, intermediates, name, ocsp, now);
         }
         let parsed = ParsedCertificate::try_from(own)?;
-        // Without a root that could have signed it, webpki always says no. It looks at the dates
-        // first, so these reasons mean that the dates are good.
+        // webpki always refuses a certificate without a root that could have signed it. It checks
+        // the dates first, so these reasons mean that the dates are good.
         let algorithms = self.provider.signature_verification_algorithms.all;
         let none = RootCertStore::empty();
         match verify_server_cert_signed_by_trust_anchor(&parsed, &none, &[], now, algorithms) {
@@ -198,7 +200,7 @@ impl Anchors {
     }
 }
 
-/// Whether a certificate is refused for who signed it, or for what it is made for.
+/// True if a certificate is refused for its issuer or for its permitted use.
 fn is_about_issuer_or_use(why: &CertificateError) -> bool {
     use CertificateError::{InvalidPurpose, InvalidPurposeContext, UnknownIssuer};
     matches!(why, UnknownIssuer | InvalidPurpose | InvalidPurposeContext { .. })
@@ -209,7 +211,7 @@ fn unusable(error: impl fmt::Display) -> TlsError {
     TlsError(format!("TLS cannot be set up: {error}"))
 }
 
-/// Notes what each server shows, and turns a refusal into a line that a person can act on.
+/// Records each server's certificates, and turns a refusal into a line that a person can act on.
 #[derive(Debug)]
 struct Verifier {
     anchors: Arc<Anchors>,
@@ -266,7 +268,7 @@ mod tests {
     /// Both are made for `name.example`, from 2026-01-02 to 2051-03-04.
     const PEM: &[u8] = include_bytes!("trust_test.pem");
 
-    /// What is said of a certificate of the bundle that a server shows.
+    /// The verdict on a certificate of the bundle that a server presents.
     fn verdict(own: &CertificateDer<'static>, name: &'static str, day: &str) -> Result<(), String> {
         let mut roots = RootCertStore::empty();
         roots.add(own.clone()).unwrap();

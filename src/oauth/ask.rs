@@ -89,7 +89,7 @@ impl<'a> Asker<'a> {
         Challenge { url: None, error: Some(errors.join("; ")) }
     }
 
-    /// Fetches a protected resource's metadata, with the operator's headers if it lies on the
+    /// Fetches a protected resource's metadata, with the operator's headers if it is on the
     /// server's own origin (O-13).
     pub(super) fn resource(&self, url: &Uri, limit: Instant) -> Result<Answer, Refusal> {
         let is_own = Origin::of(url) == self.origin;

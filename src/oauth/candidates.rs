@@ -26,7 +26,7 @@ impl Source {
         }
     }
 
-    /// Whether the server named it.
+    /// True if the server named it.
     pub fn is_named(self) -> bool {
         self == Self::WwwAuthenticate
     }

@@ -50,7 +50,7 @@ impl Resource {
     /// Reads a body (O-17).
     ///
     /// # Errors
-    /// What is wrong, without quoting the body.
+    /// The problem, without quoting the body.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
         let text = text(body)?;
         let members = Members::of(text).map_err(|_| "the body is no JSON object".to_owned())?;
@@ -78,7 +78,7 @@ impl Resource {
 /// The issuer that an authorization server's document names (O-20); empty if it names none.
 ///
 /// # Errors
-/// What is wrong, without quoting the body.
+/// The problem, without quoting the body.
 pub fn issuer(body: &[u8]) -> Result<String, String> {
     let members = Members::of(text(body)?).map_err(|_| "the body is no JSON object".to_owned())?;
     for name in ISSUER_TEXTS {
@@ -112,7 +112,7 @@ fn texts(value: &str) -> Option<Vec<String>> {
     elements.into_iter().map(|e| json::string(e.get()).map(|text| text.into_owned())).collect()
 }
 
-/// Whether a text can be a URL, absolute or not: no control characters, whole percent-escapes, no
+/// True if a text can be a URL, absolute or not: no control characters, whole percent-escapes, no
 /// empty scheme.
 fn is_reference(text: &str) -> bool {
     !text.starts_with(':') && !text.chars().any(char::is_control) && has_whole_escapes(text)

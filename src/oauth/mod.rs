@@ -1,8 +1,8 @@
 //! OAuth discovery: where the clients of a protected MCP server get their tokens (RFC 9728).
 //!
-//! The daemon itself never asks for a token. It reads the server's public metadata: at the start,
+//! The daemon itself never asks for a token. It reads the server's public metadata: at startup,
 //! for the operator and readiness ([`startup`]), and whenever a remote client asks for it by an
-//! `oauth_discovery` command ([`Discovery::document`]). `daemon` starts it and `dispatch` calls it;
+//! `oauth_discovery` command ([`Discovery::answer`]). `daemon` starts it and `dispatch` calls it;
 //! it calls `mcp` for the connection to the server, `net` and `wire`.
 //!
 //! Credentials of the remote client never come here. The operator's headers and the client
@@ -11,18 +11,18 @@
 
 mod ask;
 pub mod candidates;
+pub mod command;
 mod documents;
 pub mod report;
 mod search;
 pub mod startup;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::Uri;
 
 use crate::mcp::HttpBinding;
-use crate::net::Cancel;
 use crate::net::client::ClientConfig;
 
 pub use ask::Challenge;
@@ -46,26 +46,17 @@ impl Discovery {
         Self { binding, elsewhere }
     }
 
-    /// Reads the server's metadata for a remote client (O-28), again each time. The authorization
-    /// server is not asked, because its answer would not be passed on.
-    ///
-    /// # Errors
-    /// If there is no metadata, or it cannot be read.
-    pub fn document(&self, limit: Instant, cancel: &Cancel) -> Result<Document, Failure> {
-        self.search(limit, cancel).result
-    }
-
     /// The well-known URLs, which are tried whatever the server says.
     pub fn well_known(&self) -> Vec<String> {
         let candidates = candidates::protected_resource(self.binding.url(), None);
         candidates.iter().map(|candidate| candidate.url.to_string()).collect()
     }
 
-    /// Whether the server answered the last request.
+    /// True if the server answered the last request.
     fn server_answers(&self) -> bool {
         self.binding.server().state.check().is_ok()
     }
 }
 
-/// The time for all requests of one discovery at the start (O-4).
+/// The time for all requests of one discovery at startup (O-4).
 pub const STARTUP_LIMIT: Duration = Duration::from_secs(5);

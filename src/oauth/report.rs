@@ -1,4 +1,4 @@
-//! `/api/oauth`: what the discovery at the start found, for the operator page
+//! `/api/oauth`: the result of the discovery at startup, for the operator page
 //! (oauth-harpoon.md, 1.7).
 //!
 //! It shows complete URLs, the beginnings of bodies, and the values of headers that describe a

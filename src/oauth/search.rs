@@ -38,13 +38,13 @@ const NOT_PASSED_ON: [&str; 12] = [
 pub struct Attempt {
     /// Its URL.
     pub candidate: Candidate,
-    /// Whether it was asked.
+    /// True if it was asked.
     pub tried: bool,
     /// The status of its answer.
     pub status: Option<u16>,
     /// Why it was rejected.
     pub error: Option<String>,
-    /// Whether it was accepted.
+    /// True if it was accepted.
     pub selected: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct Search {
 pub struct IssuerAttempt {
     /// Its URL.
     pub candidate: IssuerCandidate,
-    /// Whether it was asked.
+    /// True if it was asked.
     pub tried: bool,
     /// The status of its answer.
     pub status: Option<u16>,
@@ -126,7 +126,7 @@ impl IssuerSearch {
     }
 }
 
-/// What to do after one request.
+/// The next step after a request.
 enum Step<T> {
     /// End the search.
     Over(T),

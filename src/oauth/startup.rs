@@ -1,6 +1,6 @@
-//! The discovery at the start, and its result.
+//! The discovery at startup, and its result.
 //!
-//! Metadata that was found, or the fact that there is none, stands until the process ends (O-1). A
+//! Metadata that was found, or the fact that there is none, holds until the process ends (O-1). A
 //! failure that affects readiness does not: a daemon runs unattended for years and must recover
 //! when the server does, so the search is repeated, with pauses, until it succeeds. The tunnel sees
 //! nothing of this, and the server gets a few more GETs.
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Why there is no search if `main` is not an HTTP server (O-2).
 const NO_URL: &str = "the MCP server of channel main has no URL";
 
-/// The state of the discovery at the start.
+/// The state of the discovery at startup.
 #[derive(Debug, Clone)]
 pub enum State {
     /// The first search is still running.
@@ -90,7 +90,7 @@ impl Startup {
         }
     }
 
-    /// Whether the first search is still running.
+    /// True if the first search is still running.
     pub fn is_pending(&self) -> bool {
         matches!(&*self.cell(), State::Pending)
     }

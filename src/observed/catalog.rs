@@ -1,8 +1,8 @@
-//! What an MCP server says of itself in answers that pass anyway: its name and version, and its
-//! tools. For the operator page; nothing is ever asked for its sake.
+//! The name, version and tools of an MCP server, taken from answers that pass anyway. They are for
+//! the operator page only; no request is made to learn them.
 //!
-//! The bindings hand over the answers of three methods, and of no other; `cli` reads what was
-//! found. All of it is the server's text: names are cut, and their number is bounded.
+//! The bindings pass the answers of three methods here, and `daemon` reads the results. All of it
+//! is the server's text, so names are cut and their number is bounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,15 +15,15 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::Message;
 
-/// Longest answer that is looked into, in bytes. Lists of hundreds of tools with their schemas
-/// are shorter; what is longer would keep its client waiting for the sake of the page.
+/// The longest answer that is parsed, in bytes. Lists of hundreds of tools with their schemas are
+/// shorter. A longer one would keep its client waiting only for the sake of the page.
 const ANSWER_MAX: usize = 1024 * 1024;
-/// Most tools that are remembered of a channel.
+/// The maximum number of tools that are kept for a channel.
 const TOOLS_MAX: usize = 128;
-/// Longest name or version that is kept, in bytes.
+/// The longest name or version that is kept, in bytes.
 const NAME_MAX: usize = 128;
 
-/// What is known of one channel's server.
+/// The known facts about one channel's server.
 #[derive(Debug, Default)]
 pub struct Catalog(Mutex<Known>);
 
@@ -33,32 +33,32 @@ struct Known {
     tools: Option<Tools>,
 }
 
-/// A server, by its own words.
+/// A server's own description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Its name.
     pub name: String,
-    /// Its version, if it has said one.
+    /// Its version, if it gave one.
     pub version: Option<String>,
     /// The protocol revision that it chose, in the protocol with sessions.
     pub protocol: Option<String>,
-    /// When it said so last.
+    /// The time of the last answer that said so.
     pub seen_at: SystemTime,
 }
 
-/// The tools of a server, as the last client that asked was told.
+/// The tools of a server, from its last answer to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tools {
     /// Their names, in the server's order.
     pub names: Vec<String>,
-    /// Whether it has more than were seen, or than are kept.
+    /// True if it has more than were seen or are kept.
     pub more: bool,
-    /// When a client was told last.
+    /// The time of the last answer to a client.
     pub seen_at: SystemTime,
 }
 
 impl Catalog {
-    /// Looks at the answer to a request, if it is to one of the three methods that tell.
+    /// Examines the answer to a request of one of the three methods.
     pub fn learn(&self, request: &Message, answer: &str) {
         let Some("initialize" | "server/discover" | "tools/list") = request.method() else {
             return;
@@ -66,7 +66,7 @@ impl Catalog {
         if answer.len() > ANSWER_MAX {
             return;
         }
-        // An answer without a result, or of another shape, tells nothing.
+        // An answer without a result, or of another shape, says nothing.
         let Ok(Reply { result }) = serde_json::from_str(answer) else { return };
         let seen_at = SystemTime::now();
         let mut known = self.lock();
@@ -127,7 +127,7 @@ struct Outcome {
     next_cursor: Option<IgnoredAny>,
 }
 
-/// Where servers of the stateless protocol say who they are.
+/// Where servers of the stateless protocol identify themselves.
 #[derive(Deserialize, Default)]
 struct Meta {
     #[serde(rename = "io.modelcontextprotocol/serverInfo")]
@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// The first names of a list, and whether there were more.
+/// The first names of a list, and true if there were more.
 struct Listed {
     names: Vec<String>,
     cut: bool,

@@ -1,8 +1,8 @@
-//! What the daemon has observed of its MCP servers: whether they answer, what they call themselves
-//! and which tools they list, which sessions began here.
+//! The daemon's observations of its MCP servers: whether they answer, their names and tools, and
+//! the sessions that began here.
 //!
-//! `mcp` reports what it sees, the probe of `daemon` asks, and `daemon` and `oauth` read. How a
-//! command is forwarded never depends on any of it.
+//! `mcp` reports what it sees, the probe of `daemon` asks, and `daemon` and `oauth` read.
+//! Forwarding never depends on any of it.
 
 mod catalog;
 mod sessions;
@@ -15,26 +15,26 @@ pub use state::{Found, ServerState};
 
 use sessions::Sessions;
 
-/// What has been observed of the HTTP server of one channel.
+/// The observations of the HTTP server of one channel.
 #[derive(Debug)]
 pub struct Server {
-    /// Whether it answers.
+    /// The state of its answers.
     pub state: ServerState,
-    /// What it has said of itself.
+    /// Its own description of itself.
     pub catalog: Catalog,
     sessions: Sessions,
 }
 
 impl Server {
-    /// A server of which nothing is known yet. `origin` names it in log lines: scheme, host and
+    /// A server about which nothing is known yet. `origin` names it in log lines: scheme, host and
     /// port.
     pub fn new(channel: ChannelName, origin: String) -> Self {
         let state = ServerState::new(channel, origin);
         Self { state, catalog: Catalog::default(), sessions: Sessions::default() }
     }
 
-    /// An answer with `status` came to a message of the session `asked`; it named the session
-    /// `named`.
+    /// Records an answer with `status` to a message of the session `asked`. The answer named the
+    /// session `named`.
     pub fn seen_session(&self, asked: Option<&str>, status: u16, named: Option<&str>) {
         self.sessions.answered(self.state.name(), asked, status, named);
     }

@@ -1,5 +1,5 @@
-//! Which sessions of a server went through this daemon: one that the server does not know, and
-//! that never began here, tells of a second daemon or of a restart. Only hashes are kept.
+//! The sessions of a server that went through this daemon. A session that the server does not know
+//! and that never began here points to a second daemon or a restart. Only hashes are kept.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashSet, VecDeque};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
-/// Most sessions that are remembered; the oldest are forgotten first.
+/// The maximum number of sessions that are kept; the oldest are dropped first.
 const MOST: usize = 4096;
 /// How often the warning is repeated.
 const WARN_AGAIN: Duration = Duration::from_secs(600);
@@ -33,8 +33,8 @@ struct Inner {
 }
 
 impl Sessions {
-    /// An answer with `status` came to a message of the session `asked`; it named the session
-    /// `named`.
+    /// Records an answer with `status` to a message of the session `asked`. The answer named the
+    /// session `named`.
     pub fn answered(
         &self,
         channel: &ChannelName,
@@ -71,7 +71,7 @@ impl Sessions {
         }
     }
 
-    /// Whether a session that the server refused was never seen here, and that is to be said.
+    /// True if the server refused a session that was never seen here, and the warning is due.
     fn is_stray(&self, session: &str) -> bool {
         let hash = self.hasher.hash_one(session);
         let mut inner = self.lock();

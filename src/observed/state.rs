@@ -1,5 +1,5 @@
-//! Whether an MCP server answers, as far as is known: from probes and from real traffic alike.
-//! Nothing latches (B-28).
+//! The state of an MCP server, as far as it is known from probes and from real traffic. No state is
+//! final (B-28).
 
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard};
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::ChannelName;
 
-/// Whether the server of one channel answers.
+/// The state of the server of one channel.
 #[derive(Debug)]
 pub struct ServerState {
     name: ChannelName,
@@ -16,7 +16,7 @@ pub struct ServerState {
     inner: Mutex<Inner>,
 }
 
-/// What was found of a server last (operations.md, section 2.1).
+/// The last finding about a server (operations.md, section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing yet.
@@ -25,9 +25,9 @@ pub enum Found {
     Ok,
     /// It answers, and asks for authorization.
     AuthRequired,
-    /// It takes connections and lets the time pass.
+    /// It takes connections but does not answer in time.
     Timeout,
-    /// Something answers that is no MCP server for us.
+    /// Something answers that is not an MCP server for us.
     Strange,
     /// It does not answer.
     Failed,
@@ -55,12 +55,12 @@ struct Inner {
     found: Found,
     reason: String,
     seen_at: Option<Instant>,
-    /// A call has met what no MCP server says.
+    /// True if a call met an answer that no MCP server gives.
     doubted: bool,
 }
 
 impl ServerState {
-    /// A channel whose server, at `origin`, has not answered yet.
+    /// A channel whose server at `origin` has not answered yet.
     pub fn new(name: ChannelName, origin: String) -> Self {
         let inner = Inner {
             found: Found::Pending,
@@ -81,29 +81,30 @@ impl ServerState {
         &self.origin
     }
 
-    /// The server answered, and spoke MCP.
+    /// Records that the server answered, and spoke MCP.
     pub fn answered(&self) {
         self.rise(&mut self.lock(), Found::Ok);
     }
 
-    /// A call got an answer with this status and without a message of MCP.
+    /// Records that a call got an answer with this status and without an MCP message.
     pub fn answered_with(&self, status: u16) {
         match status {
             500.. => self.failed(status),
-            // It wants the authorization of the client, not ours.
+            // It asks for the client's authorization, not ours.
             401 => self.asked_for_authorization(),
-            // Also said of a session that has ended: the probe finds out.
+            // A server also answers this for a session that has ended; the probe finds out which it
+            // is.
             404 | 405 => self.doubted(),
             _ => self.reached(),
         }
     }
 
-    /// The server answered that it asks for authorization.
+    /// Records that the server asks for authorization.
     pub fn asked_for_authorization(&self) {
         self.rise(&mut self.lock(), Found::AuthRequired);
     }
 
-    /// Something is there. Whether it is an MCP server, this does not tell.
+    /// Records that something answers, which need not be an MCP server.
     pub fn reached(&self) {
         let mut inner = self.lock();
         match inner.found {
@@ -112,36 +113,38 @@ impl ServerState {
         }
     }
 
-    /// Something is there, and a call met what no MCP server says: worth a question.
+    /// Records that something answers, but a call met an answer that no MCP server gives. A probe
+    /// should follow.
     pub fn doubted(&self) {
         self.reached();
         self.lock().doubted = true;
     }
 
-    /// Whether the server has been doubted since it was last asked.
+    /// True if the server has come into doubt since the last probe.
     pub fn is_doubted(&self) -> bool {
         self.lock().doubted
     }
 
-    /// Something answers that is no MCP server for us, and how that shows: one line, without
-    /// secrets.
+    /// Records that something answers that is not an MCP server for us, and the reason in one line
+    /// without secrets.
     pub fn strange(&self, reason: &str) {
         self.down(Found::Strange, reason);
         let mut inner = self.lock();
         (inner.seen_at, inner.doubted) = (Some(Instant::now()), false);
     }
 
-    /// The server answers with a status that says that it cannot.
+    /// Records that the server answers with a status that means that it cannot serve.
     pub fn failed(&self, status: u16) {
         self.down(Found::Failed, &format!("{} answers with status {status}", self.origin));
     }
 
-    /// No exchange with the server comes about, and why: one line, without secrets.
+    /// Records that no exchange with the server succeeds, and the reason in one line without
+    /// secrets.
     pub fn unreachable(&self, why: &dyn Display) {
         self.down(Found::Failed, &format!("{}: {why}", self.origin));
     }
 
-    /// The server lets the time pass; the reason is one line, without secrets.
+    /// Records that the server does not answer in time, and the reason in one line without secrets.
     pub fn timed_out(&self, reason: &str) {
         self.down(Found::Timeout, reason);
     }
@@ -163,18 +166,18 @@ impl ServerState {
         reason.clone_into(&mut inner.reason);
     }
 
-    /// `Ok` while the server answers, else the reason in one line.
+    /// `Ok` while the server answers, otherwise the reason in one line.
     pub fn check(&self) -> Result<(), String> {
         let inner = self.lock();
         if inner.found.is_answer() { Ok(()) } else { Err(inner.reason.clone()) }
     }
 
-    /// What was found last.
+    /// The last finding.
     pub fn found(&self) -> Found {
         self.lock().found
     }
 
-    /// When the server was last seen to answer.
+    /// The time of the server's last answer.
     pub fn seen_at(&self) -> Option<Instant> {
         self.lock().seen_at
     }

@@ -245,7 +245,7 @@ fn key(flag: Option<&str>, env: &Env, runtime_key_will_do: bool) -> Result<Secre
     }
 }
 
-/// Prints the result, or what is wrong: with `--json` a failed call is a document on stdout.
+/// Prints the result or the problem: with `--json` a failed call is a document on stdout.
 pub fn finish(invocation: &Invocation, outcome: Result<String, Failed>) -> ExitCode {
     match outcome {
         Ok(text) => {
@@ -335,7 +335,7 @@ fn text(tunnel: &Tunnel) -> String {
     out
 }
 
-/// Text of the service without what a terminal would obey.
+/// Text of the service without control sequences for terminals.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

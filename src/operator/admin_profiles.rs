@@ -18,7 +18,7 @@ use crate::settings::url::HttpUrl;
 use crate::settings::{Env, Id, Setting, grammar};
 use crate::wire::time::rfc3339;
 
-/// Where the admin key is if nothing else is said.
+/// The default reference to the admin key.
 pub const ADMIN_KEY: &str = "env:OPENAI_ADMIN_KEY";
 /// Names the profile for one shell.
 const VARIABLE: &str = "TUNNEL_MCP_ADMIN_PROFILE";
@@ -114,7 +114,7 @@ fn merged(invocation: &Invocation, env: &Env, stored: Option<&Profile>) -> Resul
     })
 }
 
-/// Runs a command and prints what it gives.
+/// Runs a command and prints its result.
 fn done(outcome: Result<String, String>) -> ExitCode {
     match outcome {
         Ok(text) => {

@@ -74,7 +74,7 @@ struct Ready<'a> {
 }
 
 /// A child in a process group of its own, so that Ctrl-C reaches it through this process alone.
-/// It is killed when dropped, and ends by itself if this process is killed.
+/// It is killed when dropped, and ends on its own if this process is killed.
 struct Part {
     name: &'static str,
     child: Child,
@@ -258,7 +258,7 @@ fn start_relay(options: &Options, key: &str, url_file: &Path) -> Result<Part, St
         .args(["--runtime-key", &format!("env:{KEY_VARIABLE}")])
         .args(["--response-timeout", &ms(options.response)])
         .args(["--client-last-seen", &ms(options.last_seen)])
-        // The daemon is gone by then: nobody can answer any more.
+        // The daemon is gone by then and cannot answer any more.
         .args(["--drain-timeout", "1s", "--log-level", "warn"])
         .arg("--url-file")
         .arg(url_file)

@@ -15,7 +15,7 @@ use crate::settings::samples::{self, Inputs, Needs, SAMPLES};
 use crate::settings::source::profile_dir;
 use crate::settings::{Env, check_text, grammar, output};
 
-/// The result of a command: what it prints, or one line of what is wrong.
+/// The result of a command: its output, or one line that names the problem.
 type Outcome = Result<String, String>;
 
 fn done(outcome: Outcome) -> ExitCode {

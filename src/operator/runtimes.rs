@@ -34,12 +34,12 @@ use crate::wire::TunnelId;
 const START_LIMIT: Duration = Duration::from_secs(5);
 /// How long a daemon may take to end: its grace period and a little more.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// How often a state is looked at that nothing announces.
+/// How often a state is polled whose changes are not announced.
 const LOOK: Duration = Duration::from_millis(50);
 /// Most bytes of the log's end that are shown.
 const TAIL: usize = 2048;
 
-/// Variables that would override what the profile says.
+/// Variables that would override the profile.
 const OVERRIDES: [Id; 9] = [
     Id::ConfigFile,
     Id::Profile,
@@ -95,7 +95,8 @@ impl Runtime {
         }
     }
 
-    /// Reads what a profile says of its daemon. References and other variables are not needed.
+    /// Reads the settings of a profile that lead to its daemon. References and other variables are
+    /// not needed.
     fn of(alias: &str, profile: &Path) -> Option<Self> {
         let mut flags = Flags::default();
         let path = profile.to_str()?.to_owned();

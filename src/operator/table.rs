@@ -21,9 +21,8 @@ const ADMIN_KEY: Flag = Flag {
 };
 const ADMIN_PROFILE: Flag =
     Flag { name: "admin-profile", metavar: "NAME", short: "Admin profile [the active one]" };
-const ALIAS: Flag =
-    Flag { name: "alias", metavar: "ALIAS", short: "The alias, in place of the word" };
-/// What an admin command takes of the settings (P-10).
+const ALIAS: Flag = Flag { name: "alias", metavar: "ALIAS", short: "The alias, as a flag" };
+/// The settings that an admin command accepts (P-10).
 const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
 
 /// The program as it is called by its own name.
@@ -36,10 +35,10 @@ const fn program(name: &'static str) -> Program {
     Program {
         root: Command {
             name,
-            short: "What an operator does beside the daemon: tunnels, profiles, trials",
-            long: "Manages tunnels with an admin key, keeps profiles, starts and watches daemons. The \
-          daemon itself is `mcp-tunnel run`, and needs none of this. Each command here may also \
-          be typed as one of `mcp-tunnel`.",
+            short: "Manage tunnels, profiles and running daemons",
+            long: "Manages tunnels with an admin key, manages profiles, and starts and watches \
+          daemons. The daemon itself is `mcp-tunnel run` and needs none of this. Each command \
+          may also be typed as a command of `mcp-tunnel`.",
             example: "mcp-tunnel-ctl top --port 8080",
             action: Action::Group(COMMANDS),
             ..Command::BARE
@@ -56,10 +55,11 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "top",
         short: "Watch a running tunnel on one screen",
-        long: "Shows whether a running daemon serves, which condition fails, its load and its \
-                   last commands, again and again until `q` or Ctrl-C, and what to do if it does \
-                   not serve. Finds it as `health` does. Without colours if NO_COLOR is set. In a \
-                   pipe it prints one screen. Exit code 2 if the daemon does not answer.",
+        long: "Shows whether a running daemon serves commands, which condition fails and what to \
+                   do about it, its load and its last commands. The display is refreshed until \
+                   you press `q` or Ctrl-C. The daemon is found as by `health`. There are no \
+                   colours if NO_COLOR is set. In a pipe, one screen is printed. The exit code \
+                   is 2 if the daemon does not answer.",
         flags: &[
             URL,
             URL_FILE,
@@ -74,9 +74,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "profiles",
-        short: "Configurations of a user, by name",
-        long: "Profiles are configuration files in one directory, chosen by `--profile`. On \
-                   a server one file under /etc is simpler.",
+        short: "Manage named configurations of a user",
+        long: "Profiles are configuration files in one directory, selected by `--profile`. On a \
+                   server, one file under /etc is simpler.",
         example: "mcp-tunnel profiles list",
         action: Action::Group(&[
             Command {
@@ -91,7 +91,7 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "add",
                 short: "Add a profile from a file or a sample",
-                long: "Checks the text and writes it with mode 0600.",
+                long: "Checks the profile and writes it with mode 0600.",
                 words: &["NAME"],
                 flags: &[
                     Flag { name: "from-file", metavar: "FILE", short: "Copy this file" },
@@ -113,8 +113,8 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "edit",
                 short: "Edit a profile",
-                long: "Opens a copy in VISUAL or EDITOR. It replaces the profile only if it \
-                           is valid; otherwise your text is kept beside it.",
+                long: "Opens a copy in VISUAL or EDITOR. The copy replaces the profile only if \
+                           it is valid; otherwise it is kept beside the profile.",
                 words: &["NAME"],
                 flags: &[PROFILE_DIR],
                 example: "EDITOR=vi mcp-tunnel profiles edit demo",
@@ -133,8 +133,8 @@ const COMMANDS: &[Command] = &[
             },
             Command {
                 name: "validate",
-                short: "Check a profile without looking anything up",
-                long: "Says everything that is wrong with the file by itself.",
+                short: "Check a profile without resolving references",
+                long: "Reports every problem that can be found in the file alone.",
                 words: &["NAME"],
                 flags: &[PROFILE_DIR],
                 example: "mcp-tunnel profiles validate demo",
@@ -153,7 +153,7 @@ const COMMANDS: &[Command] = &[
             },
             Command {
                 name: "samples",
-                short: "The samples to start from",
+                short: "List and show the samples",
                 long: "Samples are built in; `init` and `profiles add` write them.",
                 example: "mcp-tunnel profiles samples list",
                 action: Action::Group(&[
@@ -168,7 +168,7 @@ const COMMANDS: &[Command] = &[
                     Command {
                         name: "show",
                         short: "Show a sample",
-                        long: "Prints what it is for, what it needs, and its text.",
+                        long: "Prints the purpose of the sample, what it needs, and its text.",
                         words: &["NAME"],
                         example: "mcp-tunnel profiles samples show sample_mcp_stdio_local",
                         action: Action::Run(profiles::samples_show),
@@ -188,14 +188,14 @@ const COMMANDS: &[Command] = &[
         action: Action::Group(&[Command {
             name: "tunnels",
             short: "Create, list, change and delete tunnels",
-            long: "Uses OPENAI_ADMIN_KEY, or --admin-key. Reads no configuration file, \
-                           only its flags and the variables of the control plane's address.",
+            long: "Uses OPENAI_ADMIN_KEY or --admin-key. Reads no configuration file, only flags \
+                           and the variables for the address of the control plane.",
             example: "mcp-tunnel admin tunnels get tunnel_...",
             action: Action::Group(&[
                 Command {
                     name: "create",
                     short: "Create a tunnel",
-                    long: "Belongs to at least one organization or workspace.",
+                    long: "A tunnel belongs to at least one organization or workspace.",
                     flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                     settings: ADMIN_SETTINGS,
                     example: "mcp-tunnel admin tunnels create --name demo \\\n    \
@@ -206,7 +206,7 @@ const COMMANDS: &[Command] = &[
                 Command {
                     name: "get",
                     short: "Describe a tunnel",
-                    long: "Does with a runtime key if there is no admin key.",
+                    long: "A runtime key is enough if there is no admin key.",
                     words: &["ID"],
                     flags: &[ADMIN_KEY, JSON],
                     settings: ADMIN_SETTINGS,
@@ -216,7 +216,7 @@ const COMMANDS: &[Command] = &[
                 Command {
                     name: "list",
                     short: "List the tunnels of one scope",
-                    long: "Takes exactly one organization, workspace or tenant.",
+                    long: "Requires exactly one organization, workspace or tenant.",
                     flags: &[ORGANIZATION_ID, WORKSPACE_ID, TENANT_ID, ADMIN_KEY, JSON],
                     settings: ADMIN_SETTINGS,
                     example: "mcp-tunnel admin tunnels list --organization-id org-1 --json",
@@ -226,8 +226,8 @@ const COMMANDS: &[Command] = &[
                 Command {
                     name: "update",
                     short: "Change a tunnel",
-                    long: "Changes what is given. A list of organizations or workspaces \
-                               replaces the old one; an empty one clears it.",
+                    long: "Changes only the values that are given. A list of organizations or \
+                               workspaces replaces the old one; an empty list clears it.",
                     words: &["ID"],
                     flags: &[NAME, DESCRIPTION, ORGANIZATION_ID, WORKSPACE_ID, ADMIN_KEY, JSON],
                     settings: ADMIN_SETTINGS,
@@ -237,10 +237,10 @@ const COMMANDS: &[Command] = &[
                 Command {
                     name: "delete",
                     short: "Delete a tunnel",
-                    long: "Its daemons are refused from then on.",
+                    long: "From then on, the control plane refuses its daemons.",
                     words: &["ID"],
                     flags: &[
-                        Flag { name: "confirm", metavar: "", short: "Yes, delete it" },
+                        Flag { name: "confirm", metavar: "", short: "Confirm the deletion" },
                         ADMIN_KEY,
                         JSON,
                     ],
@@ -255,19 +255,20 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "runtimes",
-        short: "Daemons without a service manager",
-        long: "Starts and watches daemons of a user, each with a profile that names its pid \
-                   file, URL file and log. On Linux let systemd do it: it restarts them, keeps \
-                   their log and starts them at boot (`systemctl enable --now mcp-tunnel`).",
+        short: "Run daemons without a service manager",
+        long: "Starts and watches daemons of a user, each with a profile that names its PID \
+                   file, URL file and log. On Linux, use systemd instead: it restarts daemons, \
+                   keeps their log and starts them at boot (`systemctl enable --now \
+                   mcp-tunnel`).",
         example: "mcp-tunnel runtimes list",
         action: Action::Group(&[
             Command {
                 name: "create",
-                short: "Make the tunnel of an alias, with an admin key",
-                long: "Takes the tunnel that was made before, or one of the same name in the \
-                           scope, or makes one. The admin key is used here and never given to \
-                           the daemon. For a host with systemd, `mcp-tunnel admin tunnels \
-                           create` and one file under /etc do the same.",
+                short: "Create the tunnel of an alias, with an admin key",
+                long: "Uses the tunnel that was created before or one with the same name in the \
+                           scope, or creates one. The admin key is used here only and is never \
+                           given to the daemon. On a host with systemd, `mcp-tunnel admin \
+                           tunnels create` and one file under /etc do the same.",
                 words: &["[ALIAS]"],
                 flags: &[
                     ALIAS,
@@ -288,9 +289,9 @@ const COMMANDS: &[Command] = &[
             },
             Command {
                 name: "connect",
-                short: "Start a daemon, and make its profile if there is none",
-                long: "Needs the flags the first time only. Exit code 0 if the daemon is \
-                           live, 2 if not.",
+                short: "Start a daemon; create its profile if necessary",
+                long: "The flags are needed the first time only. The exit code is 0 if the \
+                           daemon is live, otherwise 2.",
                 words: &["[ALIAS]"],
                 flags: &[
                     ALIAS,
@@ -300,7 +301,7 @@ const COMMANDS: &[Command] = &[
                     Flag {
                         name: "runtime-api-key",
                         metavar: "REF",
-                        short: "Where the key is [env:CONTROL_PLANE_API_KEY]",
+                        short: "Reference to the key [env:CONTROL_PLANE_API_KEY]",
                     },
                     FORCE,
                     PROFILE_DIR,
@@ -314,7 +315,7 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "list",
                 short: "List the daemons and their states",
-                long: "Prints alias, state and tunnel of each.",
+                long: "Prints the alias, state and tunnel of each.",
                 flags: &[PROFILE_DIR, JSON],
                 example: "mcp-tunnel runtimes list",
                 action: Action::Run(runtimes::list),
@@ -323,7 +324,7 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "status",
                 short: "Show the state of a daemon",
-                long: "States are stopped, starting, healthy and ready.",
+                long: "The states are stopped, starting, healthy and ready.",
                 words: &["ALIAS"],
                 flags: &[PROFILE_DIR, JSON],
                 example: "mcp-tunnel runtimes status demo",
@@ -333,7 +334,8 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "stop",
                 short: "Stop a daemon",
-                long: "Sends SIGTERM and waits for the end. Exit code 2 if it does not end.",
+                long: "Sends SIGTERM and waits for the daemon to exit. The exit code is 2 if it \
+                       does not.",
                 words: &["ALIAS"],
                 flags: &[PROFILE_DIR, JSON],
                 example: "mcp-tunnel runtimes stop demo",
@@ -343,7 +345,7 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "rm",
                 short: "Remove a daemon's profile and files",
-                long: "Refused while it runs. The tunnel itself stays.",
+                long: "Refused while the daemon runs. The tunnel itself remains.",
                 words: &["ALIAS"],
                 flags: &[PROFILE_DIR, JSON],
                 example: "mcp-tunnel runtimes rm demo",
@@ -352,12 +354,12 @@ const COMMANDS: &[Command] = &[
             },
             Command {
                 name: "cleanup",
-                short: "Find files of daemons that are no more",
-                long: "Says for each alias whether it is a live_runtime, has a valid_profile, \
-                           has a tunnel and no profile (missing_profile), or has left files \
-                           behind and nothing else (stale_alias). Changes nothing without \
-                           --apply. Under systemd nothing is left behind: RuntimeDirectory= and \
-                           the journal see to it.",
+                short: "Find files that former daemons left behind",
+                long: "Reports for each alias whether it is running (live_runtime), has a valid \
+                           profile (valid_profile), has a tunnel but no profile \
+                           (missing_profile), or has only left files behind (stale_alias). \
+                           Changes nothing without --apply. Under systemd nothing is left \
+                           behind, thanks to RuntimeDirectory= and the journal.",
                 flags: &[
                     Flag {
                         name: "apply",
@@ -376,16 +378,16 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "admin-profiles",
-        short: "Control planes and admin keys for `runtimes create`",
-        long: "Keeps where tunnels are managed and where the admin key is, never the key. \
-                   `admin tunnels` and the daemon do not read it. On a server a variable in the \
-                   one shell that needs it is safer.",
+        short: "Manage control planes for `runtimes create`",
+        long: "Stores the address of a control plane and a reference to the admin key, never the \
+                   key itself. `admin tunnels` and the daemon do not read it. On a server, a \
+                   variable in the one shell that needs the key is safer.",
         example: "mcp-tunnel admin-profiles list",
         action: Action::Group(&[
             Command {
                 name: "list",
                 short: "List the admin profiles",
-                long: "Prints name and control plane of each; a star marks the active one.",
+                long: "Prints the name and control plane of each; a star marks the active one.",
                 flags: &[JSON],
                 example: "mcp-tunnel admin-profiles list",
                 action: Action::Run(admin_profiles::list),
@@ -393,9 +395,9 @@ const COMMANDS: &[Command] = &[
             },
             Command {
                 name: "set",
-                short: "Make or change an admin profile",
-                long: "What is not given stays as it was, or is taken from the environment, \
-                           or is the default. The profile becomes the active one.",
+                short: "Create or change an admin profile",
+                long: "Values that are not given remain unchanged, or are taken from the \
+                           environment or the defaults. The profile becomes the active one.",
                 words: &["NAME"],
                 flags: &[
                     BASE_URL,
@@ -413,7 +415,7 @@ const COMMANDS: &[Command] = &[
             Command {
                 name: "activate",
                 short: "Make an admin profile the active one",
-                long: "It is used where no other is named.",
+                long: "The active profile is used where no other is named.",
                 words: &["NAME"],
                 flags: &[JSON],
                 example: "mcp-tunnel admin-profiles activate lab",
@@ -436,7 +438,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "dev",
-        short: "Servers for trying out",
+        short: "Servers for testing",
         long: "Not for production.",
         example: "mcp-tunnel dev proxy --mcp.command 'mcp-tunnel mcp-stub'",
         action: Action::Group(&[Command {

@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 const BODY_MAX: usize = 1024 * 1024;
 /// Number of commands to ask for: more than fit on most screens.
 const COMMANDS: usize = 60;
-/// Columns and lines of what is printed into a pipe.
+/// Columns and lines of the screen that is printed into a pipe.
 const PLAIN_SIZE: (usize, usize) = (80, 24);
 /// Stack of the thread that asks, in bytes: HTTP and JSON of bounded depth.
 const STACK: usize = 512 * 1024;
@@ -102,7 +102,7 @@ fn watch_it(base: String, mut screen: Screen) -> ExitCode {
     }
 }
 
-/// Asks for what the screen shows.
+/// Requests the data that the screen shows.
 fn look(base: &str) -> Result<(Value, Value), String> {
     let ask = |path: &str| {
         let (status, body) = get(base, path, LIMIT, BODY_MAX)?;

@@ -195,7 +195,7 @@ impl Admin {
         self.call_one(Method::POST, id, Some(fields))
     }
 
-    /// Deletes a tunnel, and describes what it was.
+    /// Deletes a tunnel and returns its description.
     ///
     /// # Errors
     /// See [`AdminError`].

@@ -5,7 +5,7 @@ use crate::httpd::Exchange;
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 
-/// Answers with a body of this type, and these headers beside it.
+/// Answers with a body of this type and these additional headers.
 pub(super) fn respond(
     exchange: Exchange<'_>,
     status: u16,

@@ -11,7 +11,7 @@ pub(super) fn host_of(address: &str) -> Option<&str> {
     address.rsplit_once(':').map(|(host, _)| host).filter(|host| !host.contains(':'))
 }
 
-/// Whether a `Host` header is a loopback name or address, or the configured name.
+/// True if a `Host` header is a loopback name or address, or the configured name.
 ///
 /// A listener on loopback answers to nothing else: a web page whose name was pointed to 127.0.0.1
 /// (DNS rebinding) is turned away.
@@ -21,7 +21,7 @@ pub(super) fn is_loopback_name(host: &str, configured: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Whether a `Host` header is an address, a loopback name, or the configured name.
+/// True if a `Host` header is an address, a loopback name, or the configured name.
 ///
 /// A foreign name that was pointed to this host is none of these, and nobody can point an address
 /// anywhere.

@@ -59,7 +59,7 @@ pub type Standstill = Box<dyn Fn() -> Option<String> + Send + Sync>;
 pub struct Views {
     /// `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// `/livez`: a fault that only a restart can mend.
+    /// `/livez`: a fault that only a restart can cure.
     pub standstill: Standstill,
     /// `/startupz`: whether the start is complete.
     pub started: Box<dyn Fn() -> bool + Send + Sync>,
@@ -88,7 +88,7 @@ impl Bound {
     /// Binds and writes the URL file.
     ///
     /// # Errors
-    /// One line that names the address or the file, and what is wrong with it.
+    /// One line that names the address or the file, and the problem with it.
     pub fn take(listen: &Listen, url_file: Option<&Path>) -> io::Result<Self> {
         let limits = Limits::with_connections(CONNECTIONS);
         let server = match listen {
@@ -125,7 +125,7 @@ impl Bound {
         &self.url
     }
 
-    /// Whether other hosts can connect to it.
+    /// True if other hosts can connect to it.
     pub fn is_open(&self) -> bool {
         matches!(self.server.local(), Bind::Tcp(bound) if !bound.ip().is_loopback())
     }

@@ -383,7 +383,7 @@ impl Target {
         let line = format!("the log file {path} cannot be written, lines are lost: {error}");
         let mut unhurried = Patience { left: Duration::ZERO, ..Patience::new() };
         let told = format!("mcp-tunnel: {line}\n");
-        // If this fails there is nobody else to tell.
+        // If this fails, there is no other place to report it.
         let _ = unhurried.write(io::stderr().as_fd(), told.as_bytes(), &mut 0);
         line
     }
@@ -397,7 +397,7 @@ fn writable(fd: impl AsFd, patience: Duration) -> bool {
     ready && !set[0].revents().intersects(bad)
 }
 
-/// Whether this is the stream that the service manager names in `JOURNAL_STREAM`.
+/// True if this is the stream that the service manager names in `JOURNAL_STREAM`.
 fn is_the_journal(fd: impl AsFd) -> bool {
     let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether the daemon makes progress: `daemon` fills in the times, `/livez`, the metrics and the
+//! The verdict on the daemon's progress: `daemon` fills in the times, `/livez`, the metrics and the
 //! watchdog ask for the verdict.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ const POLL_SLACK: Duration = Duration::from_secs(90);
 /// for, and notifications before them.
 const POST_SLACK: Duration = Duration::from_secs(1_200);
 
-/// The times that tell progress from a standstill.
+/// The times that distinguish progress from a standstill.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// How long ago a poll loop last began or ended a poll, of the loop that has been still for
@@ -18,7 +18,7 @@ pub struct Progress {
     pub since_poll_step: Option<Duration>,
     /// How long one poll may take.
     pub poll_limit: Duration,
-    /// Whether polls are due: the daemon is not stopping, and there is room for commands.
+    /// True if polls are due: the daemon is not stopping, and there is room for commands.
     pub polls_due: bool,
     /// How long a worker has held the oldest command.
     pub oldest_in_hand: Duration,

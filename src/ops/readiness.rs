@@ -28,7 +28,7 @@ impl Verdict {
         }
     }
 
-    /// What the operator should know, if anything.
+    /// The reason that the operator should know, if any.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ready => None,
@@ -37,7 +37,7 @@ impl Verdict {
     }
 }
 
-/// A detail beside the verdict: a stable name, and a value as JSON text.
+/// A detail besides the verdict: a stable name, and a value as JSON text.
 pub type Fact = (&'static str, String);
 
 type Check = Box<dyn Fn() -> Verdict + Send + Sync>;
@@ -75,7 +75,7 @@ pub struct Readiness {
 /// An answer to a readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Whether commands are served.
+    /// True if commands are served.
     pub ready: bool,
     /// `ready`, `ready (reason)` or the first reason why not (operations.md, section 3).
     pub line: String,
@@ -88,9 +88,9 @@ pub struct Report {
 pub struct Finding {
     /// The condition's name.
     pub name: String,
-    /// Whether it holds.
+    /// The verdict: does it hold?
     pub verdict: Verdict,
-    /// Details beside the verdict.
+    /// Details besides the verdict.
     pub facts: Vec<Fact>,
 }
 
@@ -105,7 +105,7 @@ impl Readiness {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the daemon is draining.
+    /// True if the daemon is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
@@ -152,7 +152,7 @@ impl Report {
                 text.push_str(": ");
                 text.push_str(reason);
             }
-            // Repeating what the reason says would only make the line longer.
+            // Repeating the reason would only make the line longer.
             let said = |value: &str| verdict.reason().is_some_and(|reason| reason.contains(value));
             let facts: Vec<String> = facts
                 .iter()

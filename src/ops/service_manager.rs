@@ -83,7 +83,7 @@ impl ServiceManager {
     }
 }
 
-/// Whether `NOTIFY_SOCKET` is in the abstract namespace.
+/// True if `NOTIFY_SOCKET` is in the abstract namespace.
 pub fn is_abstract() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
 }

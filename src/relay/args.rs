@@ -17,21 +17,21 @@ use super::Times;
 
 /// The default address of the relay.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
-/// Shortest key that an operator may choose, in characters: long enough that nobody types it
-/// from memory.
+/// Shortest key that an operator may choose, in characters: long enough to be generated
+/// and not remembered.
 const MIN_KEY: usize = 32;
 /// Longest tunnel budget: daemons give up a call after 10 minutes.
 const MAX_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What `mcp-tunnel-relay --help` prints.
+/// The text of `mcp-tunnel-relay --help`.
 pub const HELP: &str = "\
-mcp-tunnel-relay: the control-plane side of mcp-tunnel, on your own host
+mcp-tunnel-relay: a control plane for mcp-tunnel on your own host
 
   mcp-tunnel-relay serve [OPTIONS]
 
-MCP clients post to /v1/mcp/TUNNEL_ID; tunnel daemons (mcp-tunnel, or the
-reference client) poll for their messages. Queues, keys and tunnels live in
-memory and end with the process.
+MCP clients post to /v1/mcp/TUNNEL_ID; tunnel daemons (mcp-tunnel or the
+reference client) poll for their messages. Queues, keys and tunnels are kept in
+memory and are lost when the process ends.
 
 Example:
   mcp-tunnel-relay serve --dev
@@ -39,52 +39,52 @@ Example:
 Listening:
   --listen ADDR            IP:PORT, localhost:PORT or unix:PATH
                            [127.0.0.1:8765]
-  --behind-tls-proxy       a proxy in front speaks TLS: allow other addresses
+  --behind-tls-proxy       a proxy in front speaks TLS: allow addresses other
                            than loopback; needs --public-url, and a connector
-                           key on every tunnel
-  --public-url URL         how clients reach the relay, for instance
+                           key for every tunnel
+  --public-url URL         URL at which clients reach the relay, such as
                            https://relay.example
-  --allowed-host HOST      one more value of `Host` that is served (repeatable)
-  --allowed-origin ORIGIN  a web page that may call, for instance
+  --allowed-host HOST      accept this value of `Host` too (repeatable)
+  --allowed-origin ORIGIN  origin of web pages that may call, such as
                            https://app.example (repeatable)
-  --url-file PATH          write the URL there while listening
+  --url-file PATH          write the URL to this file while listening
 
 Tunnels and keys (a key is env:NAME or file:PATH, of at least 32 characters):
   --tunnel-id ID           a tunnel; the three options below belong to the last
                            one named
-    --runtime-key KEY        what its daemon presents (repeatable)
-    --connector-key KEY      what its MCP clients present, in the header
+    --runtime-key KEY        key of its daemon (repeatable)
+    --connector-key KEY      key of its MCP clients, sent in the header
                              X-Tunnel-Connector-Key or as bearer token
                              (repeatable); without one, every local process may
                              call
     --name TEXT              a name for the daemon's log
-  --admin-key KEY          opens /v1/tunnels and /relay/v1/keys, on loopback
-                           only
-  --dev                    make a tunnel and a runtime key, and print how to use
-                           them
+  --admin-key KEY          key that opens /v1/tunnels and /relay/v1/keys, on
+                           loopback only
+  --dev                    create a tunnel and a runtime key, and print how to
+                           use them
 
 Times (digits and a unit: 500ms, 30s, 5m):
-  --response-timeout D     what a daemon has for an answer        [30s]
+  --response-timeout D     time that a daemon has to answer       [30s]
   --pickup-timeout D       how long a command waits for a daemon  [10s]
-  --deliver-grace D        more time for the way back             [2s]
-  --client-last-seen D     a daemon counts as connected so long   [20s]
-  --warm-up D              after a start, wait for daemons        [3s]
-  --sse-commit-after D     open an event stream without news      [25s]
-  --sse-keepalive D        comment on a quiet event stream        [15s]
-  --drain-timeout D        let calls finish after SIGTERM         [35s]
+  --deliver-grace D        extra time for the answer's way back   [2s]
+  --client-last-seen D     silence after which a daemon is gone   [20s]
+  --warm-up D              time for daemons to connect at start   [3s]
+  --sse-commit-after D     open the event stream without news     [25s]
+  --sse-keepalive D        interval of comments on quiet streams  [15s]
+  --drain-timeout D        time for calls to end after SIGTERM    [35s]
 
 Other:
   --log-level LEVEL        error, warn, info or debug             [info]
-  --no-confinement         keep the rights that the relay does not need
+  --no-confinement         keep rights that the relay does not need
   -h, --help    -V, --version
 
 /healthz, /readyz and /metrics are served on the same listener.
 
-Not in this version: TLS in the process (use a proxy), a state directory,
-several relays for one tunnel, rate limits by time, resumption of event streams.
+Not supported in this version: TLS (use a proxy), a state directory, several
+relays for one tunnel, rate limits, resuming event streams.
 ";
 
-/// What the command line asks for.
+/// The request that the command line makes.
 #[derive(Debug)]
 pub enum Command {
     /// Print the help.
@@ -100,7 +100,7 @@ pub enum Command {
 pub struct Config {
     /// The address to listen on.
     pub listen: Bind,
-    /// Whether a proxy in front of the relay speaks TLS.
+    /// True if a proxy in front of the relay speaks TLS.
     pub behind_tls_proxy: bool,
     /// The URL at which clients reach the relay.
     pub public_url: Option<String>,
@@ -114,13 +114,13 @@ pub struct Config {
     pub tunnels: Vec<TunnelConfig>,
     /// The key of the operator.
     pub admin_key: Option<Secret>,
-    /// Whether to create a tunnel for a trial.
+    /// True if to create a tunnel for a trial.
     pub dev: bool,
     /// All time limits.
     pub times: Times,
     /// How much to log.
     pub log_level: LevelFilter,
-    /// Whether it gives up rights that it does not need.
+    /// True if it gives up rights that it does not need.
     pub confinement: bool,
 }
 
@@ -140,7 +140,7 @@ pub struct TunnelConfig {
 /// Reads the arguments (without the program's name).
 ///
 /// # Errors
-/// One line: what is wrong, and what would be right.
+/// One line: the problem and its correction.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next().map_err(|e| e.to_string())? {
@@ -240,18 +240,7 @@ impl Config {
                 self.allowed_origins.push(value);
             }
             "url-file" => self.url_file = Some(PathBuf::from(value)),
-            "tunnel-id" => {
-                let id: TunnelId = value.parse().map_err(|e| format!("{e}"))?;
-                if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
-                    return Err("the tunnel is named twice".to_owned());
-                }
-                self.tunnels.push(TunnelConfig {
-                    name: "relay tunnel".to_owned(),
-                    id,
-                    runtime_keys: Vec::new(),
-                    connector_keys: Vec::new(),
-                });
-            }
+            "tunnel-id" => self.add_tunnel(value.parse().map_err(|e| format!("{e}"))?)?,
             "runtime-key" => {
                 let key = key(&value)?;
                 let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -266,25 +255,45 @@ impl Config {
             }
             "name" => self.last_tunnel()?.name = value,
             "admin-key" => self.admin_key = Some(key(&value)?),
-            "response-timeout" => {
-                self.times.response_timeout = duration(&value)?;
-                if self.times.response_timeout > MAX_RESPONSE_TIMEOUT {
-                    return Err("at most 10m, for daemons give up a call then".to_owned());
-                }
-            }
-            "pickup-timeout" => self.times.pickup_timeout = duration(&value)?,
-            "deliver-grace" => self.times.deliver_grace = duration(&value)?,
-            "client-last-seen" => self.times.client_last_seen = duration(&value)?,
-            "warm-up" => self.times.warm_up = duration(&value)?,
-            "sse-commit-after" => self.times.sse_commit_after = duration(&value)?,
-            "sse-keepalive" => self.times.sse_keepalive = duration(&value)?,
-            "drain-timeout" => self.times.drain_timeout = duration(&value)?,
-            _ => {
+            "log-level" => {
                 let level = value.parse().map_err(|_| "one of error, warn, info, debug")?;
                 self.log_level = level;
             }
+            time => *self.time(time) = duration(&value)?,
+        }
+        if self.times.response_timeout > MAX_RESPONSE_TIMEOUT {
+            return Err("at most 10m, because daemons give up a call then".to_owned());
         }
         Ok(())
+    }
+
+    fn add_tunnel(&mut self, id: TunnelId) -> Result<(), String> {
+        if self.tunnels.iter().any(|tunnel| tunnel.id == id) {
+            return Err("the tunnel is named twice".to_owned());
+        }
+        self.tunnels.push(TunnelConfig {
+            name: "relay tunnel".to_owned(),
+            id,
+            runtime_keys: Vec::new(),
+            connector_keys: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// The time that an option sets. Every other option is handled by [`Config::set`].
+    fn time(&mut self, option: &str) -> &mut Duration {
+        let times = &mut self.times;
+        match option {
+            "response-timeout" => &mut times.response_timeout,
+            "pickup-timeout" => &mut times.pickup_timeout,
+            "deliver-grace" => &mut times.deliver_grace,
+            "client-last-seen" => &mut times.client_last_seen,
+            "warm-up" => &mut times.warm_up,
+            "sse-commit-after" => &mut times.sse_commit_after,
+            "sse-keepalive" => &mut times.sse_keepalive,
+            "drain-timeout" => &mut times.drain_timeout,
+            other => unreachable!("--{other} is no option"),
+        }
     }
 
     fn last_tunnel(&mut self) -> Result<&mut TunnelConfig, String> {
@@ -364,7 +373,9 @@ fn key(reference: &str) -> Result<Secret, String> {
     } else if let Some(path) = reference.strip_prefix("file:") {
         std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?
     } else {
-        return Err("a key is given as env:NAME or file:PATH, for arguments are public".to_owned());
+        return Err(
+            "a key is given as env:NAME or file:PATH, because arguments are public".to_owned()
+        );
     };
     let secret = Secret::new(text.trim().to_owned());
     let text = secret.expose();

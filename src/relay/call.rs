@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Whether a final answer of this type fits.
+    /// True if a final answer of this type fits.
     pub fn fits(self, resp_type: ResponseType) -> bool {
         match self {
             Self::Request => resp_type == ResponseType::JsonRpcResponse,
@@ -136,9 +136,9 @@ pub struct Call {
     pub id: RequestKey,
     /// The lane that it waits in.
     pub channel: ChannelName,
-    /// Whether the client wants messages before the answer.
+    /// True if the client wants messages before the answer.
     pub wants_notify: bool,
-    /// Whether it is one of the few long streams of its tunnel.
+    /// True if it is one of the few long streams of its tunnel.
     pub is_stream: bool,
     /// Tells whether its client is still connected.
     pub probe: Probe,

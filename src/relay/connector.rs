@@ -74,7 +74,7 @@ pub fn serve(relay: &Relay, visit: Visit<'_>, id: &str, channel: Option<&str>) {
 struct Access {
     tunnel: Arc<Tunnel>,
     key: Option<Arc<Key>>,
-    /// Whether `Authorization` holds a key of ours, which is not passed on.
+    /// True if `Authorization` holds a key of ours, which is not passed on.
     consumed: bool,
 }
 
@@ -111,7 +111,7 @@ impl Admitted<'_> {
         visit.reply(reply);
     }
 
-    /// What can be said of a message before its body is read.
+    /// Checks all of a message that can be checked before its body is read.
     fn check_head(&self, visit: &Visit<'_>) -> Result<Accepts, Problem> {
         let media = visit.header("Content-Type").and_then(|value| value.split(';').next());
         if !media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {

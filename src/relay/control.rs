@@ -75,13 +75,7 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
             return visit.reply(problem.envelope());
         }
     };
-    let mut affinity = false;
-    if let Some(info) = visit.header("X-Tunnel-MCP-Server-Info") {
-        match ServerInfo::from_header(info) {
-            Some(info) => affinity = info.has_proc_affinity(),
-            None => relay.stats.bad_server_info.inc(),
-        }
-    }
+    let affinity = has_proc_affinity(relay, &visit);
     let instance = visit.header("X-Tunnel-Client-Instance-Id").unwrap_or_default().to_owned();
     if visit.header("X-Tunnel-Client-Closing") == Some("1") {
         // The daemon is ending, so it must not get another command.
@@ -96,13 +90,7 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
     let probe = visit.exchange.probe();
     let last_seen = relay.times.client_last_seen;
     let number = tunnel.daemons().poll_begins(&instance, affinity, probe.clone());
-    if tunnel.daemons().is_news(last_seen) {
-        log::warn!(
-            "several daemons poll a tunnel whose MCP server lives inside its daemon: its sessions \
-             break; stop all but one tunnel={}",
-            tunnel.id
-        );
-    }
+    warn_of_several_daemons(&tunnel, last_seen);
     let polled = tunnel.poll(query.filter, query.limit, query.wait, probe, &key.id);
     tunnel.daemons().poll_ends(number);
     visit.common.push((DAEMONS, tunnel.daemons().count(last_seen).to_string()));
@@ -126,6 +114,26 @@ pub fn poll(relay: &Relay, mut visit: Visit<'_>, id: &str) {
         }
     };
     relay.stats.polls.inc(result);
+}
+
+fn warn_of_several_daemons(tunnel: &Tunnel, last_seen: Duration) {
+    if tunnel.daemons().is_news(last_seen) {
+        log::warn!(
+            "several daemons poll a tunnel whose MCP server lives inside its daemon: its sessions \
+             break; stop all but one tunnel={}",
+            tunnel.id
+        );
+    }
+}
+
+/// True if the daemon that polls declares that a server keeps state in its process.
+fn has_proc_affinity(relay: &Relay, visit: &Visit<'_>) -> bool {
+    let Some(info) = visit.header("X-Tunnel-MCP-Server-Info") else { return false };
+    let info = ServerInfo::from_header(info);
+    if info.is_none() {
+        relay.stats.bad_server_info.inc();
+    }
+    info.is_some_and(|info| info.has_proc_affinity())
 }
 
 /// Writes the commands. They are put back only if certainly no byte of them was sent
@@ -326,7 +334,7 @@ impl Posted {
     }
 }
 
-/// `GET /v1/tunnels/{tunnel_id}` for a daemon: what it may know about its tunnel.
+/// `GET /v1/tunnels/{tunnel_id}` for a daemon: the facts that it may know about its tunnel.
 pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
     let reply = match authorize(relay, &visit, id) {
         Ok((tunnel, _)) => {

@@ -26,7 +26,7 @@ pub struct Daemons {
 #[derive(Debug)]
 struct Daemon {
     instance: String,
-    /// Whether one of its servers keeps state in its process.
+    /// True if one of its servers keeps state in its process.
     affinity: bool,
     /// When its last poll ended.
     seen: Instant,
@@ -89,12 +89,12 @@ impl Daemons {
         self.known.len()
     }
 
-    /// Whether several daemons poll although their servers keep state in their processes.
+    /// True if several daemons poll although their servers keep state in their processes.
     pub fn conflict(&mut self, last_seen: Duration) -> bool {
         self.count(last_seen) > 1 && self.known.iter().any(|known| known.affinity)
     }
 
-    /// Whether a conflict should be logged now.
+    /// True if a conflict should be logged now.
     pub fn is_news(&mut self, last_seen: Duration) -> bool {
         let news = self.conflict(last_seen)
             && self.logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN);

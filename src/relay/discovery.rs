@@ -112,7 +112,7 @@ fn fetch(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Pie
     }
 }
 
-/// Whether a daemon's answer is metadata: it posts an error object if it found none.
+/// True if a daemon's answer is metadata: it posts an error object if it found none.
 fn is_metadata(text: &str) -> bool {
     text.len() <= DOCUMENT_MAX && with_resource(text, "").is_some()
 }

@@ -49,14 +49,14 @@ impl Guard {
         Self { hosts, origins }
     }
 
-    /// Whether the request's `Host` is allowed.
+    /// True if the request's `Host` is allowed.
     pub fn allows_host(&self, head: &Head) -> bool {
         let Some(hosts) = &self.hosts else { return true };
         let named = head.host.as_deref().unwrap_or_default().to_ascii_lowercase();
         hosts.contains(&named)
     }
 
-    /// Whether the request comes from an allowed web page, or from none. The origin `null` is not
+    /// True if the request comes from an allowed web page, or from none. The origin `null` is not
     /// allowed.
     pub fn allows_origin(&self, head: &Head) -> bool {
         head.headers

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::TunnelId;
 
-/// What a key is for. Roles do not include one another.
+/// The purpose of a key. Roles do not include one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A tunnel daemon: poll, respond, read the tunnel's name.
@@ -56,7 +56,7 @@ impl Role {
 pub struct Key {
     /// Its public id.
     pub id: String,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
     /// The tunnels that it is for; none for an admin key.
     pub tunnels: HashSet<TunnelId>,
@@ -69,7 +69,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether the key is for this role and this tunnel, at this time.
+    /// True if the key is for this role and this tunnel, at this time.
     pub fn allows(&self, role: Role, tunnel: &TunnelId) -> bool {
         self.role == role && self.tunnels.contains(tunnel)
     }

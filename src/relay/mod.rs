@@ -109,7 +109,7 @@ pub struct Relay {
     guard: Guard,
     /// The URL for clients; if it is not set, the name that each client uses.
     public_url: Option<String>,
-    /// Whether tunnels without a connector key are open to every client.
+    /// True if tunnels without a connector key are open to every client.
     allow_open: bool,
     stats: Arc<Stats>,
     request_memory: Arc<Budget>,

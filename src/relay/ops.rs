@@ -6,6 +6,7 @@ use crate::stats::{TIME_BOUNDS_US, TimeHistogram};
 
 use super::Relay;
 use super::reply::Reply;
+use super::stats::Stats;
 
 /// `/healthz`: answered whenever the process serves.
 pub fn health() -> Reply {
@@ -26,7 +27,21 @@ pub fn metrics(relay: &Relay) -> Reply {
     let stats = &relay.stats;
     out.family("relay_build_info", "gauge", "The running version.");
     out.line("relay_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
+    labelled_counters(&mut out, stats);
+    counters(&mut out, stats);
+    gauges(&mut out, relay);
+    for (name, help, histogram) in [
+        ("relay_mcp_request_seconds", "From request to answer.", &stats.request_time),
+        ("relay_queue_wait_seconds", "From queue to daemon.", &stats.queue_time),
+        ("relay_handed_seconds", "From daemon to response.", &stats.handed_time),
+    ] {
+        out.histogram(name, help, histogram);
+    }
+    let version = "text/plain; version=0.0.4; charset=utf-8".to_owned();
+    Reply { status: 200, headers: vec![("Content-Type", version)], body: out.0 }
+}
 
+fn labelled_counters(out: &mut Page, stats: &Stats) {
     out.family("relay_mcp_requests_total", "counter", "Answers to MCP clients.");
     for ((kind, status, code), count) in stats.mcp_requests.all() {
         let labels = format!("kind=\"{kind}\",status=\"{status}\",code=\"{code}\"");
@@ -53,6 +68,9 @@ pub fn metrics(relay: &Relay) -> Reply {
             out.line(name, &format!("{label}=\"{value}\""), count);
         }
     }
+}
+
+fn counters(out: &mut Page, stats: &Stats) {
     for (name, help, counter) in [
         ("relay_accepted_total", "Calls that were queued.", &stats.accepted),
         ("relay_settled_total", "Calls that a response ended.", &stats.settled),
@@ -68,6 +86,10 @@ pub fn metrics(relay: &Relay) -> Reply {
         out.family(name, "counter", help);
         out.line(name, "", counter.get());
     }
+}
+
+fn gauges(out: &mut Page, relay: &Relay) {
+    let stats = &relay.stats;
     for (name, help, value) in [
         ("relay_queued_commands", "Commands that wait for a poll.", stats.queued.get()),
         ("relay_handed_commands", "Commands that daemons have.", stats.handed.get()),
@@ -83,15 +105,6 @@ pub fn metrics(relay: &Relay) -> Reply {
         out.family(name, "gauge", help);
         out.line(name, "", u64::try_from(value).unwrap_or(0));
     }
-    for (name, help, histogram) in [
-        ("relay_mcp_request_seconds", "From request to answer.", &stats.request_time),
-        ("relay_queue_wait_seconds", "From queue to daemon.", &stats.queue_time),
-        ("relay_handed_seconds", "From daemon to response.", &stats.handed_time),
-    ] {
-        out.histogram(name, help, histogram);
-    }
-    let version = "text/plain; version=0.0.4; charset=utf-8".to_owned();
-    Reply { status: 200, headers: vec![("Content-Type", version)], body: out.0 }
 }
 
 #[derive(Default)]

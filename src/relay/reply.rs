@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::budget::{Budget, Reserved};
 
-/// Whether a command may have reached the MCP server.
+/// Tells whether a command may have reached the MCP server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivered {
     /// It has certainly not.
@@ -27,7 +27,7 @@ pub struct Problem {
     pub message: &'static str,
     /// When to try again, in seconds.
     pub retry_after: Option<u32>,
-    /// Whether the command may have reached the MCP server.
+    /// Tells whether the command may have reached the MCP server.
     pub delivered: Delivered,
     /// The code of the JSON-RPC error that carries this to an MCP client.
     pub rpc_code: i64,
@@ -238,7 +238,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// What to answer.
+    /// The problem to answer with.
     pub fn problem(self) -> Problem {
         match self {
             Self::TooLarge => TOO_LARGE,

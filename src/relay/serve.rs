@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
@@ -10,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::confine::{Confinement, Needs};
-use crate::httpd::Bind;
+use crate::httpd::{Bind, Running};
 use crate::ops::log::{self as ops_log, LogSettings};
 use crate::ops::parent;
 use crate::ops::service_manager::ServiceManager;
@@ -79,7 +80,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let manager =
         ServiceManager::of_environment().map_err(|e| format!("the service manager: {e}"))?;
     // Before the listener, so that no signal is missed once clients can connect.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("signals: {e}"))?;
     let dev_key = if config.dev { Some(make_dev_tunnel(&mut config)?) } else { None };
     let (relay, server) =
         Relay::bind(&config).map_err(|e| format!("--listen {}: {e}", config.listen))?;
@@ -106,6 +107,22 @@ fn serve(mut config: Config) -> Result<(), String> {
         ));
     }
 
+    let result = run_until_signal(signals, relay, running, &manager);
+    if let Some(path) = &config.url_file {
+        // If somebody else has removed it, there is nothing to do.
+        let _ = std::fs::remove_file(path);
+    }
+    logger.finish();
+    result
+}
+
+/// Serves until a signal, then drains the relay. A second signal ends it at once.
+fn run_until_signal(
+    mut signals: Signals,
+    relay: Arc<Relay>,
+    running: Running,
+    manager: &ServiceManager,
+) -> Result<(), String> {
     let (signal, signalled) = bounded(2);
     std::thread::Builder::new()
         .name("signals".to_owned())
@@ -132,19 +149,13 @@ fn serve(mut config: Config) -> Result<(), String> {
             let _ = done.send(());
         })
         .map_err(|e| format!("a thread to drain: {e}"))?;
-    let result = select! {
+    select! {
         recv(drained) -> _ => Ok(()),
         recv(signalled) -> _ => Err("stopped at once by a second signal".to_owned()),
-    };
-    if let Some(path) = &config.url_file {
-        // If somebody else has removed it, there is nothing to do.
-        let _ = std::fs::remove_file(path);
     }
-    logger.finish();
-    result
 }
 
-/// Gives up rights that the relay does not need: it writes no file and connects to nobody.
+/// Gives up rights that the relay does not need: it writes no file and opens no connection.
 fn confine(config: &Config) {
     if !config.confinement {
         return;

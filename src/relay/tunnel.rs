@@ -183,9 +183,9 @@ pub struct Tunnel {
     pub id: TunnelId,
     /// Its tag in shard tokens.
     pub tag: TunnelTag,
-    /// Whether MCP clients must show a connector key.
+    /// True if MCP clients must show a connector key.
     pub guarded: AtomicBool,
-    /// Whether its daemon answers after it gets a client's JSON-RPC response. The reference daemon
+    /// True if its daemon answers after it gets a client's JSON-RPC response. The reference daemon
     /// does not, and the client would wait in vain (relay.md, F7).
     pub takes_responses: AtomicBool,
     /// The OAuth metadata of the server behind it.
@@ -209,7 +209,7 @@ struct State {
     next_number: u64,
     /// When a daemon last polled or answered.
     seen: Option<Instant>,
-    /// Whether a daemon was ever connected.
+    /// True if a daemon was ever connected.
     ever_seen: bool,
     closed: bool,
     draining: bool,
@@ -573,7 +573,7 @@ impl Tunnel {
 }
 
 impl State {
-    /// Whether a daemon is connected for this lane (relay.md, 3.7). A daemon that works on a
+    /// True if a daemon is connected for this lane (relay.md, 3.7). A daemon that works on a
     /// command may not poll meanwhile, and counts as connected.
     fn is_connected(&mut self, channel: &ChannelName, last_seen: Duration) -> bool {
         self.seen.is_some_and(|at| at.elapsed() < last_seen)

@@ -17,7 +17,7 @@ use super::tunnel::{Tunnel, Withdraw};
 
 /// The properties of a message that its answer depends on.
 pub struct Expected {
-    /// What was sent.
+    /// The kind of message that was sent.
     pub kind: Kind,
     /// The id of a request.
     pub id: Option<RpcId>,
@@ -25,7 +25,7 @@ pub struct Expected {
     pub era: Era,
     /// The media types that the client accepts.
     pub accepts: Accepts,
-    /// Whether an event stream may be opened before there is an answer.
+    /// True if an event stream may be opened before there is an answer.
     pub may_commit: bool,
     /// How long the daemon may take.
     pub budget: Duration,

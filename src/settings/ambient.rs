@@ -72,7 +72,7 @@ pub fn choose(ambient: &AmbientProxy, target: &HttpUrl) -> Choice {
     }
 }
 
-/// Whether `NO_PROXY` or the loopback rule says that a target is reached directly.
+/// True if `NO_PROXY` or the loopback rule says that a target is reached directly.
 fn bypassed(no_proxy: &str, target: &HttpUrl) -> bool {
     let host = target.host.trim_end_matches('.');
     let ip = host.parse::<IpAddr>().ok();

@@ -15,7 +15,7 @@ use crate::wire::{ChannelName, TunnelId};
 /// The configuration of `run`.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// PEM file whose certificates are trusted beside those of the system, on every hop.
+    /// PEM file whose certificates are trusted in addition to those of the system, on every hop.
     pub ca_bundle: Option<PathBuf>,
     /// The outbound hop.
     pub control_plane: ControlPlane,
@@ -77,7 +77,7 @@ pub struct ControlPlane {
     pub unix_socket: Option<PathBuf>,
     /// Most commands that are polled and not yet being forwarded, 1 to 10000.
     pub max_inflight: usize,
-    /// Polls that wait at the control plane at once, 1 to 4.
+    /// Number of polls kept open at the control plane, 1 to 4.
     pub polls_in_flight: usize,
     /// How long the control plane may hold a poll open.
     pub poll_timeout: Duration,
@@ -118,9 +118,9 @@ pub struct Identity {
 pub struct Mcp {
     /// One server for each channel, in the order in which they were configured.
     pub bindings: Vec<Binding>,
-    /// Variables that the commands get beside the usual ones; a `*` ends the beginning of a name.
+    /// Variables that the commands get besides the usual ones; `PREFIX*` means all that begin so.
     pub pass_env: Vec<String>,
-    /// Whether the commands get the whole environment, but for our secrets.
+    /// True if the commands get the whole environment except our secrets.
     pub inherit_env: bool,
     /// Sent to the configured MCP origins; headers of the remote client override them.
     pub extra_headers: HeaderMap,
@@ -171,9 +171,9 @@ pub struct HttpTarget {
 /// The allowlisted outbound HTTP server.
 #[derive(Debug, Clone)]
 pub struct Harpoon {
-    /// What may be called.
+    /// The targets that may be called.
     pub targets: Vec<HarpoonTarget>,
-    /// Whether `http:` targets and redirects are allowed.
+    /// True if `http:` targets and redirects are allowed.
     pub allow_plaintext_http: bool,
     /// Longest answer that is handed back, 1 to 102400 bytes.
     pub max_response_bytes: usize,
@@ -181,15 +181,15 @@ pub struct Harpoon {
     pub max_redirects: usize,
     /// Explicit proxy for its targets.
     pub http_proxy: Option<ProxySetting>,
-    /// Whether `/harpoon/mcp` is served on the health listener.
+    /// True if `/harpoon/mcp` is served on the health listener.
     pub serve_http_streamable: bool,
     /// Host suffixes that OAuth discovery may register.
     pub hosts_include_suffix: Vec<String>,
     /// Case-insensitive patterns of hosts that OAuth discovery may register.
     pub hosts_include_regex: Vec<String>,
-    /// Whether loopback hosts may be registered.
+    /// True if loopback hosts may be registered.
     pub hosts_include_loopback: bool,
-    /// Whether hosts with private addresses may be registered.
+    /// True if hosts with private addresses may be registered.
     pub hosts_include_private: bool,
 }
 
@@ -217,14 +217,14 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// Gets a line for each command.
     pub audit_file: Option<PathBuf>,
-    /// Whether whole HTTP messages are written, secrets included.
+    /// True if whole HTTP messages are written, secrets included.
     pub http_raw_unsafe: bool,
 }
 
 /// The operator page.
 #[derive(Debug, Clone)]
 pub struct AdminUi {
-    /// Whether it answers peers that are not on this host.
+    /// True if it answers peers that are not on this host.
     pub allow_remote: bool,
     /// The token that a request must carry to change anything.
     pub token: Option<Secret>,
@@ -283,11 +283,11 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// How long calls in flight may go on after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
-    /// Whether it gives up rights that it does not need.
+    /// How far the daemon gives up rights that it does not need.
     pub confinement: Confinement,
 }
 
-/// Whether the daemon gives up rights that it does not need.
+/// How far the daemon gives up rights that it does not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confinement {
     /// As far as the kernel supports it.

@@ -11,7 +11,7 @@ pub const TARGET_FIELDS: [&str; 4] = ["label", "url", "unix_socket", "descriptio
 /// Field names with their texts.
 pub type Fields = Vec<(&'static str, String)>;
 
-/// Whether a text is `key=value,...` and not a whole URL or command (E-1).
+/// True if a text is `key=value,...` and not a whole URL or command (E-1).
 fn is_qualified(text: &str) -> bool {
     const KEYS: [&str; 7] = [
         "url=",

@@ -12,7 +12,7 @@ pub struct Flags(BTreeMap<Id, Given>);
 struct Given {
     /// The spelling that counts, with dashes.
     flag: String,
-    /// Whether that is the dotted one (C-3).
+    /// True if that is the dotted one (C-3).
     dotted: bool,
     /// One value for each time it was given.
     values: Vec<String>,

@@ -142,7 +142,7 @@ pub fn decimal(text: &str) -> Result<i64, Wrong> {
     text.parse().map_err(|_| "a whole number in plain decimal is needed".into())
 }
 
-/// Whether a name is a token of RFC 9110.
+/// True if a name is a token of RFC 9110.
 fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -258,7 +258,7 @@ pub fn listen_addr(text: &str) -> Result<(String, u16), Wrong> {
     Ok((host.to_owned(), parse_port(port)?))
 }
 
-/// Whether a Harpoon label is well formed (G-16).
+/// True if a Harpoon label is well formed (G-16).
 pub fn is_harpoon_label(label: &str) -> bool {
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (1..=64).contains(&label.len())
@@ -266,7 +266,7 @@ pub fn is_harpoon_label(label: &str) -> bool {
         && label.bytes().all(|b| alnum(b) || b == b'_' || b == b'-')
 }
 
-/// Whether a text is a profile name (section 2).
+/// True if a text is a valid profile name (section 2).
 pub fn is_profile_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && name.as_bytes()[0].is_ascii_alphanumeric()

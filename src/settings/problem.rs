@@ -1,4 +1,4 @@
-//! Errors in a configuration: where each was found, what is wrong, and what would be right.
+//! Errors in a configuration: the place, the problem and the correction of each.
 
 use std::borrow::Cow;
 use std::fmt;

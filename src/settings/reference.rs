@@ -56,7 +56,7 @@ fn form(text: &str, any_case: bool) -> Form<'_> {
     }
 }
 
-/// Whether a text is a reference in any spelling.
+/// True if a text is a reference in any spelling.
 pub fn is_reference(text: &str) -> bool {
     !matches!(form(text.trim(), true), Form::Literal(_))
 }
@@ -78,7 +78,8 @@ impl<'a> References<'a> {
     }
 
     /// A bare name is looked for among the credentials of systemd, in the working directory, and
-    /// where the packages keep secrets, so that `doctor` in a shell finds what the service finds.
+    /// where the packages keep secrets, so that `doctor` in a shell finds the same files as the
+    /// service.
     fn locate(&self, path: &str) -> PathBuf {
         let plain = PathBuf::from(path);
         if path.contains('/') {
@@ -86,7 +87,7 @@ impl<'a> References<'a> {
         }
         if let Some(dir) = self.env.non_blank("CREDENTIALS_DIRECTORY") {
             let credential = Path::new(dir).join(path);
-            // An empty line stands for a file that was not there (`SetCredential=` of the unit).
+            // An empty line means that the file did not exist (`SetCredential=` of the unit).
             if credential.metadata().is_ok_and(|m| m.len() > 1) {
                 return credential;
             }

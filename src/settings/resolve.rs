@@ -58,7 +58,7 @@ pub(super) struct Resolver<'a> {
     pub env: &'a Env,
     pub file: Option<&'a File>,
     pub refs: References<'a>,
-    /// Whether references and the files of certificates are looked up.
+    /// True if references and the files of certificates are looked up.
     pub resolve: bool,
     /// Settings with a reference that was not looked up.
     pub unresolved: Vec<Id>,

@@ -27,7 +27,7 @@ pub struct Sample {
     pub needs: Needs,
     /// Further steps, as sentences.
     pub notes: &'static str,
-    /// Whether it goes out through a proxy with a CA of its own.
+    /// True if it goes out through a proxy with a CA of its own.
     pub enterprise: bool,
 }
 
@@ -93,7 +93,7 @@ pub struct Inputs<'a> {
     pub server_url: Option<&'a str>,
     /// The server's command.
     pub command: Option<&'a str>,
-    /// Whether the log is JSON; if not, it is for people, with priorities in the journal.
+    /// True if the log is JSON; if not, it is for people, with priorities in the journal.
     pub json_log: bool,
 }
 

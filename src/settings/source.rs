@@ -43,7 +43,7 @@ pub struct Selected {
     pub path: PathBuf,
     /// The profile's name, if it was chosen as a profile.
     pub profile: Option<String>,
-    /// What chose it.
+    /// The source that selected it.
     pub source: Source,
 }
 
@@ -83,19 +83,30 @@ pub fn select(flags: &Flags, env: &Env) -> Result<Option<Selected>, Problem> {
             )));
         }
     };
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(problem(id, source, "the value is empty"));
+    match locate(id, text.trim(), dir_flag.map(|(text, _)| text), env) {
+        Ok((path, profile)) => Ok(Some(Selected { path, profile, source })),
+        Err(message) => Err(problem(id, source, &message)),
     }
-    let (path, profile) = match id {
-        Id::ConfigFile => (PathBuf::from(text), None),
+}
+
+/// The file that the value of a setting names, and the profile's name.
+fn locate(
+    id: Id,
+    text: &str,
+    dir_flag: Option<&str>,
+    env: &Env,
+) -> Result<(PathBuf, Option<String>), String> {
+    if text.is_empty() {
+        return Err("the value is empty".to_owned());
+    }
+    match id {
+        Id::ConfigFile => Ok((PathBuf::from(text), None)),
         Id::Profile => {
             if !grammar::is_profile_name(text) {
-                return Err(problem(id, source, NAME_RULE));
+                return Err(NAME_RULE.to_owned());
             }
-            let dir = profile_dir(dir_flag.map(|(text, _)| text), env)
-                .map_err(|message| problem(id, source.clone(), &message))?;
-            (dir.join(format!("{text}.yaml")), Some(text.to_owned()))
+            let dir = profile_dir(dir_flag, env)?;
+            Ok((dir.join(format!("{text}.yaml")), Some(text.to_owned())))
         }
         _ => {
             let path = expand_home(text, env);
@@ -105,13 +116,12 @@ pub fn select(flags: &Flags, env: &Env) -> Result<Option<Selected>, Problem> {
                 .and_then(|name| name.strip_suffix(".yaml"))
                 .map(str::to_owned);
             match stem {
-                Some(stem) if grammar::is_profile_name(&stem) => (path, Some(stem)),
-                Some(_) => return Err(problem(id, source, NAME_RULE)),
-                None => return Err(problem(id, source, "the name of a profile ends in `.yaml`")),
+                Some(stem) if grammar::is_profile_name(&stem) => Ok((path, Some(stem))),
+                Some(_) => Err(NAME_RULE.to_owned()),
+                None => Err("the name of a profile ends in `.yaml`".to_owned()),
             }
         }
-    };
-    Ok(Some(Selected { path, profile, source }))
+    }
 }
 
 const NAME_RULE: &str =

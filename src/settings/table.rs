@@ -81,7 +81,7 @@ pub enum Kind {
     Version,
     /// Free text.
     Text,
-    /// A path as it stands.
+    /// A literal path.
     Path,
     /// A path, or `env:NAME` whose value is one (G-5).
     PathRef,
@@ -113,7 +113,7 @@ pub enum Kind {
     Targets,
     /// Texts, blank ones dropped.
     Texts,
-    /// Names of environment variables, or their beginnings with a `*` after them.
+    /// Names of environment variables, or prefixes of names followed by `*`.
     Variables,
     /// `http-streamable`.
     Transports,
@@ -185,7 +185,7 @@ pub struct Setting {
     pub key: &'static str,
     /// Long flag without dashes; empty if there is none.
     pub flag: &'static str,
-    /// Whether the flag is also accepted with dashes for dots (C-3).
+    /// True if the flag is also accepted with dashes for dots (C-3).
     pub dashed: bool,
     /// Variables, the one that counts first.
     pub env: &'static [&'static str],
@@ -202,7 +202,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// What stands for the value in help.
+    /// The placeholder for the value in help.
     pub fn metavar(&self) -> &'static str {
         match self.kind {
             Kind::Source(metavar) => metavar,
@@ -228,7 +228,7 @@ impl Setting {
         }
     }
 
-    /// Whether the flag may be given several times.
+    /// True if the flag may be given several times.
     pub fn is_list(&self) -> bool {
         matches!(
             self.kind,
@@ -243,7 +243,7 @@ impl Setting {
         )
     }
 
-    /// Whether an empty flag counts as not given (P-2).
+    /// True if an empty flag counts as not given (P-2).
     pub fn empty_flag_is_absent(&self) -> bool {
         matches!(
             self.kind,
@@ -283,9 +283,9 @@ pub const TABLE: &[Setting] = &[
         env: &[],
         kind: Kind::Version,
         default: "",
-        short: "Version of the file's layout",
-        long: "Version of the layout of the configuration file. Only `1` exists; it may be left \
-               out.",
+        short: "Version of the file format",
+        long: "Version of the configuration file format. The only version is `1`; the key may be \
+               omitted.",
         example: "1",
     },
     Setting {
@@ -298,9 +298,10 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Source("FILE"),
         default: "",
         short: "Configuration file (also -c)",
-        long: "The configuration file, of any name. Without this flag, a profile or their \
-               variables no file is read. At most one of --config, --profile and --profile-file \
-               may be given; when one is, the variables of all three are ignored.",
+        long: "Path of the configuration file; it may have any name. If no file and no profile is \
+               selected, by flag or by variable, no file is read. At most one of --config, \
+               --profile and --profile-file may be given; if one is, the variables of all three \
+               are ignored.",
         example: "",
     },
     Setting {
@@ -313,8 +314,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Source("NAME"),
         default: "",
         short: "Named profile",
-        long: "Reads `NAME.yaml` in the profile directory. A name has letters, digits, `.`, `_` \
-               and `-`, and starts with a letter or digit.",
+        long: "Reads `NAME.yaml` from the profile directory. A name consists of letters, digits, \
+               `.`, `_` and `-`, and starts with a letter or digit.",
         example: "",
     },
     Setting {
@@ -326,9 +327,9 @@ pub const TABLE: &[Setting] = &[
         env: &["TUNNEL_CLIENT_PROFILE_FILE"],
         kind: Kind::Source("FILE"),
         default: "",
-        short: "Profile by its path",
-        long: "Reads a profile that lies outside the profile directory. Its name ends in \
-               `.yaml`. A leading `~/` is the home directory.",
+        short: "Profile, given by its path",
+        long: "Reads a profile from outside the profile directory. The file name must end in \
+               `.yaml`. A leading `~/` stands for the home directory.",
         example: "",
     },
     Setting {
@@ -340,10 +341,11 @@ pub const TABLE: &[Setting] = &[
         env: &["TUNNEL_CLIENT_PROFILE_DIR"],
         kind: Kind::Source("DIR"),
         default: "",
-        short: "Directory of the profiles",
-        long: "Where named profiles are. Without it: `$XDG_CONFIG_HOME/mcp-tunnel` or \
-               `~/.config/mcp-tunnel` if that exists, else `tunnel-client` in the same place. It \
-               selects no file by itself.",
+        short: "Directory that holds the profiles",
+        long: "The directory in which named profiles are looked up. The default is \
+               `$XDG_CONFIG_HOME/mcp-tunnel` or `~/.config/mcp-tunnel` if that directory exists, \
+               otherwise the directory `tunnel-client` in the same place. This setting does not \
+               select a profile by itself.",
         example: "",
     },
     Setting {
@@ -355,10 +357,10 @@ pub const TABLE: &[Setting] = &[
         env: &["CA_BUNDLE"],
         kind: Kind::PathRef,
         default: "",
-        short: "More trusted certificates (PEM)",
-        long: "PEM file with at least one certificate. These are trusted in addition to the \
-               system's, on the way to the control plane and to the MCP servers. The flag with \
-               an empty value turns off a bundle of the environment or file.",
+        short: "Additional trusted CA certificates (PEM)",
+        long: "PEM file with at least one certificate. Its certificates are trusted in addition to \
+               those of the system, for connections to the control plane and to the MCP servers. \
+               An empty flag turns off a bundle that the environment or the file sets.",
         example: "/etc/ssl/corporate-ca.pem",
     },
     Setting {
@@ -370,12 +372,13 @@ pub const TABLE: &[Setting] = &[
         env: &["TUNNEL_CLIENT_HTTP_PROXY"],
         kind: Kind::Proxy,
         default: "",
-        short: "Proxy for everything that has none of its own",
-        long: "Proxy for every hop that has no nearer one. The nearest wins: the entry's, then \
-               `control_plane.http_proxy`, `mcp.http_proxy` or `harpoon.http_proxy`, then this \
-               one, then `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. An explicit proxy does not \
-               look at `NO_PROXY`. Targets on a Unix socket use no proxy. `env:NAME` takes the \
-               URL from a variable.",
+        short: "Proxy for connections without one of their own",
+        long: "Proxy for every connection that has no more specific one. The most specific wins: \
+               the proxy of the entry, then `control_plane.http_proxy`, `mcp.http_proxy` or \
+               `harpoon.http_proxy`, then this one, then `HTTP_PROXY`, `HTTPS_PROXY` and \
+               `NO_PROXY`. `NO_PROXY` does not apply to a proxy that is set explicitly. \
+               Connections to Unix sockets never use a proxy. `env:NAME` takes the URL from a \
+               variable.",
         example: "http://proxy.example:3128",
     },
     Setting {
@@ -387,10 +390,11 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_BASE_URL"],
         kind: Kind::Url,
         default: "https://api.openai.com",
-        short: "Where the control plane is",
-        long: "Scheme, host and port of the control plane. A path in it is not used: put that \
-               into `control_plane.url_path`. With a client certificate the default host becomes \
-               `https://mtls.api.openai.com`. In the file it may be `env:NAME` or `file:PATH`.",
+        short: "URL of the control plane",
+        long: "Scheme, host and port of the control plane. A path is ignored here: set \
+               `control_plane.url_path` instead. With a client certificate the default becomes \
+               `https://mtls.api.openai.com`. In the file, the value may be `env:NAME` or \
+               `file:PATH`.",
         example: "https://api.openai.com",
     },
     Setting {
@@ -403,8 +407,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::UrlPath,
         default: "",
         short: "Path in front of /v1/tunnels",
-        long: "Inserted between host and `/v1/...`, for a control plane behind a gateway. Starts \
-               with `/`. In the file it may be `env:NAME` or `file:PATH`.",
+        long: "Inserted between the host and `/v1/...`, for a control plane behind a gateway. Must \
+               start with `/`. In the file, the value may be `env:NAME` or `file:PATH`.",
         example: "/gateway",
     },
     Setting {
@@ -417,7 +421,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::TunnelId,
         default: "",
         short: "The tunnel to serve (required)",
-        long: "The id of the tunnel: `tunnel_` and 32 characters of a-z and 0-9. Required.",
+        long: "The id of the tunnel: `tunnel_` followed by 32 characters from a-z and 0-9. \
+               Required.",
         example: "tunnel_0123456789abcdef0123456789abcdef",
     },
     Setting {
@@ -430,8 +435,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Text,
         default: "",
         short: "Organization that the key acts for",
-        long: "Sent as `OpenAI-Organization`. Needed only if the key belongs to several \
-               organizations.",
+        long: "Sent in the header `OpenAI-Organization`. Needed only if the key belongs to more \
+               than one organization.",
         example: "org-example",
     },
     Setting {
@@ -443,14 +448,14 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Runtime API key (required); as a flag a reference",
-        long: "The runtime key; its owner needs the permissions Tunnels Read and Use. Required. \
-               Looked for in this order: the flag, `CONTROL_PLANE_API_KEY`, the file, \
-               `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key itself, \
-               because every user of the host can read arguments. The variables hold the key \
-               itself. The file takes all three forms; `file:NAME` without a slash is a \
-               credential of systemd or a file in `/etc/mcp-tunnel.d`. Never give the daemon an \
-               admin key.",
+        short: "Runtime API key (required); flag takes a reference",
+        long: "The runtime API key. Its owner needs the permissions Tunnels Read and Use. \
+               Required. The first of these that is set counts: the flag, `CONTROL_PLANE_API_KEY`, \
+               the file, `OPENAI_API_KEY`. The flag takes `env:NAME` or `file:PATH`, never the key \
+               itself, because every user of the host can read the arguments of a process. The \
+               variables hold the key itself. The file accepts all three forms; `file:NAME` \
+               without a slash names a systemd credential or a file in `/etc/mcp-tunnel.d`. Never \
+               give the daemon an admin key.",
         example: "file:/etc/mcp-tunnel.d/api-key",
     },
     Setting {
@@ -463,8 +468,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::PathRef,
         default: "",
         short: "Client certificate for the control plane (PEM)",
-        long: "PEM file with the client certificate and its chain, for the control plane only. \
-               Needs `control_plane.client_key`.",
+        long: "PEM file with the client certificate and its chain. It is used for the control \
+               plane only and requires `control_plane.client_key`.",
         example: "/etc/mcp-tunnel.d/control-plane.crt",
     },
     Setting {
@@ -476,8 +481,9 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_CLIENT_KEY"],
         kind: Kind::PathRef,
         default: "",
-        short: "Key of that certificate (PEM)",
-        long: "PEM file with the private key of `control_plane.client_cert`. Not encrypted.",
+        short: "Private key of that certificate (PEM)",
+        long: "PEM file with the private key of `control_plane.client_cert`. The key must not be \
+               encrypted.",
         example: "/etc/mcp-tunnel.d/control-plane.key",
     },
     Setting {
@@ -489,8 +495,9 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_HTTP_PROXY"],
         kind: Kind::Proxy,
         default: "",
-        short: "Proxy on the way to the control plane",
-        long: "Proxy on the way to the control plane. See `http_proxy` for which one wins.",
+        short: "Proxy for the control plane",
+        long: "Proxy for connections to the control plane. `http_proxy` describes which proxy \
+               takes precedence.",
         example: "http://proxy.example:3128",
     },
     Setting {
@@ -502,10 +509,10 @@ pub const TABLE: &[Setting] = &[
         env: &["TUNNEL_INTEGRATION_TUNNEL_SERVICE_SOCKET_PATH"],
         kind: Kind::Path,
         default: "",
-        short: "Unix socket that leads to the control plane",
-        long: "Every connection to the control plane goes to this socket instead, and to no \
-               proxy; `control_plane.base_url` still says which host is asked for and whether TLS \
-               is spoken. For a gateway on the same host.",
+        short: "Unix socket through which to reach the control plane",
+        long: "Sends every connection to the control plane through this socket and through no \
+               proxy, for a gateway on the same host. `control_plane.base_url` still determines \
+               the host name in the requests and whether TLS is used.",
         example: "/run/gateway/control-plane.sock",
     },
     Setting {
@@ -517,8 +524,9 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_MAX_INFLIGHT_REQUESTS"],
         kind: Kind::Int(1, 10_000),
         default: "20",
-        short: "Most commands held at once",
-        long: "Size of the local queue of polled commands. When it is full, polling pauses.",
+        short: "Maximum number of commands held at once",
+        long: "Size of the local queue for polled commands. Polling pauses while the queue is \
+               full.",
         example: "20",
     },
     Setting {
@@ -530,14 +538,14 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_TUNNEL_POLLS_IN_FLIGHT"],
         kind: Kind::Int(1, 4),
         default: "1",
-        short: "Polls that wait at the control plane at once",
-        long: "With one poll, a command that comes while the last poll's answer is under way \
-               waits for the next poll: up to one round trip to the control plane. A second \
-               poll takes it at once. Each costs a connection and a waiter at the service, and \
-               answers on two connections may overtake each other: if a client sends a \
-               notification and the next request of its session without waiting for the first \
-               to be accepted, the request may reach the server before it. The places of \
-               `control_plane.max_inflight_requests` are divided among the polls.",
+        short: "Number of polls kept open at the control plane",
+        long: "With one poll, a command that arrives while the answer to the last poll is still in \
+               transit has to wait for the next poll, up to one round trip to the control plane. \
+               With a second poll it is delivered at once. Each poll costs a connection and a \
+               waiter at the service, and answers on two connections may overtake each other: if a \
+               client sends a notification and then the next request of its session without \
+               waiting until the notification is accepted, the request may reach the server first. \
+               The polls share the places of `control_plane.max_inflight_requests`.",
         example: "2",
     },
     Setting {
@@ -550,9 +558,9 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Duration(1),
         default: "30s",
         short: "How long one poll may be held open",
-        long: "How long the control plane may hold one poll open. Together with \
-               `control_plane.poll_deadline_guardrail` at most 10m. Choose it below the idle \
-               timeout of proxies on the way.",
+        long: "How long the control plane may hold a poll open. This time and \
+               `control_plane.poll_deadline_guardrail` may add up to 10m at most. Choose a time \
+               below the idle timeout of every proxy on the way.",
         example: "30s",
     },
     Setting {
@@ -565,8 +573,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Duration(1),
         default: "5s",
         short: "Extra time before a poll is given up",
-        long: "Added to `control_plane.poll_timeout`: the sum is the deadline of one poll's HTTP \
-               exchange. Less than 1m.",
+        long: "Added to `control_plane.poll_timeout`: a poll is given up when both have passed. \
+               Must be less than 1m.",
         example: "5s",
     },
     Setting {
@@ -578,10 +586,11 @@ pub const TABLE: &[Setting] = &[
         env: &["CONTROL_PLANE_POLL_CHANNELS"],
         kind: Kind::Channels,
         default: "",
-        short: "Ask for commands of this channel only",
-        long: "Channels to ask for; without it the control plane hands out commands of every \
-               channel. Each name must be written canonically (a-z, 0-9, `_`, `-`), stand there \
-               once, and have a server. The variable separates names by commas without blanks.",
+        short: "Request commands of this channel only",
+        long: "Channels to request commands for. Without this setting, the control plane hands out \
+               the commands of every channel. Each name must be in canonical form (a-z, 0-9, `_`, \
+               `-`), must appear only once and must have a server. In the variable, names are \
+               separated by commas without blanks.",
         example: "[main]",
     },
     Setting {
@@ -594,10 +603,10 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Headers,
         default: "",
         short: "Header to add to control-plane requests",
-        long: "Headers to add to every control-plane request, for instance for a gateway. A flag \
-               or item of the variable is `Name: value`; the variable separates items by `,` or \
-               `;`. A value may be `env:NAME` or `file:PATH`. Headers that the tunnel itself \
-               sets are refused.",
+        long: "Headers to add to every request to the control plane, for example for a gateway. As \
+               a flag, and in the variable, a header is written `Name: value`; the variable \
+               separates headers by `,` or `;`. A value may be `env:NAME` or `file:PATH`. Headers \
+               that the tunnel sets itself are refused.",
         example: "{ X-Gateway-Key: \"file:/etc/mcp-tunnel.d/gateway-key\" }",
     },
     Setting {
@@ -610,12 +619,12 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::ServerUrls,
         default: "",
         short: "Streamable HTTP server to forward to",
-        long: "Servers that speak Streamable HTTP. A flag is a URL for the channel `main`, or \
-               `channel=NAME,url=URL` with, as needed, `unix-socket=PATH`, `http-proxy=URL`, \
-               `client-cert=PATH` and `client-key=PATH`. The variable separates entries by line \
-               breaks. In the file an entry is a map of `channel`, `url`, `unix_socket`, \
-               `http_proxy`, `client_cert` and `client_key`. One of the flags replaces all URLs \
-               of environment and file.",
+        long: "Servers that speak Streamable HTTP. The flag takes a URL, which serves the channel \
+               `main`, or `channel=NAME,url=URL`, optionally followed by `unix-socket=PATH`, \
+               `http-proxy=URL`, `client-cert=PATH` and `client-key=PATH`. The variable separates \
+               entries by line breaks. In the file, an entry is a map with the keys `channel`, \
+               `url`, `unix_socket`, `http_proxy`, `client_cert` and `client_key`. If the flag is \
+               given, the URLs of the environment and of the file are ignored.",
         example: "[{ channel: main, url: \"http://127.0.0.1:3001/mcp\" }]",
     },
     Setting {
@@ -627,12 +636,12 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_COMMAND"],
         kind: Kind::Commands,
         default: "",
-        short: "Command of a stdio server to start and forward to",
-        long: "Servers that speak on their standard streams. A flag is a command line for the \
-               channel `main`, or `channel=NAME,command=COMMAND`. The command line is split at \
-               white space, with `'...'`, `\"...\"` and `\\` to quote; there is no shell. The \
-               variable separates entries by line breaks. In the file an entry is a map of \
-               `channel` and `command`.",
+        short: "Command that starts a stdio server to forward to",
+        long: "Servers that speak over their standard input and output. The flag takes a command \
+               line, which serves the channel `main`, or `channel=NAME,command=COMMAND`. The \
+               command line is split at white space; `'...'`, `\"...\"` and `\\` quote, and no \
+               shell is involved. The variable separates entries by line breaks. In the file, an \
+               entry is a map with the keys `channel` and `command`.",
         example: "[{ channel: main, command: \"/usr/local/bin/my-mcp-server --stdio\" }]",
     },
     Setting {
@@ -644,14 +653,14 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_PASS_ENV"],
         kind: Kind::Variables,
         default: "",
-        short: "Variable of the environment to hand to the commands",
-        long: "MCP commands get a clean environment, as MCP clients give it: PATH, HOME, USER, \
-               LOGNAME, SHELL, TERM, TMPDIR, TZ, the locale, the directories of XDG, the files of \
+        short: "Environment variable to pass to the commands",
+        long: "MCP commands get a clean environment, as MCP clients provide it: PATH, HOME, USER, \
+               LOGNAME, SHELL, TERM, TMPDIR, TZ, the locale, the XDG directories, the files of \
                trusted certificates, and the standard proxy variables unless they hold \
-               credentials. These variables are handed over as well; `APP_*` stands for all that \
-               begin so. A variable that may hold a secret of the tunnel itself is handed over \
-               only under its whole name. The variable separates names by commas. At start the \
-               log says what was left out.",
+               credentials. The variables named here are passed as well; `APP_*` means all \
+               variables whose names begin with `APP_`. A variable that may hold a secret of the \
+               tunnel itself is passed only if it is named in full. The variable separates names \
+               by commas. At startup, the log lists the variables that were left out.",
         example: "[GITHUB_TOKEN, \"APP_*\"]",
     },
     Setting {
@@ -663,11 +672,10 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_INHERIT_ENV"],
         kind: Kind::Bool,
         default: "false",
-        short: "Hand the whole environment to the commands",
-        long: "The commands get the whole environment of the daemon, as from \
-               openai/tunnel-client, which hands over its keys too. Here variables that may hold \
-               a secret of the tunnel itself are left out all the same, unless `mcp.pass_env` \
-               names them.",
+        short: "Pass the whole environment to the commands",
+        long: "Passes the whole environment of the daemon to the commands. openai/tunnel-client \
+               does the same and includes its keys; here, variables that may hold a secret of the \
+               tunnel itself are still left out unless `mcp.pass_env` names them.",
         example: "false",
     },
     Setting {
@@ -679,8 +687,9 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_HTTP_PROXY"],
         kind: Kind::Proxy,
         default: "",
-        short: "Proxy on the way to the MCP servers",
-        long: "Proxy on the way to Streamable HTTP servers. Commands and Unix sockets use none.",
+        short: "Proxy for the MCP servers",
+        long: "Proxy for connections to Streamable HTTP servers. Commands and Unix sockets do not \
+               use a proxy.",
         example: "http://proxy.example:3128",
     },
     Setting {
@@ -693,8 +702,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::PathRef,
         default: "",
         short: "Client certificate for the MCP servers (PEM)",
-        long: "PEM file with the client certificate for Streamable HTTP servers that have none \
-               of their own. Needs `mcp.client_key` and at least one such server.",
+        long: "PEM file with the client certificate for Streamable HTTP servers that do not have \
+               their own. Requires `mcp.client_key` and at least one such server.",
         example: "/etc/mcp-tunnel.d/mcp.crt",
     },
     Setting {
@@ -706,8 +715,8 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_CLIENT_KEY"],
         kind: Kind::PathRef,
         default: "",
-        short: "Key of that certificate (PEM)",
-        long: "PEM file with the private key of `mcp.client_cert`. Not encrypted.",
+        short: "Private key of that certificate (PEM)",
+        long: "PEM file with the private key of `mcp.client_cert`. The key must not be encrypted.",
         example: "/etc/mcp-tunnel.d/mcp.key",
     },
     Setting {
@@ -720,8 +729,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Headers,
         default: "",
         short: "Header to add to MCP requests",
-        long: "Headers to add to requests to the configured MCP servers, and to nobody else. A \
-               header that the remote client sent wins. Written as \
+        long: "Headers to add to requests to the configured MCP servers, and to no other requests. \
+               If the remote client sent the same header, its value is kept. The syntax is that of \
                `control_plane.extra_headers`.",
         example: "{ X-Api-Key: \"file:/etc/mcp-tunnel.d/mcp-key\" }",
     },
@@ -735,8 +744,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Headers,
         default: "",
         short: "Header to add to discovery and probe requests",
-        long: "Headers for the tunnel's own discovery and probe requests to the MCP servers; \
-               they override `mcp.extra_headers` there.",
+        long: "Headers to add to the discovery and probe requests that the tunnel itself sends to \
+               the MCP servers. They override `mcp.extra_headers` in these requests.",
         example: "{ X-Probe: \"mcp-tunnel\" }",
     },
     Setting {
@@ -748,9 +757,9 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_STARTUP_WAIT_TIMEOUT"],
         kind: Kind::Duration(0),
         default: "0s",
-        short: "How long to wait for the MCP server at start",
-        long: "How long to wait at start until the MCP servers answer, before polling begins. \
-               `0s` does not wait. Useful beside a server that starts at the same time.",
+        short: "How long to wait for the MCP servers at startup",
+        long: "How long to wait for the MCP servers to answer before polling begins. With `0s`, \
+               the daemon does not wait. Useful if a server starts at the same time as the daemon.",
         example: "30s",
     },
     Setting {
@@ -762,8 +771,8 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_CONNECTION_MAX_TTL"],
         kind: Kind::Duration(1),
         default: "10m",
-        short: "Longest time for one MCP call",
-        long: "The longest that one call may take; after that its caller gets a failure.",
+        short: "Time limit for one MCP call",
+        long: "Time limit for one call. When it has passed, the caller gets an error.",
         example: "10m",
     },
     Setting {
@@ -776,7 +785,7 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Int(1, i64::MAX),
         default: "10",
         short: "Calls forwarded at the same time",
-        long: "How many commands are forwarded at the same time: the number of forwarding \
+        long: "How many commands are forwarded at the same time. This is the number of forwarding \
                threads.",
         example: "10",
     },
@@ -790,11 +799,11 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Targets,
         default: "",
         short: "Target that Harpoon may call",
-        long: "Targets of the built-in `harpoon` channel, by which a remote client calls HTTP \
-               services of this network that are listed here, and no others. A flag is \
-               `label=NAME,url=URL` with, as needed, `unix-socket=PATH` and `desc=TEXT`. The \
-               variable separates entries by `;` or line breaks. In the file an entry is a map \
-               of `label`, `url`, `unix_socket` and `description`.",
+        long: "Targets of the built-in channel `harpoon`. Through it, remote clients can call the \
+               HTTP services of this network that are listed here, and no others. The flag takes \
+               `label=NAME,url=URL`, optionally followed by `unix-socket=PATH` and `desc=TEXT`. \
+               The variable separates entries by `;` or line breaks. In the file, an entry is a \
+               map with the keys `label`, `url`, `unix_socket` and `description`.",
         example: "[{ label: wiki, url: \"https://wiki.example\", description: \"The wiki\" }]",
     },
     Setting {
@@ -819,8 +828,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_MAX_RESPONSE_BYTES"],
         kind: Kind::Int(1, 102_400),
         default: "102400",
-        short: "Most bytes of one Harpoon answer",
-        long: "Most bytes of a target's answer that are handed back. Can only be lowered.",
+        short: "Maximum size of one Harpoon answer, in bytes",
+        long: "Maximum number of bytes of a target's answer that are returned. The default is also \
+               the upper limit.",
         example: "102400",
     },
     Setting {
@@ -832,8 +842,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_MAX_REDIRECTS"],
         kind: Kind::Int(0, 5),
         default: "5",
-        short: "Most redirects that Harpoon follows",
-        long: "Most redirects that are followed for one call. Can only be lowered.",
+        short: "Maximum number of redirects that Harpoon follows",
+        long: "Maximum number of redirects that are followed for one call. The default is also the \
+               upper limit.",
         example: "5",
     },
     Setting {
@@ -845,8 +856,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_HTTP_PROXY"],
         kind: Kind::Proxy,
         default: "",
-        short: "Proxy on the way to Harpoon targets",
-        long: "Proxy on the way to the targets. See `http_proxy` for which one wins.",
+        short: "Proxy for Harpoon targets",
+        long: "Proxy for connections to the targets. `http_proxy` describes which proxy takes \
+               precedence.",
         example: "http://proxy.example:3128",
     },
     Setting {
@@ -858,9 +870,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_ADDITIONAL_TRANSPORTS"],
         kind: Kind::Transports,
         default: "",
-        short: "Serve Harpoon locally too (http-streamable)",
-        long: "`http-streamable` serves Harpoon at `/harpoon/mcp` of the health listener as \
-               well.",
+        short: "Also serve Harpoon locally (http-streamable)",
+        long: "With `http-streamable`, Harpoon is also served at `/harpoon/mcp` on the health \
+               listener.",
         example: "[http-streamable]",
     },
     Setting {
@@ -872,9 +884,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_HOSTS_INCLUDE_SUFFIX"],
         kind: Kind::Texts,
         default: "",
-        short: "Host suffix that OAuth discovery may add",
-        long: "Hosts with one of these suffixes may be added as targets by OAuth discovery. The \
-               variable separates items by `;` or line breaks.",
+        short: "Suffix of hosts that OAuth discovery may add",
+        long: "OAuth discovery may add hosts with one of these suffixes as targets. The variable \
+               separates items by `;` or line breaks.",
         example: "[\".corp.example\"]",
     },
     Setting {
@@ -886,9 +898,9 @@ pub const TABLE: &[Setting] = &[
         env: &["HARPOON_HOSTS_INCLUDE_REGEX"],
         kind: Kind::Texts,
         default: "",
-        short: "Host pattern that OAuth discovery may add",
-        long: "Hosts that match one of these patterns, without regard to case, may be added as \
-               targets by OAuth discovery.",
+        short: "Pattern of hosts that OAuth discovery may add",
+        long: "OAuth discovery may add hosts that match one of these patterns as targets. Upper \
+               and lower case are not distinguished.",
         example: "[\"^idp[0-9]+[.]corp[.]example$\"]",
     },
     Setting {
@@ -942,8 +954,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::LogLevel,
         default: "info",
         short: "debug, info, warn or error",
-        long: "The least important level that is written: `debug`, `info`, `warn` or `error`. \
-               An offset such as `info+2` is accepted.",
+        long: "The lowest level that is logged: `debug`, `info`, `warn` or `error`. An offset such \
+               as `info+2` is accepted.",
         example: "info",
     },
     Setting {
@@ -956,8 +968,9 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::LogFormat,
         default: "",
         short: "struct-text or json, on stdout",
-        long: "`struct-text` or `json`; both go to stdout unless there is a `log.file`. Without \
-               a format the log is plain text on stderr, or `struct-text` in the file.",
+        long: "`struct-text` or `json`. Both are written to stdout unless `log.file` is set. \
+               Without this setting, the log is plain text on stderr, or `struct-text` in the log \
+               file.",
         example: "json",
     },
     Setting {
@@ -970,8 +983,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Path,
         default: "",
         short: "Append the log to this file",
-        long: "The log is appended to this file, which is created with mode 0600. Its directory \
-               must exist.",
+        long: "Appends the log to this file, which is created with mode 0600 if it does not exist. \
+               Its directory must exist.",
         example: "/var/log/mcp-tunnel/mcp-tunnel.log",
     },
     Setting {
@@ -983,10 +996,11 @@ pub const TABLE: &[Setting] = &[
         env: &["LOG_AUDIT_FILE"],
         kind: Kind::Path,
         default: "",
-        short: "Append one JSON line for each command to this file",
-        long: "The audit trail: time, request id, channel, method, tool name, outcome, bytes and \
-               times of each command that is over; never a payload. Created with mode 0600; its \
-               directory must exist. SIGHUP opens it anew after a rotation.",
+        short: "Append one JSON line per command to this file",
+        long: "The audit trail. It records the time, request id, channel, method, tool name, \
+               outcome, sizes and durations of each finished command, but never a payload. The \
+               file is created with mode 0600; its directory must exist. After a rotation, SIGHUP \
+               makes the daemon reopen it.",
         example: "/var/log/mcp-tunnel/audit.log",
     },
     Setting {
@@ -998,12 +1012,12 @@ pub const TABLE: &[Setting] = &[
         env: &["LOG_HTTP_RAW_UNSAFE"],
         kind: Kind::Bool,
         default: "false",
-        short: "Log whole HTTP messages, payloads included",
-        long: "Writes whole HTTP messages to the log, at level debug: requests, answers and \
-               their payloads. What is known to be a credential is left out (keys, tokens, \
-               cookies, passwords by the names of headers and JSON members), and the page and the \
-               support archive do not show these records. For a laboratory only; it gives a \
-               warning at start.",
+        short: "Log complete HTTP messages, including payloads",
+        long: "Logs complete HTTP requests and responses, including their payloads, at level \
+               debug. Known credentials are left out: keys, tokens, cookies, and passwords that \
+               the name of a header or JSON member gives away. The operator page and the support \
+               archive do not show these records. Do not use this in production; the daemon warns \
+               about it at startup.",
         example: "false",
     },
     Setting {
@@ -1015,12 +1029,13 @@ pub const TABLE: &[Setting] = &[
         env: &["HEALTH_LISTEN_ADDR"],
         kind: Kind::ListenAddr,
         default: "127.0.0.1:8080",
-        short: "Address of /healthz, /readyz and /metrics",
-        long: "Where health, readiness and metrics are served. An empty host is every interface, \
-               port 0 lets the kernel choose. On any other address than the loopback, every host \
-               that reaches it may read /healthz, /livez, /startupz, /readyz and /metrics, which \
-               name hosts and channels; the page and its routes stay closed to it. In the file it \
-               may be `env:NAME` or `file:PATH`.",
+        short: "Address that serves /healthz, /readyz and /metrics",
+        long: "The address on which health, readiness and metrics are served. An empty host means \
+               every interface; with port 0 the kernel chooses a port. Unless the address is a \
+               loopback address, every host that can reach it may read /healthz, /livez, \
+               /startupz, /readyz and /metrics, which name hosts and channels. The operator page \
+               and its routes remain closed to other hosts. In the file, the value may be \
+               `env:NAME` or `file:PATH`.",
         example: "\"127.0.0.1:8080\"",
     },
     Setting {
@@ -1032,10 +1047,10 @@ pub const TABLE: &[Setting] = &[
         env: &["HEALTH_UNIX_SOCKET"],
         kind: Kind::Path,
         default: "",
-        short: "Unix socket to use instead",
-        long: "Serves health on a Unix socket; `health.listen_addr` is then ignored. In the file \
-               `env:NAME` is the value of a variable, and `file:PATH` is the contents of a file, \
-               not the path of the socket.",
+        short: "Unix socket to use instead of the address",
+        long: "Serves health on a Unix socket; `health.listen_addr` is then ignored. In the file, \
+               `env:NAME` stands for the value of a variable, and `file:PATH` for the contents of \
+               a file, not for the path of the socket.",
         example: "/run/mcp-tunnel/health.sock",
     },
     Setting {
@@ -1048,8 +1063,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Path,
         default: "",
         short: "Write the listener's URL to this file",
-        long: "The listener's base URL is written to this file after it is bound, and the file \
-               is removed at the end. Useful with port 0.",
+        long: "Writes the base URL of the listener to this file once it listens, and removes the \
+               file on exit. Useful with port 0.",
         example: "/run/mcp-tunnel/health.url",
     },
     Setting {
@@ -1062,8 +1077,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Path,
         default: "",
         short: "Write the process id to this file",
-        long: "The process id is written to this file at start, and the file is removed at the \
-               end. Its directory must exist. Under systemd it is not needed.",
+        long: "Writes the process id to this file at startup and removes the file on exit. Its \
+               directory must exist. Not needed under systemd.",
         example: "/run/mcp-tunnel/mcp-tunnel.pid",
     },
     Setting {
@@ -1075,10 +1090,10 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_TUNNEL_SHUTDOWN_GRACE"],
         kind: Kind::Duration(0),
         default: "20s",
-        short: "How long calls may go on after SIGTERM",
-        long: "After SIGTERM or SIGINT polling stops at once, and calls in flight may go on for \
-               this long. A second signal ends the process at once. The service manager must \
-               wait longer than this.",
+        short: "How long calls may continue after SIGTERM",
+        long: "On SIGTERM or SIGINT, polling stops at once, and calls in progress may continue for \
+               this long. A second signal ends the process immediately. Set the stop timeout of \
+               the service manager to a longer time.",
         example: "20s",
     },
     Setting {
@@ -1090,14 +1105,14 @@ pub const TABLE: &[Setting] = &[
         env: &["MCP_TUNNEL_CONFINEMENT"],
         kind: Kind::Choice(&["on", "off", "require"]),
         default: "on",
-        short: "on, off or require: give up what is not needed",
-        long: "With `on` the daemon gives up, once it is set up, what it does not need, as far as \
-               the kernel can take it: it can then execute nothing, write nowhere but where log, \
-               audit trail, PID file, URL file and socket are, and connect to the configured TCP \
-               ports alone, with an HTTP server as `main` also to 80 and 443, where its OAuth \
-               metadata may lead; a filter leaves it the system calls of a network program. With \
-               `require` it refuses to start if the kernel lacks a part; `off` gives up nothing. \
-               See SECURITY in mcp-tunnel(1).",
+        short: "on, off or require: drop rights that are not needed",
+        long: "With `on`, the daemon drops the rights that it does not need once it has started, \
+               as far as the kernel supports this. It can then execute no program, write only to \
+               its log, audit trail, PID file, URL file and socket, and connect only to the \
+               configured TCP ports; with an HTTP server as `main`, also to ports 80 and 443, \
+               because its OAuth metadata may be there. A filter allows only the system calls that \
+               a network program needs. With `require`, it refuses to start if the kernel does not \
+               support all of this. With `off`, it drops nothing. See SECURITY in mcp-tunnel(1).",
         example: "\"on\"",
     },
     Setting {
@@ -1110,10 +1125,10 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Bool,
         default: "false",
         short: "Show the operator page to other hosts",
-        long: "Whether the operator page of the health listener, and Harpoon's local transport, \
-               answer peers that are not on this host. There is no login: whoever reaches the \
-               port sees state and log. What changes something stays refused to other hosts \
-               unless there is an `admin_ui.token`.",
+        long: "Allows peers on other hosts to use the operator page of the health listener and the \
+               local transport of Harpoon. There is no login: everyone who can reach the port can \
+               see state and log. Requests that change something are still refused to other hosts \
+               unless `admin_ui.token` is set.",
         example: "false",
     },
     Setting {
@@ -1125,11 +1140,11 @@ pub const TABLE: &[Setting] = &[
         env: &["ADMIN_UI_TOKEN"],
         kind: Kind::ApiKey,
         default: "",
-        short: "Token for changes over the page",
-        long: "With it, every request to the health listener that changes something (the log \
-               level) must carry `Authorization: Bearer` and the token, also from this host. The \
-               flag takes `env:NAME` or `file:PATH`, the variable holds the token itself, the \
-               file takes all three forms.",
+        short: "Token for changes through the operator page",
+        long: "If set, every request to the health listener that changes something (such as the \
+               log level) must carry `Authorization: Bearer` and this token, including requests \
+               from this host. The flag takes `env:NAME` or `file:PATH`, the variable holds the \
+               token itself, and the file accepts all three forms.",
         example: "file:/etc/mcp-tunnel.d/admin-token",
     },
     Setting {
@@ -1155,8 +1170,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Int(1, 100_000),
         default: "2000",
         short: "Log records that the operator page keeps",
-        long: "How many of the newest log records the operator page, its log stream and the \
-               support archive can show. They take 4 MiB at most, whatever their number.",
+        long: "How many of the most recent log records are available to the operator page, its log \
+               stream and the support archive. They use at most 4 MiB, regardless of their number.",
         example: "2000",
     },
     Setting {
@@ -1169,7 +1184,7 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Duration(1),
         default: "60s",
         short: "How often proxies are checked",
-        long: "How often each configured proxy is checked for its metrics.",
+        long: "How often each configured proxy is checked. The metrics show the results.",
         example: "60s",
     },
     Setting {
@@ -1182,8 +1197,8 @@ pub const TABLE: &[Setting] = &[
         kind: Kind::Refused,
         default: "",
         short: "Refused: no cloudflared companion",
-        long: "There is no cloudflared companion; run cloudflared as a service of its own. Any \
-               use of this setting is an error.",
+        long: "There is no cloudflared companion; run cloudflared as a separate service. Any use \
+               of this setting is an error.",
         example: "",
     },
     Setting {

@@ -1,4 +1,4 @@
-//! Whole configurations: precedence, validation, and what is said about mistakes.
+//! Whole configurations: precedence, validation, and the messages about mistakes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const ID: &str = "tunnel_0123456789abcdef0123456789abcdef";
 
-/// What every good configuration needs.
+/// The settings that every valid configuration needs.
 const BASE: [(&str, &str); 3] = [
     ("CONTROL_PLANE_TUNNEL_ID", ID),
     ("CONTROL_PLANE_API_KEY", "sk-env"),
@@ -27,7 +27,7 @@ fn good(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Config {
     loaded.config.unwrap()
 }
 
-/// With [`BASE`] below what is given.
+/// Adds [`BASE`] to the given values, which override it.
 fn with_base(args: &[&str], env: &[(&str, &str)], yaml: &str) -> Loaded {
     let mut all: Vec<_> = BASE.to_vec();
     all.retain(|(name, _)| env.iter().all(|(other, _)| other != name));
@@ -348,7 +348,7 @@ fn entries_of_environment_and_file_mean_the_same() {
         "mcp:\n  commands:\n    - {command: \"a 'b c'\"}\n    - {channel: X, command: 'd, e'}";
     let same = good(&[], &BASE[..2], yaml);
     assert_eq!(format!("{:?}", config.mcp.bindings), format!("{:?}", same.mcp.bindings));
-    // What breaks the reference works: commas, semicolons and line breaks of structured entries.
+    // Commas, semicolons and line breaks in structured entries break the reference, and work here.
     let yaml = "mcp: {server_urls: [{url: 'http://h/a,b'}]}\n\
                 harpoon: {targets: [{label: a, url: 'https://h', description: 'x, y; z'}]}";
     let config = good(&[], &BASE[..2], yaml);

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 /// An `http` or `https` URL. It prints without user name, password and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl {
-    /// Whether the scheme is `https`.
+    /// True if the scheme is `https`.
     pub https: bool,
     /// Lower-case name or address; IPv6 without brackets.
     pub host: String,
@@ -26,7 +26,7 @@ impl HttpUrl {
     /// Splits a URL (G-3). The text must be an absolute `http` or `https` URL.
     ///
     /// # Errors
-    /// What is wrong with it, without the text itself: it may hold a password.
+    /// The problem, without the text itself, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.bytes().any(|b| b <= b' ' || b == 0x7f) {
             return Err("a URL has no white space or control characters");

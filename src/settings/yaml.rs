@@ -26,7 +26,7 @@ pub struct Mark {
 pub struct Node {
     /// Where it starts.
     pub mark: Mark,
-    /// What it is.
+    /// The value.
     pub value: Value,
 }
 
@@ -69,7 +69,7 @@ pub struct Broken {
 }
 
 impl Value {
-    /// What a person would call it.
+    /// The usual name of this kind of value, for messages.
     pub fn noun(&self) -> &'static str {
         match self {
             Self::Null => "nothing",

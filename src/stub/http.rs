@@ -1,7 +1,7 @@
 //! The stub over Streamable HTTP at `/mcp` (mcp.md, sections 3 and 4).
 //!
 //! JSON answers, except for a `slow` call whose caller gave a progress token and takes an event
-//! stream. No GET stream: the stub has nothing to say by itself.
+//! stream. No GET stream: the stub sends nothing of its own accord.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 use crate::wire::{Era, era, jsonrpc};
 
-/// Most sessions at once. The oldest one makes room, and its client begins anew.
+/// Most sessions at once. The oldest one makes room, and its client starts a new one.
 const SESSIONS_MAX: usize = 1_000;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -58,7 +58,7 @@ impl Endpoint {
                 _ => exchange.respond(405, &[("Allow", "POST, DELETE")], b""),
             }
         };
-        // A client that has gone is nobody's concern.
+        // A client that has gone needs no answer.
         let _ = sent;
     }
 
@@ -99,7 +99,7 @@ impl Endpoint {
             return send(exchange, &error);
         }
         match server::serve(&self.identity, message, false) {
-            // Without a session nobody knows whose request it names (M-70).
+            // Without a session it is unknown whose request it names (M-70).
             Outcome::Accepted | Outcome::Cancel(_) => exchange.respond(202, &[], b""),
             Outcome::Answer(answer) => send(exchange, &answer),
             Outcome::Slow(call) => {

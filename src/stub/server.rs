@@ -1,7 +1,7 @@
 //! The stub's MCP server without a transport: one message in, its outcome out.
 //!
 //! It speaks both eras (mcp.md, section 0): a request that names its protocol version in `_meta`
-//! is modern and stands alone; all others belong to a session that began with `initialize`.
+//! is modern and independent; all others belong to a session that began with `initialize`.
 
 use super::answer::{Answer, Identity, error, list, result};
 use super::tools::{self, Called, SlowCall};

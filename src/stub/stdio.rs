@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::answer::{self, Answer, Identity};
 use super::server::{self, MESSAGE_MAX, Outcome};
+use super::tools::SlowCall;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::message::{Message, NotAMessage, RpcId};
 use crate::wire::{Era, jsonrpc};
@@ -58,34 +59,34 @@ pub fn serve(identity: &Identity) -> io::Result<()> {
                     message.method() == Some("initialize") && message.era() == Era::Legacy;
                 send(&text)?;
             }
-            Outcome::Slow(call) => {
-                let (cancel, cancelled) = crossbeam_channel::bounded(0);
-                let mut calls = lock(&running);
-                if calls.len() >= SLOW_MAX {
-                    send(&call.refuse().text)?;
-                    continue;
-                }
-                calls.push((call.id.clone(), cancel));
-                drop(calls);
-                let running = running.clone();
-                let work = move || {
-                    // A client that no longer reads has ended stdin as well, which ends us.
-                    let answer = call.run(&cancelled, &mut |text| match text {
-                        Some(text) => send(&text),
-                        None => Ok(()),
-                    });
-                    lock(&running).retain(|(id, _)| *id != call.id);
-                    if let Ok(Some(answer)) = answer {
-                        let _ = send(&answer.text);
-                    }
-                };
-                thread::Builder::new()
-                    .name("slow-call".to_owned())
-                    .stack_size(STACK_BYTES)
-                    .spawn(work)?;
-            }
+            Outcome::Slow(call) => start_slow(call, &running)?,
         }
     }
+}
+
+/// Runs a slow call in a thread of its own, or refuses it if too many run.
+fn start_slow(call: SlowCall, running: &Running) -> io::Result<()> {
+    let (cancel, cancelled) = crossbeam_channel::bounded(0);
+    let mut calls = lock(running);
+    if calls.len() >= SLOW_MAX {
+        return send(&call.refuse().text);
+    }
+    calls.push((call.id.clone(), cancel));
+    drop(calls);
+    let running = running.clone();
+    let work = move || {
+        // A client that no longer reads has ended stdin as well, which ends us.
+        let answer = call.run(&cancelled, &mut |text| match text {
+            Some(text) => send(&text),
+            None => Ok(()),
+        });
+        lock(&running).retain(|(id, _)| *id != call.id);
+        if let Ok(Some(answer)) = answer {
+            let _ = send(&answer.text);
+        }
+    };
+    thread::Builder::new().name("slow-call".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -18,7 +18,7 @@ const BIG_MAX: u64 = 64 * 1024 * 1024;
 const SLOW_STEPS_MAX: u64 = 10_000;
 const SLOW_DELAY_MAX_MS: u64 = 60_000;
 
-/// What a client may tell its model about this server.
+/// Instructions that a client may give its model about this server.
 pub const INSTRUCTIONS: &str =
     "A test server. `echo` returns its text, `add` adds, `slow` reports progress, `big` is long.";
 
@@ -106,7 +106,7 @@ pub fn call(identity: &Identity, request: &Message, id: &RpcId) -> Called {
 }
 
 impl SlowCall {
-    /// Whether the caller wants progress notifications.
+    /// True if the caller wants progress notifications.
     pub fn reports(&self) -> bool {
         self.token.is_some()
     }

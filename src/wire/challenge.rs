@@ -1,5 +1,5 @@
-//! The `resource_metadata` of a `WWW-Authenticate` value (RFC 9728, 5.1): where a protected
-//! server says that its metadata is. The daemon reads it, the relay replaces it.
+//! The `resource_metadata` of a `WWW-Authenticate` value (RFC 9728, 5.1): the place where a
+//! protected server publishes its metadata. The daemon reads it and the relay replaces it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,14 +8,14 @@ use super::json::splice;
 
 const NAME: &str = "resource_metadata";
 
-/// The URL of the first `resource_metadata` of a Bearer challenge (O-8); nothing if it is empty.
+/// The URL of the first `resource_metadata` of a Bearer challenge (O-8); `None` if it is empty.
 pub fn resource_metadata(value: &str) -> Option<String> {
     let (_, url) = hits(value).into_iter().next()?;
     (!url.is_empty()).then_some(url)
 }
 
-/// The value with `url` in the place of each `resource_metadata` of a Bearer challenge; nothing
-/// else changes. `url` must hold no `"` and no `\`.
+/// The value with each `resource_metadata` of a Bearer challenge replaced by `url` and nothing else
+/// changed. `url` must hold no `"` and no `\`.
 pub fn with_resource_metadata<'a>(value: &'a str, url: &str) -> Cow<'a, str> {
     let hits = hits(value);
     if hits.is_empty() {
@@ -26,7 +26,7 @@ pub fn with_resource_metadata<'a>(value: &'a str, url: &str) -> Cow<'a, str> {
     Cow::Owned(splice(value, edits.collect()))
 }
 
-/// Each hit: where its value stands, quotes included, and the value.
+/// For each hit, the range of its value (quotes included) and the value.
 fn hits(value: &str) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
     let mut bearer = false;
@@ -35,7 +35,7 @@ fn hits(value: &str) -> Vec<(Range<usize>, String)> {
         let trimmed = text.trim_start_matches(BLANKS);
         let mut start = segment.start + (text.len() - trimmed.len());
         let (word, rest) = trimmed.split_once(BLANKS).unwrap_or((trimmed, ""));
-        // A word alone, and one with `=`, belong to the scheme before.
+        // A lone word, or one with `=`, belongs to the scheme before it.
         if !word.contains('=') && !rest.trim_matches(BLANKS).is_empty() {
             bearer = word.eq_ignore_ascii_case("bearer");
             start += word.len();
@@ -49,7 +49,7 @@ fn hits(value: &str) -> Vec<(Range<usize>, String)> {
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The pieces between the commas that stand outside of quotes.
+/// The pieces between commas, not counting commas inside quotes.
 fn segments(value: &str) -> Vec<Range<usize>> {
     let mut segments = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -106,7 +106,8 @@ fn skip(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
     bytes[at..].iter().position(|b| !wanted(*b)).map_or(bytes.len(), |n| at + n)
 }
 
-/// Behind the quoted string that begins at `at`; at the end if it is not closed.
+/// The position after the quoted string that begins at `at`, or the end of the text if the string
+/// is not closed.
 fn quoted_end(bytes: &[u8], at: usize) -> usize {
     let mut escaped = false;
     for (n, byte) in bytes.iter().enumerate().skip(at + 1) {

@@ -10,28 +10,28 @@ use super::json;
 use super::message::{Message, MessageKind};
 use super::time::parse_rfc3339;
 
-/// One command: what to do, for whom, until when.
+/// One command of the control plane.
 #[derive(Debug)]
 pub struct Command {
-    /// The control plane's name for it.
+    /// The control plane's id for the command.
     pub request_id: RequestId,
-    /// Goes back with every answer.
+    /// The token that every answer must carry.
     pub shard_token: ShardToken,
-    /// The channel that it is routed on.
+    /// The channel that the command is for.
     pub channel: ChannelName,
-    /// When the control plane accepted it, by its own clock.
+    /// The time at which the control plane accepted it, by the control plane's clock.
     pub created_at: Option<SystemTime>,
     /// Headers of the remote client.
     pub headers: Headers,
-    /// When the headers of the poll answer were there (W-42).
+    /// The moment at which the headers of the poll answer had arrived (W-42).
     pub received_at: Instant,
-    /// When it is too late for any answer (W-56).
+    /// The moment after which no answer is of use (W-56).
     pub deadline: Option<Instant>,
-    /// What to do.
+    /// The request itself.
     pub kind: CommandKind,
 }
 
-/// What a command asks for (W-50).
+/// The types of command (W-50).
 #[derive(Debug)]
 pub enum CommandKind {
     /// Deliver one JSON-RPC message.
@@ -43,7 +43,15 @@ pub enum CommandKind {
 }
 
 impl Command {
-    /// The session that it belongs to.
+    /// The JSON-RPC message to deliver, if it asks for that.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.kind {
+            CommandKind::JsonRpc(message) => Some(message),
+            CommandKind::SessionTermination | CommandKind::OauthDiscovery => None,
+        }
+    }
+
+    /// The session that the command belongs to.
     pub fn session_id(&self) -> Option<&str> {
         self.headers.session_id()
     }
@@ -54,15 +62,15 @@ impl Command {
     }
 }
 
-/// A command that could not be used; its neighbours can (W-49). It is logged, and nothing is
-/// posted for it.
+/// A command that could not be used. The others of the same poll answer still can (W-49). It is
+/// logged, and nothing is posted for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// The command's name, if it could be read.
+    /// The command's id, if it could be read.
     pub request_id: Option<String>,
-    /// What is wrong.
+    /// The fault, in words.
     pub reason: String,
-    /// Whether the type is one that this program does not know.
+    /// True if this program does not know the command's type.
     pub unknown_type: bool,
 }
 
@@ -72,12 +80,12 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// What one poll answer held, in order.
+/// The content of one poll answer, in order.
 #[derive(Debug, Default)]
 pub struct Envelope {
     /// Usable commands.
     pub commands: Vec<Command>,
-    /// The others.
+    /// Commands that cannot be used.
     pub rejected: Vec<Rejected>,
 }
 
@@ -85,7 +93,7 @@ impl Envelope {
     /// Reads the body of a poll answer (W-48). `received_at` is the moment of W-42.
     ///
     /// # Errors
-    /// If the document is not one JSON object or `null`, or its `commands` is no array: the
+    /// If the document is not one JSON object or `null`, or its `commands` is not an array: the
     /// whole answer is then a poll error.
     pub fn parse(body: &str, received_at: Instant) -> Result<Self, serde_json::Error> {
         let mut envelope = Self::default();
@@ -139,10 +147,10 @@ fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
     })
 }
 
-/// The members of one command, and how each is read (W-49).
+/// The members of one command and the checks on each (W-49).
 struct Fields<'a> {
     members: json::Members<'a>,
-    /// The command's name, for what is said of a rejected one.
+    /// The command's id, if it could be read, for [`Rejected`].
     request_id: Option<String>,
 }
 
@@ -167,7 +175,7 @@ impl<'a> Fields<'a> {
         self.members.get(name).filter(|value| *value != "null")
     }
 
-    /// A member that must be a text and not empty.
+    /// A member that must be a non-empty string.
     fn text(&self, name: &str) -> Result<String, Rejected> {
         let value =
             self.present(name).ok_or_else(|| self.reject(format!("`{name}` is missing")))?;

@@ -1,7 +1,8 @@
-//! The two eras of MCP, and what the second asks of a message and its headers (mcp.md, 4 and 5).
+//! The two eras of MCP, and the demands of the second on a message and its headers (mcp.md, 4 and
+//! 5).
 //!
-//! [`Message`](super::Message) finds out the era of a message when it is parsed; every room asks
-//! it there. The relay alone also judges headers.
+//! [`Message`](super::Message) determines the era of a message when it is parsed, and every other
+//! room asks the message. Only the relay also checks headers against the message.
 
 use std::borrow::Cow;
 
@@ -26,16 +27,18 @@ pub const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 /// The member of `_meta` that holds the id of a `subscriptions/listen` request (M-23).
 pub const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// Which generation of MCP a message belongs to.
+/// The generation of MCP that a message belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     /// Sessions that begin with `initialize`: up to 2025-11-25.
     Legacy,
-    /// Each request complete in itself, told by its [`META_VERSION`]: since 2026-07-28.
+    /// Since 2026-07-28: each request is complete in itself and is recognized by its
+    /// [`META_VERSION`].
     Modern,
 }
 
-/// Whether a protocol revision, such as the value of `MCP-Protocol-Version`, is modern.
+/// True if a protocol revision, such as the value of `MCP-Protocol-Version`, belongs to the modern
+/// era.
 pub fn is_modern(version: &str) -> bool {
     let date = version.len() == FIRST_MODERN.len()
         && version
@@ -45,8 +48,7 @@ pub fn is_modern(version: &str) -> bool {
     date && version >= FIRST_MODERN
 }
 
-/// The HTTP status that belongs to the answer of a modern server with this error code, if it
-/// belongs to no other than 200 (M-53).
+/// The HTTP status of a modern server's answer with this error code; `None` means 200 (M-53).
 pub fn status_of_error(code: i64) -> Option<u16> {
     match code {
         METHOD_NOT_FOUND => Some(404),
@@ -55,7 +57,7 @@ pub fn status_of_error(code: i64) -> Option<u16> {
     }
 }
 
-/// Whether only modern servers send this error code: HeaderMismatch,
+/// True if only modern servers send this error code: HeaderMismatch,
 /// MissingRequiredClientCapability, UnsupportedProtocolVersion.
 pub fn is_modern_error(code: i64) -> bool {
     matches!(code, -32022..=-32020)
@@ -73,7 +75,8 @@ pub fn named_member(method: &str) -> Option<&'static str> {
 
 const BASE64: (&str, &str) = ("=?base64?", "?=");
 
-/// A text as a header of the modern era carries it: plain, or `=?base64?...?=` (mcp.md, 4).
+/// A text in the form in which a header of the modern era carries it: plain, or `=?base64?...?=`
+/// (mcp.md, 4).
 pub fn to_header(text: &str) -> Cow<'_, str> {
     let visible = |b: u8| (0x21..=0x7e).contains(&b);
     let bytes = text.as_bytes();
@@ -87,7 +90,7 @@ pub fn to_header(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text that such a header carries, or nothing if it is malformed.
+/// The text that such a header carries; `None` if it is malformed.
 pub fn from_header(value: &str) -> Option<String> {
     match value.strip_prefix(BASE64.0).and_then(|v| v.strip_suffix(BASE64.1)) {
         Some(inner) => String::from_utf8(STANDARD.decode(inner).ok()?).ok(),

@@ -5,7 +5,7 @@
 
 /// The text is not JSON.
 pub const PARSE_ERROR: i64 = -32700;
-/// The text is no request.
+/// The message is not a valid request.
 pub const INVALID_REQUEST: i64 = -32600;
 /// The receiver has no such method.
 pub const METHOD_NOT_FOUND: i64 = -32601;
@@ -13,7 +13,7 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 /// An error inside the receiver; the code of all failures of the tunnel itself.
 pub const INTERNAL_ERROR: i64 = -32603;
-/// HeaderMismatch of the modern era: headers and body of a request disagree.
+/// HeaderMismatch of the modern era: the headers and the body of a request disagree.
 pub const HEADER_MISMATCH: i64 = -32020;
 /// UnsupportedProtocolVersion of the modern era.
 pub const UNSUPPORTED_VERSION: i64 = -32022;

@@ -1,18 +1,18 @@
-//! Failures of the private hop, told apart: `error.data.tunnel_failure` (W-62, F-57 to F-63).
+//! Failures of the private hop, classified: `error.data.tunnel_failure` (W-62, F-57 to F-63).
 
 use super::RpcId;
 use super::jsonrpc::{INTERNAL_ERROR, error_with};
 
 words! {
-    /// Which part of the way failed (F-58).
+    /// The part of the way that failed (F-58).
     FailureSource {
         /// The MCP server answered with a status of 400..=599 and no MCP error.
         TargetHttp = "target_http",
         /// The name was not resolved.
         Dns = "dns",
-        /// TLS was not agreed on.
+        /// The TLS handshake failed.
         Tls = "tls",
-        /// No connection came about.
+        /// No connection was established.
         Connect = "connect",
         /// The connection, or the child's pipe, ended before the answer.
         TransportClosed = "transport_closed",
@@ -20,13 +20,13 @@ words! {
         Timeout = "timeout",
         /// The answer broke the protocol.
         Protocol = "protocol",
-        /// Anything else, on our side.
+        /// Any other failure on our side.
         ClientInternal = "client_internal",
     }
 }
 
 words! {
-    /// What exactly happened (F-59).
+    /// The exact failure (F-59).
     FailureKind {
         /// The pipe to the child is closed.
         ClosedPipe = "closed_pipe",
@@ -34,7 +34,7 @@ words! {
         ConnectionAborted = "connection_aborted",
         /// The connection was closed on our side.
         ConnectionClosed = "connection_closed",
-        /// Nobody listens there.
+        /// The port refused the connection.
         ConnectionRefused = "connection_refused",
         /// The peer reset the connection.
         ConnectionReset = "connection_reset",
@@ -42,23 +42,23 @@ words! {
         Dial = "dial",
         /// The name was not resolved.
         Dns = "dns",
-        /// The stream ended where a message might have begun.
+        /// The stream ended between two messages.
         Eof = "eof",
-        /// No way to the host.
+        /// No route to the host.
         HostUnreachable = "host_unreachable",
-        /// A status of 400 or more, whose body was not looked at.
+        /// A status of 400 or more whose body was not examined.
         HttpStatus = "http_status",
-        /// A body that is JSON but no MCP error.
+        /// A body that is JSON but not an MCP error.
         InvalidMcpError = "invalid_mcp_error",
-        /// A message that does not belong there.
+        /// A message that is not expected there.
         InvalidProtocolResponse = "invalid_protocol_response",
         /// A body that is not JSON.
         MalformedJson = "malformed_json",
-        /// No way to the network.
+        /// No route to the network.
         NetworkUnreachable = "network_unreachable",
-        /// An answer that is no MCP answer at all.
+        /// An answer that is not an MCP answer at all.
         NonProtocolResponse = "non_protocol_response",
-        /// No body where one is due.
+        /// A missing body where one is required.
         ResponseBodyMissing = "response_body_missing",
         /// A body over the limit.
         ResponseBodyTooLarge = "response_body_too_large",
@@ -66,7 +66,7 @@ words! {
         ResponseBodyUnreadable = "response_body_unreadable",
         /// A time limit passed.
         Timeout = "timeout",
-        /// TLS was not agreed on.
+        /// The TLS handshake failed.
         Tls = "tls",
         /// The stream ended inside a message.
         UnexpectedEof = "unexpected_eof",
@@ -75,13 +75,13 @@ words! {
     }
 }
 
-/// Why a command has no answer from the MCP server. It holds nothing of the target: no URL, no
-/// body, no free text.
+/// The reason why a command has no answer from the MCP server. It reveals nothing about the target:
+/// no URL, no body, no free text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Which part of the way failed.
+    /// The part of the way that failed.
     pub source: FailureSource,
-    /// What exactly happened.
+    /// The exact failure.
     pub kind: FailureKind,
     /// The status of the MCP server's answer, if there was one.
     pub upstream_status: Option<u16>,
@@ -105,16 +105,16 @@ impl Failure {
         Self { source, kind, upstream_status: Some(status) }
     }
 
-    /// The status to report: the upstream one, else 502 (F-61).
+    /// The status to report: the upstream status, or 502 without one (F-61).
     pub fn resp_code(&self) -> u16 {
         match self.upstream_status {
-            // A success that carried no MCP answer is no success (B-23).
+            // A 2xx status without an MCP answer is not a success (B-23).
             Some(status) if status >= 300 => status,
             _ => BAD_GATEWAY,
         }
     }
 
-    /// Whether the server answered at all (F-63 ties this to `target_http`).
+    /// True if the server answered at all (F-63 ties this to `target_http`).
     pub fn upstream_response_received(&self) -> bool {
         self.upstream_status.is_some() && self.source != FailureSource::TransportClosed
     }

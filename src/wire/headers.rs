@@ -16,7 +16,14 @@ impl Headers {
         Self(Vec::new())
     }
 
-    /// Adds a value behind those that the name has.
+    /// The headers of a JSON body that the daemon itself writes.
+    pub fn json() -> Self {
+        let mut headers = Self::new();
+        headers.set("Content-Type", "application/json");
+        headers
+    }
+
+    /// Adds a value after the existing values of the name.
     pub fn append(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
         match self.0.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -49,12 +56,12 @@ impl Headers {
             .map_or(&[], |(_, values)| values)
     }
 
-    /// Whether the name has a value.
+    /// True if the name has a value.
     pub fn has(&self, name: &str) -> bool {
         !self.values(name).is_empty()
     }
 
-    /// Whether there are none.
+    /// True if it has no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,7 +76,7 @@ impl Headers {
         self.0.retain(|(name, _)| keep(name));
     }
 
-    /// The names that a `Connection` field declares to be of this hop only (RFC 9110, 7.6.1).
+    /// The names that a `Connection` field restricts to this hop (RFC 9110, 7.6.1).
     pub fn nominated_by_connection(&self) -> Vec<String> {
         self.values("Connection")
             .iter()

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a text should have been. Printed after the place it was found in.
+/// The form that a malformed text should have had. Callers print it after the name of the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -24,7 +24,7 @@ const TUNNEL_ID_PREFIX: &str = "tunnel_";
 const TUNNEL_ID_TAIL: usize = 32;
 
 impl TunnelId {
-    /// The id as it stands in URLs.
+    /// The id as it appears in URLs.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,7 +70,7 @@ impl ChannelName {
         &self.0
     }
 
-    /// Whether this is the default channel.
+    /// True for the default channel.
     pub fn is_main(&self) -> bool {
         self.0 == "main"
     }
@@ -107,7 +107,7 @@ macro_rules! opaque {
         pub struct $name(String);
 
         impl $name {
-            /// Takes any text that can travel; the other side alone knows what it means.
+            /// Takes any text that a header can carry; only the other side knows its meaning.
             pub fn new(text: impl Into<String>) -> Result<Self, Malformed> {
                 let text: String = text.into();
                 let can_travel: fn(&str) -> bool = $can_travel;
@@ -118,7 +118,7 @@ macro_rules! opaque {
                 }
             }
 
-            /// The text as it came.
+            /// The text as received.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -134,9 +134,9 @@ opaque!(
 );
 
 opaque!(
-    /// Proves to the control plane that a response answers the command that it handed out. It is
-    /// a credential: it does not print. It travels as a header, so a command whose token cannot
-    /// is one that nobody could ever answer.
+    /// Proves to the control plane that a response answers the command that it handed out. It is a
+    /// credential, so it is never printed. It travels as a header: a command whose token does not
+    /// fit into a header could never be answered.
     ShardToken,
     |text| text.chars().all(|c| c == '\t' || !c.is_ascii_control()),
     "a shard token must not be empty or hold control characters"

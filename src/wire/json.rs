@@ -1,9 +1,9 @@
 //! Looking into JSON text without decoding it, and changing one value without touching the rest.
 //!
-//! The tunnel reads a few members of a message (`id`, `method`, a progress token) and replaces
-//! some of them. All other text must leave as it came: numbers such as `1e400`, the order of
+//! The tunnel reads a few members of a message (`id`, `method`, a progress token) and replaces some
+//! of them. All other text must stay exactly as received: numbers such as `1e400`, the order of
 //! members, duplicate members, white space. So members are found as slices of the original text,
-//! and a change is a splice. Every room may call this module; it calls none.
+//! and a change is a splice. Every room may call this module, and it calls none of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Most members of one object that are looked into. A message has a handful; a text of millions
-/// of them would take many times its own size in memory.
+/// The maximum number of members of one object. A message has a handful; a text with millions of
+/// them would take many times its own size in memory.
 pub const MEMBERS_MAX: usize = 65_536;
 
 /// The members of one JSON object, in order, duplicates included, values as slices of the text.
@@ -26,8 +26,8 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Splits an object into its members. Fails if `text` is not one JSON object, or has more
-    /// than [`MEMBERS_MAX`] of them.
+    /// Splits an object into its members. Fails if `text` is not exactly one JSON object or has
+    /// more than [`MEMBERS_MAX`] of them.
     pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
         let List(members) = serde_json::from_str(text)?;
         Ok(Self { text, members })
@@ -38,7 +38,7 @@ impl<'a> Members<'a> {
         self.members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    /// Whether a member of this name is present, `null` included.
+    /// True if a member of this name is present, `null` included.
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(key, _)| key == name)
     }
@@ -48,7 +48,7 @@ impl<'a> Members<'a> {
         self.members.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    /// Where each value of a member stands in the text, in order.
+    /// The range of each value of a member in the text, in order.
     pub fn spans(&self, name: &str) -> Vec<Range<usize>> {
         self.values(name).map(|value| span(self.text, value)).collect()
     }
@@ -64,13 +64,13 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The value of a member of the object that `text` is, as [`Members::get`] gives it; nothing if
-/// it is no object.
+/// The value of a member of the object in `text`, as [`Members::get`] returns it; `None` if `text`
+/// is not an object.
 pub fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Members::of(text).ok()?.get(name)
 }
 
-/// Where `part`, a slice of `text`, stands in it.
+/// The range of `part`, a slice of `text`, in `text`.
 ///
 /// # Panics
 /// If `part` is not a slice of `text`.
@@ -82,7 +82,7 @@ pub fn span(text: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Replaces pieces of a text: `edits` are (where, what) and must not overlap.
+/// Replaces pieces of a text: each edit is a range and its new text, and edits must not overlap.
 pub fn splice(text: &str, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let growth: usize = edits.iter().map(|(_, new)| new.len()).sum();
@@ -97,12 +97,12 @@ pub fn splice(text: &str, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Strin
     out
 }
 
-/// The elements of a JSON array, each as the text it came in.
+/// The elements of a JSON array, each as its original text.
 pub fn elements(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
     serde_json::from_str(text)
 }
 
-/// A JSON string value, or nothing if the text is another kind of value.
+/// The content of a JSON string; `None` if the text is another kind of value.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -140,7 +140,7 @@ pub fn compact(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether arrays and objects nest deeper than `limit` anywhere in `text`, which must be valid
+/// True if arrays and objects nest deeper than `limit` anywhere in `text`, which must be valid
 /// JSON.
 pub fn deeper_than(text: &str, limit: usize) -> bool {
     let (mut at, mut depth) = (0, 0_usize);
@@ -164,8 +164,8 @@ pub fn deeper_than(text: &str, limit: usize) -> bool {
     false
 }
 
-/// Where a string that begins at `quote` has ended. Most of a large message is in its strings, so
-/// they are not walked byte by byte.
+/// The position after the string that begins at `quote`. Most of a large message is inside strings,
+/// so they are not walked byte by byte.
 fn behind_string(text: &str, quote: usize) -> usize {
     let mut at = quote + 1;
     while let Some(found) = text.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
@@ -173,14 +173,14 @@ fn behind_string(text: &str, quote: usize) -> usize {
         if text.as_bytes()[at] == b'"' {
             return at + 1;
         }
-        // What is escaped ends nothing.
+        // An escaped character never ends the string.
         at += 2;
     }
     text.len()
 }
 
-/// The name that a member's key spells. One that is JSON but no text, with half a surrogate pair,
-/// is left as it is, with its quotes: it is like no name that anybody asks for.
+/// The name that a member's key spells. A key with half a surrogate pair is valid JSON but not
+/// valid text: it is kept with its quotes, so it equals no name that a caller asks for.
 fn name(key: &str) -> Cow<'_, str> {
     match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
         Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),

@@ -1,8 +1,8 @@
-//! The JSON-RPC messages that this program writes itself, all of them: answers to a server's own
-//! requests, cancels, refusals, and the few questions that it asks a server.
+//! All JSON-RPC messages that this program writes itself: answers to a server's own requests,
+//! cancels, refusals, and the few requests that it sends to a server.
 //!
-//! Everything else that passes is somebody else's text and is carried as it came. Ids are given
-//! as JSON text ([`RpcId`] prints as that), as are `params`, `result` and `data`.
+//! Every other message belongs to a client or a server and is carried unchanged. Callers pass ids
+//! as JSON text (the form in which [`RpcId`] prints), and `params`, `result` and `data` likewise.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ pub fn result(id: impl Display, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
-/// An error response. Without an id the member is left out.
+/// An error response. Without an id the member `id` is left out.
 pub fn error(id: Option<&RpcId>, code: i64, message: &str) -> String {
     error_with(id, code, message, None)
 }
@@ -34,8 +34,8 @@ pub fn error_with(id: Option<&RpcId>, code: i64, message: &str, data: Option<&st
     format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{message}{data}}}}}"#)
 }
 
-/// The answer to a request that a server sends to its client: the tunnel protocol cannot carry
-/// one to the remote client (B-3, M-10).
+/// The answer to a request that a server sends to its client. The tunnel protocol cannot carry such
+/// a request to the remote client (B-3, M-10).
 pub fn answer_to_server(id: &RpcId, method: &str) -> String {
     match method {
         "ping" => result(id, "{}"),
@@ -46,28 +46,29 @@ pub fn answer_to_server(id: &RpcId, method: &str) -> String {
     }
 }
 
-/// Tells a server that nobody waits for the answer to a request (B-11). `reason` is plain text.
+/// The notification that nobody waits for the answer to a request any more (B-11). `reason` is
+/// plain text.
 pub fn cancel(id: impl Display, reason: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
     )
 }
 
-/// The answer to a call that its client has cancelled and its server has not answered since. The
-/// client waits for none, but the control plane does (M-69).
+/// The answer to a call that its client cancelled and its server has not answered since. The client
+/// expects no answer, but the control plane does (M-69).
 pub fn cancelled(id: &RpcId) -> String {
     error(Some(id), INTERNAL_ERROR, "Request cancelled")
 }
 
-/// The answer to a call that was cancelled before its server heard of it (B-2).
+/// The answer to a call that was cancelled before its server received it (B-2).
 pub fn cancelled_unstarted(id: &RpcId) -> String {
     error(Some(id), INTERNAL_ERROR, "Request cancelled before it was started")
 }
 
-/// The client's word that a session has begun (M-17).
+/// The client's notification that a session has begun (M-17).
 pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-/// Begins a session in the name of the tunnel itself.
+/// The request that begins a session of the tunnel's own.
 pub fn initialize(id: impl Display) -> String {
     let params = format!(
         r#"{{"protocolVersion":"{OWN_LEGACY}","capabilities":{{}},"clientInfo":{}}}"#,
@@ -76,7 +77,7 @@ pub fn initialize(id: impl Display) -> String {
     request(id, "initialize", &params)
 }
 
-/// Asks a modern server in the name of the tunnel itself what it speaks (M-18).
+/// The tunnel's own request to a modern server for the revisions that it supports (M-18).
 pub fn discover(id: impl Display) -> String {
     request(id, "server/discover", &modern_params())
 }

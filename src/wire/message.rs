@@ -1,5 +1,5 @@
-//! One JSON-RPC message: its text, and the little that a tunnel needs to know about it. Each is
-//! parsed once, where it enters; every room asks the value afterwards.
+//! One JSON-RPC message: its text, and the few facts that a tunnel needs to know about it. Each
+//! message is parsed once, where it enters; later code asks the parsed value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,23 +8,23 @@ use std::ops::Range;
 use super::era::{self, Era, META_VERSION};
 use super::json::{self, Members};
 
-/// Largest message that an MCP server may send through the tunnel, in bytes: four times the 16 MiB
-/// that must pass, so that escaping fits. It bounds what one worker can hold, and the relay takes
-/// what the daemon takes.
+/// The largest message that an MCP server may send through the tunnel, in bytes: four times the 16
+/// MiB that must pass, which leaves room for escaping. It bounds the memory of one worker. The
+/// daemon and the relay share this limit.
 pub const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
-/// A JSON-RPC message that is carried as text.
+/// A JSON-RPC message, carried as text.
 #[derive(Debug, Clone)]
 pub struct Message {
     text: String,
     kind: MessageKind,
-    /// Where `params` stands in the text.
+    /// The range of `params` in the text.
     params: Option<Range<usize>>,
     era: Era,
     version: Option<String>,
 }
 
-/// What a message is, told by its members alone (mcp.md, section 1).
+/// The kind of a message, decided by its members alone (mcp.md, section 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageKind {
     /// `method` and an id: exactly one answer is due.
@@ -48,7 +48,7 @@ pub enum MessageKind {
     },
 }
 
-/// Why a text is not a JSON-RPC message.
+/// The reason why a text is not a JSON-RPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAMessage {
     /// Not JSON, or text after the value.
@@ -78,7 +78,7 @@ impl fmt::Display for NotAMessage {
 impl std::error::Error for NotAMessage {}
 
 impl MessageKind {
-    /// Reads what the message `text` is, without a copy of it, and gives its members.
+    /// Determines the kind of the message `text`, without copying it, and returns its members too.
     pub fn read(text: &str) -> Result<(Self, Members<'_>), NotAMessage> {
         let members = Members::of(text).map_err(|_| {
             match serde_json::from_str::<serde::de::IgnoredAny>(text) {
@@ -106,17 +106,17 @@ impl Message {
         })
     }
 
-    /// The text as it came.
+    /// The text as received.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The text, given away.
+    /// Consumes the message and returns its text.
     pub fn into_text(self) -> String {
         self.text
     }
 
-    /// What it is.
+    /// The kind of the message.
     pub fn kind(&self) -> &MessageKind {
         &self.kind
     }
@@ -140,12 +140,12 @@ impl Message {
         }
     }
 
-    /// The era that it belongs to: modern if `params._meta` has [`META_VERSION`].
+    /// The era of the message: modern if `params._meta` has [`META_VERSION`].
     pub fn era(&self) -> Era {
         self.era
     }
 
-    /// The protocol revision that a modern message names; `None` if that is no text.
+    /// The protocol revision that a modern message names; `None` if it is not a string.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
@@ -165,12 +165,12 @@ impl Message {
         json::member(self.param("_meta")?, name)
     }
 
-    /// What a request is about, as the header `Mcp-Name` repeats it: a tool, for instance.
+    /// The subject of a request, such as a tool: the value that the header `Mcp-Name` repeats.
     pub fn name(&self) -> Option<Cow<'_, str>> {
         json::string(self.param(era::named_member(self.method()?)?)?)
     }
 
-    /// The id of the request that a `notifications/cancelled` gives up.
+    /// The id of the request that a `notifications/cancelled` cancels.
     pub fn cancelled_id(&self) -> Option<RpcId> {
         match &self.kind {
             MessageKind::Notification { method } if method == "notifications/cancelled" => {
@@ -217,12 +217,12 @@ fn kind(members: &Members<'_>) -> Result<MessageKind, NotAMessage> {
     }
 }
 
-/// A JSON-RPC id, kept as the JSON text that it came in: `7`, `"7"` and `7.0` stay themselves.
+/// A JSON-RPC id, kept as its original JSON text, so `7`, `"7"` and `7.0` stay distinct.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RpcId(String);
 
 impl RpcId {
-    /// A JSON string or number; anything else is no id.
+    /// The id in a JSON text; `None` if it is neither a string nor a number.
     pub fn from_json(text: &str) -> Option<Self> {
         match text.as_bytes().first()? {
             b'"' | b'-' | b'0'..=b'9' => Some(Self(text.to_owned())),
@@ -235,8 +235,8 @@ impl RpcId {
         &self.0
     }
 
-    /// Whether the other side means the same id, though it may have spelt it otherwise (`"\u0061"`
-    /// for `"a"`, `1` for `1.0`). A string never equals a number.
+    /// True if both ids are equal, even in different spellings (`"\u0061"` for `"a"`, `1` for
+    /// `1.0`). A string never equals a number.
     pub fn same_as(&self, other: &RpcId) -> bool {
         if self.0 == other.0 {
             return true;
@@ -244,7 +244,8 @@ impl RpcId {
         match (json::string(&self.0), json::string(&other.0)) {
             (Some(a), Some(b)) => a == b,
             (None, None) => match (self.0.parse::<f64>(), other.0.parse::<f64>()) {
-                // Doubles agree on integers that differ above 2^53, so integers compare as text.
+                // As doubles, different integers above 2^53 can be equal, so integers compare as
+                // text.
                 (Ok(a), Ok(b)) => {
                     a == b && !(self.0.parse::<i128>().is_ok() && other.0.parse::<i128>().is_ok())
                 }

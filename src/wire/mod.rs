@@ -1,7 +1,7 @@
-//! The tunnel protocol as types: what is parsed from and printed to the two sides.
+//! The tunnel protocol as types, with their parsers and printers for both sides.
 //!
-//! No I/O and no clocks of its own. The daemon and the relay both build on it; every other room
-//! may call it, it calls none.
+//! It does no I/O and reads no clock. The daemon and the relay both build on it. Every other room
+//! may call it, and it calls none of them.
 
 /// An enum whose values are words on the wire.
 macro_rules! words {
@@ -18,7 +18,7 @@ macro_rules! words {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// What a word on the wire means.
+            /// The value of a word on the wire.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$name),)* _ => None }
             }
@@ -49,12 +49,12 @@ pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
 pub use message::{MESSAGE_MAX, Message, MessageKind, RpcId};
 pub use response::{Response, ResponseType};
 
-/// The name that the daemon gives itself on both hops (W-5).
+/// The name by which the daemon identifies itself on both hops (W-5).
 pub const CLIENT_NAME: &str = env!("CARGO_PKG_NAME");
-/// The version that the daemon gives itself on both hops (W-5).
+/// The version that the daemon reports on both hops (W-5).
 pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Headers by which a daemon says who it is; no setting may name one (W-8).
+/// Headers by which a daemon identifies itself; no setting may name one (W-8).
 pub const IDENTITY_HEADERS: [&str; 7] = [
     "authorization",
     "accept",

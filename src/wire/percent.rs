@@ -1,7 +1,7 @@
-//! Percent-escapes in URLs (RFC 3986, section 2.1), as far as we are stricter than the crate that
-//! decodes them: `percent-encoding` leaves an escape that is not whole as it is.
+//! Percent-escapes in URLs (RFC 3986, section 2.1). The crate `percent-encoding` decodes them, but
+//! it accepts an incomplete escape as plain text; this module is stricter.
 
-/// Whether two hexadecimal digits follow each `%`.
+/// True if two hexadecimal digits follow each `%`.
 pub fn has_whole_escapes(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| {
         rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::headers::Headers;
 
 words! {
-    /// What a response means (W-60).
+    /// The type of a response (W-60).
     ResponseType {
         /// Result or error of a request; final.
         JsonRpcResponse = "jsonrpc_response",
@@ -22,7 +22,7 @@ words! {
 }
 
 impl ResponseType {
-    /// Whether nothing may follow for the same command.
+    /// True if no other response may follow for the same command.
     pub fn is_final(self) -> bool {
         self != Self::JsonRpcNotify
     }
@@ -31,9 +31,9 @@ impl ResponseType {
 /// One answer on its way to the control plane, before it is tied to its command.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// What it means.
+    /// The type of the response.
     pub resp_type: ResponseType,
-    /// The status of the MCP server, or the one that stands for a failure.
+    /// The status of the MCP server, or the status that reports a failure.
     pub resp_code: u16,
     /// Headers, still unfiltered.
     pub resp_headers: Headers,
@@ -41,7 +41,7 @@ pub struct Response {
     pub resp_json: Option<String>,
 }
 
-/// The only response headers that travel (W-61), in the spelling in which they are sent.
+/// The only response headers that are sent (W-61), in their spelling on the wire.
 pub const FORWARDED_RESPONSE_HEADERS: [&str; 6] = [
     "Access-Control-Expose-Headers",
     "Content-Type",
@@ -51,8 +51,8 @@ pub const FORWARDED_RESPONSE_HEADERS: [&str; 6] = [
     "Www-Authenticate",
 ];
 
-/// Keeps what W-61 lets through: listed names, not nominated by `Connection`, values that are
-/// not empty.
+/// Keeps the headers that W-61 allows: listed names that `Connection` does not nominate, with
+/// values that are not empty.
 pub fn forwarded_headers(headers: &Headers) -> Headers {
     let nominated = headers.nominated_by_connection();
     let mut kept = Headers::new();
@@ -67,7 +67,7 @@ pub fn forwarded_headers(headers: &Headers) -> Headers {
     kept
 }
 
-/// What a response POST carries, tied to its command (W-59).
+/// The body of a response POST, tied to its command (W-59).
 #[derive(Debug, Deserialize)]
 pub struct ResponseBody {
     /// As polled.

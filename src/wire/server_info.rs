@@ -1,4 +1,4 @@
-//! The `X-Tunnel-MCP-Server-Info` header (W-11 to W-15): which channels a daemon serves.
+//! The `X-Tunnel-MCP-Server-Info` header (W-11 to W-15): the channels that a daemon serves.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ pub const MAX_CHANNELS: usize = 32;
 /// Longest header value, in bytes (W-14).
 pub const MAX_BYTES: usize = 4096;
 
-/// What the header says.
+/// The content of the header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerInfo {
@@ -38,7 +38,7 @@ impl ServerInfo {
         Self { version: 1, channels }
     }
 
-    /// The header value, or what is wrong with it (W-14).
+    /// The header value, or the rule that it would break (W-14).
     pub fn to_header(&self) -> Result<String, &'static str> {
         if self.channels.is_empty() || self.channels.len() > MAX_CHANNELS {
             return Err("a daemon serves 1 to 32 channels");
@@ -69,7 +69,7 @@ impl ServerInfo {
         valid.then_some(info)
     }
 
-    /// Whether a channel keeps state in the daemon's process.
+    /// True if a channel keeps state in the daemon's process.
     pub fn has_proc_affinity(&self) -> bool {
         self.channels.iter().any(|c| c.proc_affinity)
     }

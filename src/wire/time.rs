@@ -30,7 +30,7 @@ pub fn rfc3339_nanos(at: SystemTime) -> String {
     OffsetDateTime::from(at).format(&Iso8601::<{ digits(9) }>).unwrap_or_default()
 }
 
-/// The moment that an RFC 3339 text names, or nothing if it is malformed.
+/// The moment that an RFC 3339 text names; `None` if it is malformed.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }

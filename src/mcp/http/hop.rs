@@ -333,7 +333,5 @@ fn receipt(reply: Reply) -> Receipt {
 
 /// The answer to a call that its session has cancelled (M-69).
 fn withdrawn(id: &RpcId) -> Answer {
-    let mut headers = Headers::new();
-    headers.set("Content-Type", "application/json");
-    Answer { status: 200, headers, json: jsonrpc::cancelled(id) }
+    Answer { status: 200, headers: Headers::json(), json: jsonrpc::cancelled(id) }
 }

@@ -1,5 +1,5 @@
-//! The calls that are open on one child process, and which of them a message of the child belongs
-//! to.
+//! The open calls of one child process, and the search for the call that a message of the child
+//! belongs to.
 //!
 //! The table belongs to one process and ends with it, so no message of an old process can reach a
 //! call of the next one (M-26).
@@ -12,11 +12,11 @@ use super::mailbox::Mailbox;
 use super::rewrite::Names;
 use crate::wire::RpcId;
 
-/// How long a message without an address may still belong to a call that was given up: a child
-/// that was told to cancel may be busy with it a little longer.
+/// How long a message that names no call may still belong to a call that was given up: a child may
+/// take a moment to act on a cancel.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Most given-up calls that are remembered.
+/// The maximum number of given-up calls that are kept.
 const LINGER_MAX: usize = 1024;
 
 /// One request of a remote client that the child has not answered.
@@ -28,11 +28,11 @@ pub(super) struct Call {
     pub id: RpcId,
     /// The client's own progress token, as JSON text.
     pub token: Option<String>,
-    /// What kind of request it is.
+    /// The kind of the request.
     pub kind: CallKind,
-    /// Whether it carries the metadata of MCP 2026-07-28 and later.
+    /// True if it carries the metadata of MCP 2026-07-28 and later.
     pub modern: bool,
-    /// Where its worker waits.
+    /// The mailbox in which its worker waits.
     pub mailbox: Arc<Mailbox>,
 }
 
@@ -43,14 +43,14 @@ pub(super) enum CallKind {
     Initialize,
     /// `subscriptions/listen`, whose id comes back as a value.
     Listen,
-    /// Asks for a task: not cancelled like a request (M-21).
+    /// A request for a task, which is not cancelled like other requests (M-21).
     Task,
     /// All others.
     Plain,
 }
 
 impl CallKind {
-    /// The kind of a request of this method that asks for a `task` or not.
+    /// The kind of a request with this method, which may ask for a `task`.
     pub fn of(method: &str, task: bool) -> Self {
         match method {
             "initialize" => Self::Initialize,
@@ -61,16 +61,16 @@ impl CallKind {
     }
 }
 
-/// Why a notification of the child reaches nobody.
+/// The reason why a notification of the child reaches no call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dropped {
     /// It names a call that is over, or never was.
     Stranger,
-    /// It names no call, and not exactly one is open (B-9, M-64).
+    /// It names no call, and more or fewer than one call is open (B-9, M-64).
     Unattributable,
 }
 
-/// Open and recently given-up calls, by the id that the child knows.
+/// The open and the recently given-up calls, by the id that the child knows.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     open: BTreeMap<u64, Call>,
@@ -82,13 +82,13 @@ impl Calls {
         self.open.insert(number, call);
     }
 
-    /// Takes a call out because it is answered.
+    /// Removes a call because it is answered.
     pub fn answer(&mut self, number: u64) -> Option<Call> {
         self.lingering.remove(&number);
         self.open.remove(&number)
     }
 
-    /// Takes a call out because its worker gave up; the child may still work on it.
+    /// Removes a call because its worker gave up; the child may still work on it.
     pub fn give_up(&mut self, number: u64, now: Instant) -> Option<Call> {
         let call = self.open.remove(&number)?;
         if self.lingering.len() >= LINGER_MAX {
@@ -98,19 +98,19 @@ impl Calls {
         Some(call)
     }
 
-    /// Whether no call is open.
+    /// True if no call is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// All calls, taken out because the child is gone.
+    /// Removes and returns all calls because the child is gone.
     pub fn take_all(&mut self) -> BTreeMap<u64, Call> {
         std::mem::take(&mut self.open)
     }
 
-    /// The call that a remote `notifications/cancelled` names. Without a session nothing tells
-    /// which client's id it is: then it can only mean a call of the older protocol, and only if
-    /// that is the one call with this id (M-70).
+    /// The call that a remote `notifications/cancelled` names. Without a session, any client may
+    /// have used the id. It then means a call of the older protocol, and only if no other call has
+    /// this id (M-70).
     pub fn named_by_client(&self, session: Option<&str>, id: &RpcId) -> Option<(u64, &Call)> {
         let mut found = self.open.iter().filter(|(_, call)| {
             call.session.as_deref() == session
@@ -128,7 +128,7 @@ impl Calls {
         match names {
             Names::Token(number) => open.get(&number).filter(|call| call.token.is_some()),
             Names::Subscription(number) => listen(number),
-            // A server may only announce the end of a subscription. Any other id is that of a
+            // A server may only announce the end of a subscription. Any other id belongs to a
             // request of the server itself, which was refused long ago.
             Names::End(number) => listen(number),
             Names::Stranger => None,

@@ -18,26 +18,26 @@ use super::{reader, stderr};
 use crate::launcher::Started;
 use crate::net::Cancel;
 
-/// Stack of the threads of a channel, in bytes. They neither recurse nor keep buffers on it.
+/// Stack of the threads of a channel, in bytes. They do not recurse and keep no buffers on it.
 const STACK: usize = 256 * 1024;
 
 /// How long a child whose start is undone may take to end after SIGKILL.
 const UNDO_MAX: Duration = Duration::from_secs(1);
 
-/// Words that only a shell understands.
+/// Words that have a meaning only in a shell.
 const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ";", ">", "<", "cd", "export", "source"];
 
-/// Why the command could not be started.
+/// The reason why the command could not be started.
 #[derive(Debug)]
 pub struct StartError {
     program: String,
-    /// Whether it was written for a shell.
+    /// True if the command was written for a shell.
     for_a_shell: bool,
     error: io::Error,
 }
 
 impl StartError {
-    /// What to say of a command that the system does not start for this reason.
+    /// The error for a command that the system does not start for this reason.
     pub fn of(argv: &[String], error: io::Error) -> Self {
         let program = argv.first().cloned().unwrap_or_default();
         let for_a_shell = argv.iter().any(|word| SHELL_WORDS.contains(&word.as_str()));
@@ -80,10 +80,10 @@ pub(super) struct Running {
     number: u32,
     pub pid: i32,
     pub stdin: Arc<Stdin>,
-    /// Gives the child's status once it has ended, and what it left behind in its group with it.
+    /// Delivers the child's status once it and the rest of its process group have ended.
     pub ended: Receiver<ExitStatus>,
     gone: Cancel,
-    /// The reader is the first.
+    /// The reader comes first.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -99,7 +99,7 @@ impl Running {
         let config = &shared.config;
         let Started { number, pid, stdin, stdout, stderr, ended } =
             config.launcher.launch(config.command)?;
-        // Ours alone: the child's end of the pipe is another open file.
+        // This affects only our end: the child's end of the pipe is another open file.
         let unblocked = [&stdin, &stdout, &stderr]
             .into_iter()
             .try_for_each(|pipe| rustix::io::ioctl_fionbio(pipe, true));
@@ -109,7 +109,7 @@ impl Running {
         match unblocked.map_err(io::Error::from).and_then(|()| running.attach(stdout, stderr)) {
             Ok(()) => Ok(running),
             Err(error) => {
-                // Out of threads: undo, so that the next attempt starts clean.
+                // Out of threads: undo the start, so that the next attempt starts clean.
                 running.kill();
                 let _ = running.ended.recv_timeout(UNDO_MAX);
                 running.clear_away();
@@ -148,8 +148,8 @@ impl Running {
         self.shared.config.launcher.kill(self.number);
     }
 
-    /// After the end of the child: reads what it said last, fails the calls that are still open,
-    /// and joins the threads. Its state stays until the server knows what follows.
+    /// After the end of the child: reads its last output, fails the calls that are still open, and
+    /// joins the threads. Its state stays until the server knows what follows.
     pub fn clear_away(self) {
         if let Some(live) = &mut self.shared.lock().live {
             live.exited = true;
@@ -166,7 +166,7 @@ impl Running {
 /// The thread on the child's standard input.
 fn write(shared: &Shared, stdin: &Stdin) {
     let limits = &shared.config.limits;
-    // A child that is busy with its own start need not read yet.
+    // A child that is still starting need not read yet.
     let is_starting = || {
         shared.lock().live.as_ref().is_some_and(|live| {
             live.answered_at.is_none() && live.born.elapsed() < limits.initialize
@@ -174,7 +174,7 @@ fn write(shared: &Shared, stdin: &Stdin) {
     };
     match stdin.run(is_starting) {
         WriterEnd::Closed => {}
-        // It may answer what it has, but takes nothing more.
+        // The child may answer the requests that it has, but takes no more.
         WriterEnd::Broken => {
             shared.end_child("child closed its standard input", limits.closed_wait);
         }
@@ -195,13 +195,13 @@ pub(super) fn thread(
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body)
 }
 
-/// In words how a child ended; the status is `None` if the launcher could not tell.
+/// Describes how a child ended; the status is `None` if the launcher could not tell.
 pub(super) fn exit_words(status: Option<ExitStatus>) -> String {
     let code = status.and_then(|status| status.code());
     let signal = status.and_then(|status| status.signal());
     match (code, signal) {
         (Some(code), _) => format!("child exited with status {code}"),
-        // The signal of a filter of system calls, ours or another's.
+        // The signal of a system call filter, ours or another.
         (None, Some(SIGSYS)) => {
             "child was ended by SIGSYS: confinement takes no 32-bit programs".to_owned()
         }

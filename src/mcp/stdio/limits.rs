@@ -1,4 +1,4 @@
-//! What a channel is made of, and how long everything in it may take.
+//! The configuration of a channel and its time limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::launcher::Launcher;
 use crate::wire::{ChannelName, MESSAGE_MAX};
 
-/// What a channel is made of.
+/// The configuration of a channel.
 #[derive(Debug, Clone)]
 pub struct StdioConfig {
     /// The channel's name, for the log.
@@ -27,7 +27,7 @@ pub struct StdioConfig {
 pub struct Limits {
     /// The longest line that the child may write, in bytes. See [`MESSAGE_MAX`].
     pub line: usize,
-    /// How long the child may take no byte while there is one for it. A pipe that is full for this
+    /// How long the child may read no byte while there is one for it. A pipe that is full for this
     /// long means that the child has stopped reading: it is ended and started again (B-10).
     pub stdin_stall: Duration,
     /// How long the child may take to answer `initialize` before it counts as hung. Long, because
@@ -38,20 +38,20 @@ pub struct Limits {
     pub discover: Duration,
     /// The same for a child that has not answered anything yet: it may still be starting.
     pub discover_fresh: Duration,
-    /// A child that was asked something, and has never answered anything for this long, is not up.
+    /// A child that was sent a request and has never answered anything for this long is not up.
     pub answer_due: Duration,
-    /// How long a child that nobody has asked anything has to run before it counts as up: after a
-    /// good start, and after failures.
+    /// How long a child must run without any request before it counts as up: after a good start,
+    /// and after failures.
     ///
-    /// The tunnel sends no request of its own to find out. No request is harmless to every server:
+    /// The tunnel sends no request of its own to test it. No request is harmless to every server:
     /// `ping` before `initialize` ends servers of the Python SDK up to 1.6, though MCP allows it,
     /// and the first message, whether `ping` or `server/discover`, decides for good which era a
     /// server of an SDK for both serves on this process. So the first message is a client's.
     pub settle: (Duration, Duration),
     /// The pause before a restart: the first, and the longest. It doubles in between.
     pub backoff: (Duration, Duration),
-    /// How long a child counts as silent after its last call timed out. The tunnel does not ask it
-    /// anything itself, so its silence must not outlast the traffic for longer.
+    /// How long a child counts as silent after its last call timed out. The tunnel sends it no
+    /// requests of its own, so the verdict must not outlast the traffic for longer.
     pub silence: Duration,
     /// A child that ran this long, and answered, is restarted after the shortest pause.
     pub proven: Duration,

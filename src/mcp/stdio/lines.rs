@@ -1,4 +1,5 @@
-//! The child's standard output as lines, for `reader`. Pure functions of bytes, bounded in memory.
+//! Splits the child's standard output into lines, for `reader`. Pure functions of bytes, bounded in
+//! memory.
 
 use memchr::memchr;
 
@@ -50,7 +51,7 @@ impl Lines {
         self.keep(bytes);
     }
 
-    /// The output has ended: hands out what stands after the last line end, if anything.
+    /// Ends the output: hands out the rest after the last line end, if there is any.
     pub fn end(mut self, each: &mut dyn FnMut(Line<'_>)) {
         if !self.buffer.is_empty() || self.skimmed.is_some() {
             self.finish(each);
@@ -87,7 +88,7 @@ fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Longest member name or id that a [`Skim`] looks at, in bytes.
+/// The longest member name or id that a [`Skim`] examines, in bytes.
 const SKIM_MAX: usize = 24;
 
 /// Finds the top-level `id` of an object that is too long to keep, so that the call that it

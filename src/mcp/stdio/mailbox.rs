@@ -1,5 +1,6 @@
-//! Where one worker waits for the outcome of its message: notifications, then the answer. The
-//! child's reader fills it and never blocks on it. It is bounded, and the answer always fits.
+//! The mailbox in which one worker waits for the outcome of its message: notifications, then the
+//! answer. The child's reader fills it and never blocks on it. It is bounded, but the answer always
+//! fits.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -15,7 +16,7 @@ use crate::wire::{Failure, FailureKind, FailureSource};
 pub(super) const CHILD_GONE: Failure =
     Failure::new(FailureSource::TransportClosed, FailureKind::Eof);
 
-/// How the message came out.
+/// The outcome of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The child's answer, with the client's own id.
@@ -27,13 +28,13 @@ pub(super) enum Outcome {
     },
     /// There will be no answer.
     Lost(Failure),
-    /// The child took no byte of the frame, and is gone.
+    /// The child is gone without having read a byte of the frame.
     Unsent,
-    /// The whole frame is written, which is all that a notification waits for.
+    /// The whole frame is written. A notification waits for nothing more.
     Written,
 }
 
-/// How a wait ended.
+/// The result of a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// A notification; more may follow.
@@ -44,7 +45,7 @@ pub(super) enum Next {
     Withdrawn,
     /// The limit passed.
     TimedOut,
-    /// The worker was told to give up.
+    /// The worker was cancelled.
     Cancelled,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Mailbox {
     slot: Mutex<Slot>,
     ring: Sender<()>,
     bell: Receiver<()>,
-    /// Nothing follows once the message is written.
+    /// True if nothing follows once the message is written.
     until_written: bool,
 }
 
@@ -90,7 +91,7 @@ impl Mailbox {
         dropped
     }
 
-    /// Sets the outcome, unless one is set already: then it is dropped, and this returns false.
+    /// Sets the outcome. If one is set already, drops the new one and returns false.
     pub fn finish(&self, outcome: Outcome) -> bool {
         let mut slot = self.lock();
         if slot.outcome.is_some() {
@@ -102,21 +103,22 @@ impl Mailbox {
         true
     }
 
-    /// The whole message is written.
+    /// Records that the whole message is written.
     pub fn written(&self) {
         if self.until_written {
             self.finish(Outcome::Written);
         }
     }
 
-    /// The client cancelled: if the child has not answered by `at`, the worker stops waiting.
+    /// Records that the client cancelled: if the child has not answered by `at`, the worker stops
+    /// waiting.
     pub fn withdraw(&self, at: Instant) {
         self.lock().withdrawn_at.get_or_insert(at);
         self.wake();
     }
 
-    /// Waits for what comes next: notifications in order, then the outcome. After `limit` only
-    /// an outcome that is already there is handed out.
+    /// Waits for the next item: notifications in order, then the outcome. After `limit` only an
+    /// outcome that is already there is handed out.
     pub fn next(&self, limit: Instant, cancel: &Cancel) -> Next {
         loop {
             let until = {
@@ -152,7 +154,7 @@ impl Mailbox {
     }
 
     fn wake(&self) {
-        // A full channel means that a wake-up is on its way already.
+        // A full channel means that a wake-up is already on its way.
         let _ = self.ring.try_send(());
     }
 

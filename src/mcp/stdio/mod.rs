@@ -58,8 +58,8 @@ use crate::observed::Catalog;
 use crate::unpoisoned::Unpoisoned;
 use crate::wire::{Headers, Message, jsonrpc};
 
-/// Further time for the threads to end after the grace period of a stop. Only a child that hangs in
-/// the kernel, where even `SIGKILL` does not end it, uses it up.
+/// Additional time for the threads to end after the grace period of a stop. It runs out only if a
+/// child hangs in the kernel, where even `SIGKILL` does not end it.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
 /// One stdio channel.
@@ -84,16 +84,16 @@ impl StdioChannel {
         Ok(Arc::new(Self { config, stats, catalog, first, second }))
     }
 
-    /// Forwards a request and waits for its answer. Notifications that belong to it are handed
-    /// to `on_notification` in order, before the answer; meanwhile the child goes on. If it breaks,
-    /// because nobody waits any more, the call ends.
+    /// Forwards a request and waits for its answer. Its notifications are passed to
+    /// `on_notification` in order, before the answer; meanwhile the child goes on. If
+    /// `on_notification` breaks because nobody waits any more, the call ends.
     ///
-    /// Of the headers of the remote client only the session counts (M-27): by it and the request's
-    /// id a later `notifications/cancelled` finds the call.
+    /// Of the headers of the remote client only the session is used (M-27): a later
+    /// `notifications/cancelled` finds the call by the session and the request's id.
     ///
     /// # Errors
-    /// If there is no answer within the bounds, or the child failed. A child that has a part of
-    /// the request is then told to cancel it (B-11).
+    /// If there is no answer within the bounds, or the child failed. A child that has read a part
+    /// of the request then gets a cancel (B-11).
     pub fn request(
         &self,
         message: &Message,
@@ -135,11 +135,11 @@ impl StdioChannel {
                 let found = self.first.forward_cancel(message, session)
                     || second.is_some_and(|second| second.forward_cancel(message, session));
                 if !found {
-                    // The call is over already, or another client's (M-11).
+                    // The call is already over or belongs to another client (M-11).
                     self.stats.swallowed.inc();
                 }
             }
-            // The child got its one `initialized` from us. The next two, and a response, answer
+            // The child has got its one `initialized` from us. The next two, and a response, answer
             // requests of the server, all of which were refused.
             Some("notifications/initialized")
             | Some("notifications/progress")
@@ -164,7 +164,7 @@ impl StdioChannel {
         StdioStatus { state, pid, restarts: self.stats.starts.get().saturating_sub(servers) }
     }
 
-    /// Everything that the server has said of itself.
+    /// The server's own description of itself.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
@@ -190,8 +190,8 @@ impl StdioChannel {
         }
     }
 
-    /// The server for a client of the older protocol, if it is not the first. It is started by
-    /// the first `initialize` that the first server could not take any more.
+    /// The server for clients of the older protocol, if it is not the first one. The first
+    /// `initialize` that the first server can no longer take starts it.
     fn for_older_clients(&self, initialize: bool) -> Result<Option<Arc<Server>>, CallError> {
         let mut second = self.second.lock().unpoisoned();
         if second.is_none() && initialize && self.first.is_modern() {

@@ -1,4 +1,4 @@
-//! Reading a pipe of the child until its end, or until the child is gone.
+//! Reads a pipe of the child until its end, or until the child is gone.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,15 +7,16 @@ use rustix::io::Errno;
 
 use crate::net::Cancel;
 
-/// How much is read at once, in bytes: what a pipe holds.
+/// How much is read at once, in bytes: the capacity of a pipe.
 const READ_CHUNK: usize = 64 * 1024;
 
-/// Most bytes that are still read after the child is gone: a full pipe of the largest usual size.
-/// More can only come from a process that left the child's group.
+/// The maximum number of bytes that are still read after the child is gone: a full pipe of the
+/// largest usual size. More can only come from a process that left the child's group.
 const DRAIN_MAX: usize = 1024 * 1024;
 
-/// Hands out what is read until the pipe ends. Once the child is `gone`, only what is already in
-/// the pipe: a process that left the child's group may hold the other end open for ever.
+/// Passes on all bytes until the pipe ends. Once the child is `gone`, it reads only the bytes that
+/// are already in the pipe: a process that left the child's group may hold the other end open for
+/// ever.
 pub(super) fn read(pipe: &OwnedFd, gone: &Cancel, mut each: impl FnMut(&[u8])) {
     let mut buffer = vec![0; READ_CHUNK];
     let mut drained = 0;
@@ -24,7 +25,7 @@ pub(super) fn read(pipe: &OwnedFd, gone: &Cancel, mut each: impl FnMut(&[u8])) {
             PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(gone.fd(), PollFlags::IN),
         ];
-        // A failed wait shows in the read.
+        // If the wait fails, so does the read.
         let _ = poll(&mut set, None);
         match rustix::io::read(pipe, &mut buffer[..]) {
             Ok(0) => return,

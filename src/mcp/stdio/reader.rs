@@ -1,5 +1,5 @@
-//! The child's standard output: each line is read, attributed to a call and delivered. The reader
-//! is a thread of its own and never waits for a worker.
+//! Reads the child's standard output and delivers each line to its call. The reader is a thread of
+//! its own and never waits for a worker.
 
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -19,13 +19,13 @@ use crate::record_kind::RecordKind;
 use crate::wire::json::{self, Members};
 use crate::wire::{Failure, FailureKind, FailureSource, MessageKind, RpcId, jsonrpc};
 
-/// Stray lines that reach the log in one minute.
+/// The number of stray lines that are logged in one minute.
 const STRAY_PER_MINUTE: u32 = 10;
 
-/// How much of a stray line reaches the log, in bytes.
+/// How much of a stray line is logged, in bytes.
 const STRAY_SHOWN: usize = 80;
 
-/// How much of a method name that the child chose reaches the log, in bytes.
+/// How much of a method name that the child chose is logged, in bytes.
 const METHOD_SHOWN: usize = 64;
 
 /// An answer over the limit (B-19).
@@ -42,7 +42,7 @@ pub(super) fn run(shared: &Shared, pipe: &OwnedFd, gone: &Cancel) {
     pipe::read(pipe, gone, |bytes| lines.push(bytes, &mut |line| reader.line(line)));
     lines.end(&mut |line| reader.line(line));
     if !gone.is_cancelled() {
-        // No answer can come any more.
+        // No more answers can come.
         shared.end_child("child closed its standard output", shared.config.limits.closed_wait);
         shared.lose_calls();
     }
@@ -54,11 +54,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Takes one line. No line ends the channel (M-15).
+    /// Handles one line. No line ends the channel (M-15).
     pub fn line(&mut self, line: Line<'_>) {
         match line {
             Line::TooLong { number } => self.too_long(number),
-            // Blank lines are passed over (F-68).
+            // Blank lines are skipped (F-68).
             Line::Text(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {}
             Line::Text(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => self.text(text, bytes),
@@ -157,7 +157,7 @@ impl Reader<'_> {
             if number.is_some_and(|number| live.is_initialize(number)) {
                 initialize = Some(state.initialized(root.text(), rewrite::has_result(root)));
             } else if call.is_none() {
-                // The call was given up, or never made (M-11).
+                // The call was given up or never made (M-11).
                 shared.stats.late_responses.inc();
                 debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;
@@ -175,7 +175,7 @@ impl Reader<'_> {
                  to begin again"
             );
         }
-        // The text may be long: outside the lock.
+        // Outside the lock, since the text may be long.
         if let Some(call) = call {
             let restored = rewrite::restore_response(root, &call.id, call.kind == CallKind::Listen);
             call.mailbox.finish(match restored {
@@ -201,7 +201,7 @@ impl Reader<'_> {
                 let dropped = call.mailbox.note(restored, progress);
                 shared.stats.dropped_overflow.add(dropped);
                 if matches!(incoming.names, Names::End(_)) {
-                    // The closing result may follow, or not: the pages of MCP disagree.
+                    // The closing result may or may not follow: the pages of MCP disagree.
                     call.mailbox.withdraw(now + shared.config.limits.withdrawn);
                 }
             }

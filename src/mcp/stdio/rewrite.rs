@@ -1,5 +1,5 @@
-//! Ids, progress tokens and subscription ids: replaced on the way to the child, restored on the
-//! way back, everything else left as the text it came in (mcp.md, section 9).
+//! Replaces ids, progress tokens and subscription ids on the way to the child and restores them on
+//! the way back. All other text stays unchanged (mcp.md, section 9).
 //!
 //! Pure functions of text, for `server` and `reader`. Several remote clients share the child, and
 //! each of them counts its requests from 0 or 1, so the child sees numbers of ours instead.
@@ -11,8 +11,8 @@ use crate::wire::era::{self, Era, META_SUBSCRIPTION};
 use crate::wire::json::{self, Members};
 use crate::wire::{Message, RpcId};
 
-/// A request of a remote client, with the places in it that are replaced before it is written to
-/// the child.
+/// A request of a remote client, with the ranges that are replaced before it is written to the
+/// child.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     text: &'a str,
@@ -21,16 +21,16 @@ pub struct Outgoing<'a> {
     capabilities: Vec<Range<usize>>,
     /// The client's own progress token, as JSON text.
     pub token: Option<&'a str>,
-    /// Whether it carries the metadata of MCP 2026-07-28 and later.
+    /// True if it carries the metadata of MCP 2026-07-28 and later.
     pub modern: bool,
-    /// Whether it asks for a task, which is not to be cancelled like a request (M-21).
+    /// True if it asks for a task, which is not cancelled like other requests (M-21).
     pub task: bool,
 }
 
 impl<'a> Outgoing<'a> {
-    /// Finds everything that may have to be replaced. Duplicate members are all replaced, and the
-    /// last one counts, as for most JSON readers. `None` if the child might read an id or a token
-    /// where this code sees none: see `names_clearly`.
+    /// Finds everything that must be replaced. Duplicate members are all replaced, and the last one
+    /// counts, as in most JSON parsers. `None` if the child might read an id or a token where this
+    /// code sees none: see `names_clearly`.
     pub fn of(message: &'a Message) -> Option<Self> {
         let text = message.text();
         let mut found = Self {
@@ -72,9 +72,9 @@ impl<'a> Outgoing<'a> {
 
     /// As [`Outgoing::request`], for an `initialize`: its client capabilities become `{}`.
     ///
-    /// A capability is a promise to answer requests of the server. The tunnel protocol carries
-    /// no answer of a remote client back to the child, and a shared child's request could not be
-    /// tied to one client anyway, so none can be kept (M-66).
+    /// A capability is a promise to answer requests of the server. The tunnel protocol carries no
+    /// answer of a remote client back to the child, and a shared child's request could not be tied
+    /// to one client anyway, so no such promise can be kept (M-66).
     pub fn initialize(&self, number: u64) -> Vec<u8> {
         let number = number.to_string();
         let numbers = self.ids.iter().chain(&self.tokens).cloned();
@@ -88,18 +88,18 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// A JSON text as the one line that stdio wants (M-13).
+/// A JSON text as one line, which stdio requires (M-13).
 pub fn line(text: &str) -> Vec<u8> {
     let mut bytes = json::compact(text).into_owned().into_bytes();
     bytes.push(b'\n');
     bytes
 }
 
-/// The members of a message, unless readers differ on those that matter here.
+/// The members of a message; `None` if JSON parsers differ on one that matters here.
 fn clear_root(text: &str) -> Option<Members<'_>> {
     let root = Members::of(text).ok()?;
     names_clearly(&root, &["id", "method", "params"])?;
-    // A reader that takes the first of two must not see another method than this code did.
+    // A parser that takes the first of two duplicates must see the same method as this code.
     (root.values("method").count() == 1).then_some(root)
 }
 
@@ -110,12 +110,12 @@ pub fn notification(text: &str) -> Option<Vec<u8>> {
     Some(line(text))
 }
 
-/// `None` if an object has a member that is one of `names` but for its letter case. Some JSON
-/// readers (Go's `encoding/json`) take `ID` for `id`, so a client that adds an `ID` of its own
-/// could have the child answer under the number of another client's call.
+/// `None` if a member's name equals one of `names` except for letter case. Some JSON parsers (Go's
+/// `encoding/json`) take `ID` for `id`, so a client that adds an `ID` of its own could make the
+/// child answer under the number of another client's call.
 fn names_clearly(object: &Members<'_>, names: &[&str]) -> Option<()> {
     let fold = |c: char| match c {
-        // The only two letters beyond ASCII that such readers fold into it.
+        // The only two letters beyond ASCII that such parsers fold into ASCII.
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
@@ -142,7 +142,7 @@ pub fn cancelled(text: &str, number: u64) -> Vec<u8> {
     line(&replace(text, &found.unwrap_or_default(), &number.to_string()))
 }
 
-/// The call that a notification of the child names.
+/// How a notification of the child names its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// A call, by its progress token.
@@ -153,11 +153,11 @@ pub enum Names {
     End(u64),
     /// A call in a way that cannot be one of ours.
     Stranger,
-    /// None: it has no field for that.
+    /// It names none: it has no field for that.
     Nobody,
 }
 
-/// A notification of the child, and where it names its call.
+/// A notification of the child, and the range in which it names its call.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     text: &'a str,
@@ -167,7 +167,7 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// Finds the call that a notification names. Of duplicates the last one counts.
+    /// Finds the call that a notification names. Among duplicates the last one counts.
     pub fn of(method: &str, root: &Members<'a>) -> Self {
         let (path, name, unnamed): (&[_], fn(u64) -> Names, _) = match method {
             "notifications/progress" => {
@@ -209,15 +209,15 @@ pub fn restore_response(root: &Members<'_>, id: &RpcId, listen: bool) -> Option<
     Some(replace(root.text(), &places, id.as_json()))
 }
 
-/// Whether a response has a result.
+/// True if a response has a result.
 pub fn has_result(root: &Members<'_>) -> bool {
     root.has("result") && !root.has("error")
 }
 
-/// The id or token that the child sent back, if it can be one of our numbers. A child may spell
-/// `7` as `7.0`; a string is never one of ours.
+/// The id or token that the child sent back, if it can be one of our numbers. A child may write `7`
+/// as `7.0`; a string is never one of ours.
 pub fn number(json: &str) -> Option<u64> {
-    /// Integers below this are exact in a double, as JSON readers of other languages have them.
+    /// Integers below this are exact in a double, which JSON parsers of other languages use.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     json.parse().ok().or_else(|| {
         let double: f64 = json.parse().ok()?;
@@ -225,8 +225,8 @@ pub fn number(json: &str) -> Option<u64> {
     })
 }
 
-/// Whether the child speaks the modern protocol, as its answer to `server/discover` shows (M-18).
-/// Any other error, and any other result, is that of an older server.
+/// True if the child's answer to `server/discover` shows the modern protocol (M-18). Any other
+/// error or result comes from an older server.
 pub fn discover_answer_is_modern(root: &Members<'_>, error_code: Option<i64>) -> bool {
     match error_code {
         Some(code) => era::is_modern_error(code),
@@ -325,7 +325,7 @@ mod tests {
             let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"m",{odd}}}"#);
             assert!(Outgoing::of(&message(&text)).is_none(), "{odd}");
         }
-        // A name that is no text hides none of them.
+        // A name that is not valid text hides none of them.
         for odd in [
             r#""params":{"\ud800":1,"_meta":{"progressToken":7}}"#,
             r#""params":{"_meta":{"\ud800":1,"progressToken":7}}"#,

@@ -1,4 +1,4 @@
-//! One child that is kept running: the way of a message to it and of its answer back.
+//! One child that is kept running, and the path of a message to it and of the answer back.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ use crate::wire::{
     Failure, FailureKind, FailureSource, Headers, Message, MessageKind, RpcId, jsonrpc,
 };
 
-/// A mistake of the caller: the message must be a request.
+/// An error of the caller: the message must be a request.
 const NOT_A_REQUEST: Failure = Failure::new(FailureSource::ClientInternal, FailureKind::Unknown);
 
 /// One child that is kept running, with its threads.
@@ -34,9 +34,9 @@ pub(super) struct Server {
 
 /// How a message passed the gate.
 enum Passed<'a> {
-    /// It may be queued while the lock is held.
+    /// It may be queued while this lock is held.
     Go(MutexGuard<'a, State>),
-    /// This is its answer.
+    /// It is answered already.
     Answered(String),
 }
 
@@ -72,8 +72,8 @@ impl Server {
         let MessageKind::Request { id, method } = message.kind() else {
             return Err(NOT_A_REQUEST.into());
         };
-        // A frame of which a child took no byte before its end goes to the next child. That is
-        // no replay: no server has seen it (M-6).
+        // A frame of which the child read no byte before its end goes to the next child. This is
+        // not a replay: no server has seen it (M-6).
         loop {
             let number = self.shared.number();
             let call = Call {
@@ -107,7 +107,7 @@ impl Server {
     ) -> Result<Option<String>, CallError> {
         let initialize = (call.kind == CallKind::Initialize).then_some(&call.id);
         let wish = Wish { initialize, modern_request: call.modern };
-        // The text may be long: made outside the lock.
+        // Made outside the lock, since the text may be long.
         let bytes = initialize.is_none().then(|| outgoing.request(number));
         let mut state = match self.pass(wish, bounds)? {
             Passed::Go(state) => state,
@@ -133,8 +133,8 @@ impl Server {
         Ok(None)
     }
 
-    /// Waits for the answer to a request: the message, and its error code if it is an error.
-    /// `None` if the child took no byte of the request.
+    /// Waits for the answer to a request: the message, and its error code if it is an error. `None`
+    /// if the child read no byte of the request.
     fn follow(
         &self,
         number: u64,
@@ -174,8 +174,8 @@ impl Server {
         Err(given_up)
     }
 
-    /// The worker of a request waits no longer. If the child has the request, it is told (B-11),
-    /// except where MCP forbids it (M-21); its answer will be dropped (M-11).
+    /// Gives up a request because its worker waits no longer. If the child has the request, it gets
+    /// a cancel (B-11), except where MCP forbids one (M-21); its answer will be dropped (M-11).
     fn give_up(&self, number: u64, tell: bool) {
         let mut state = self.shared.lock();
         let Some(live) = &mut state.live else { return };
@@ -222,8 +222,9 @@ impl Server {
         }
     }
 
-    /// A remote client cancels a call: the cancel overtakes what waits for the child (B-2), under
-    /// the id that the child knows. False if it names no call that is open here.
+    /// Cancels a call for its remote client. The cancel overtakes the frames that wait for the
+    /// child (B-2), and carries the id that the child knows. False if it names no call that is open
+    /// here.
     pub fn forward_cancel(&self, message: &Message, session: Option<&str>) -> bool {
         let state = self.shared.lock();
         let named = rewrite::cancelled_id(message.text());
@@ -242,20 +243,20 @@ impl Server {
         true
     }
 
-    /// Whether it serves, and the process id of the child, if one runs.
+    /// The state of the channel, and the process id of the child, if one runs.
     pub fn status(&self) -> (StdioState, Option<i32>) {
         let state = self.shared.lock();
         let pid = state.live.as_ref().map(|live| live.pid);
         (state.summary(&self.shared.config.limits, Instant::now()), pid)
     }
 
-    /// Whether the child serves clients of the modern protocol and none of the older one.
+    /// True if the child serves clients of the modern protocol and none of the older one.
     pub fn is_modern(&self) -> bool {
         let state = self.shared.lock();
         state.stopping.is_none() && state.live.as_ref().is_some_and(Live::takes_no_response)
     }
 
-    /// Has the child end within `grace` (M-24).
+    /// Makes the child end within `grace` (M-24).
     pub fn begin_stop(&self, grace: Duration) {
         let mut state = self.shared.lock();
         state.stopping.get_or_insert(grace);
@@ -273,7 +274,7 @@ impl Server {
         }
     }
 
-    /// Waits until a message may pass. It is to be queued before the lock is given back.
+    /// Waits until a message may pass. The caller must queue it before it releases the lock.
     fn pass(&self, wish: Wish<'_>, bounds: &Bounds) -> Result<Passed<'_>, CallError> {
         loop {
             let now = Instant::now();
@@ -290,7 +291,7 @@ impl Server {
                 Gate::Wait(changed) => changed,
             };
             drop(state);
-            // The supervisor may have to ask the child something first.
+            // The supervisor may have to send the child a request first.
             self.shared.look();
             crossbeam_channel::select! {
                 recv(changed) -> _ => {}
@@ -303,7 +304,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody is left to wait for it.
+        // Nobody waits for it any more.
         self.begin_stop(Duration::ZERO);
     }
 }

@@ -1,5 +1,5 @@
-//! What the threads of one server share: its state, its counters, the next id, and the bell of the
-//! supervisor.
+//! The data that the threads of one server share: its state, its counters, the next id, and the
+//! channel that wakes the supervisor.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,7 +13,7 @@ use super::status::StdioStats;
 use super::stdin::Stdin;
 use crate::unpoisoned::Unpoisoned;
 
-/// What the threads of a server share.
+/// The data that the threads of a server share.
 pub(super) struct Shared {
     pub config: StdioConfig,
     pub stats: Arc<StdioStats>,
@@ -23,7 +23,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Of a server without a child, and what wakes its supervisor.
+    /// The data of a server without a child, and the receiver that wakes its supervisor.
     pub fn new(config: StdioConfig, stats: Arc<StdioStats>) -> (Self, Receiver<()>) {
         let (nudge, nudged) = bounded(1);
         let (state, last_number) = (Mutex::new(State::new()), AtomicU64::new(0));
@@ -39,13 +39,13 @@ impl Shared {
         self.last_number.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Has the supervisor look at the state again.
+    /// Makes the supervisor check the state again.
     pub fn look(&self) {
-        // A full channel means that it will look anyway.
+        // A full channel means that it will check anyway.
         let _ = self.nudge.try_send(());
     }
 
-    /// Writes what waits for the child, as far as it takes it.
+    /// Writes the waiting frames, as far as the child reads them.
     pub fn pump(&self) {
         let stdin = self.lock().live.as_ref().map(|live| live.stdin.clone());
         if let Some(stdin) = stdin {

@@ -1,5 +1,5 @@
-//! The state of one server, behind one lock: the child, its open calls, its handshake, its era,
-//! and which message may pass.
+//! The state of one server, behind one lock: the child, its open calls, its handshake and its era.
+//! It decides which message may pass.
 //!
 //! Nothing here waits, reads or writes: frames are only put into the queue of [`Stdin`]. `server`,
 //! `reader`, `child` and `supervisor` change it.
@@ -23,28 +23,28 @@ use crate::wire::{Failure, FailureKind, FailureSource, Message, RpcId, jsonrpc};
 pub(super) const PIPE_CLOSED: Failure =
     Failure::new(FailureSource::TransportClosed, FailureKind::ClosedPipe);
 
-/// A server: the running child, or why there is none.
+/// A server: the running child, or the reason why there is none.
 pub(super) struct State {
     /// The running child.
     pub live: Option<Live>,
-    /// Why there is none.
+    /// The reason why there is none.
     pub down: Down,
     /// The handshake that is repeated with a fresh child (B-5).
     pub remembered: Option<Remembered>,
     /// The grace period, once the channel is to stop.
     pub stopping: Option<Duration>,
-    /// Children in a row that ended before they had proven themselves.
+    /// The number of children in a row that ended before they counted as up.
     pub failures: u32,
-    /// The last child ended when it was asked for its era: the next one counts as older.
+    /// True if the last child ended when it was asked for its era: the next one counts as older.
     pub assume_legacy: bool,
     changed: (Sender<()>, Receiver<()>),
 }
 
-/// Why no child runs.
+/// The reason why no child runs.
 pub(super) struct Down {
     /// In words, for the operator.
     pub reason: String,
-    /// When the next one is started; `None` if none will be.
+    /// The time of the next start; `None` if there will be none.
     pub next_try: Option<Instant>,
 }
 
@@ -56,7 +56,8 @@ pub(super) struct Remembered {
     pub answer: String,
 }
 
-/// A child is silent after so many calls in a row without any answer: one or two may be slow.
+/// A child counts as silent after this many calls in a row without any answer: one or two may be
+/// slow.
 const SILENT_CALLS: u32 = 3;
 
 /// One child process.
@@ -67,33 +68,33 @@ pub(super) struct Live {
     pub calls: Calls,
     pub handshake: Handshake,
     pub era: Era,
-    /// When it was first asked anything.
+    /// The time of its first request.
     pub asked_at: Option<Instant>,
-    /// When it first answered anything.
+    /// The time of its first answer.
     pub answered_at: Option<Instant>,
-    /// When it answered last.
+    /// The time of its last answer.
     heard_at: Option<Instant>,
     /// Calls in a row that timed out while the child answered nothing at all.
     silent_calls: u32,
-    /// When the last of them was given up.
+    /// The time at which the last of them was given up.
     silent_at: Option<Instant>,
-    /// Set once it has been asked or told to end.
+    /// Set once its end has begun.
     pub ending: Option<Ending>,
-    /// It has ended, and its threads are still at work.
+    /// True if it has ended but its threads still run.
     pub exited: bool,
 }
 
-/// How far the one `initialize` of the process has come (M-17).
+/// The progress of the one `initialize` of the process (M-17).
 pub(super) enum Handshake {
     /// None was sent, or it was refused.
     Open,
-    /// Sent, and not answered.
+    /// Sent and not answered.
     Pending {
         number: u64,
-        /// When the child counts as hung.
+        /// The time at which the child counts as hung.
         deadline: Instant,
         request: Message,
-        /// It is the tunnel's own to a restarted child.
+        /// True if it is the tunnel's own, to a restarted child.
         replay: bool,
     },
     /// Answered with success, and `notifications/initialized` was sent.
@@ -107,11 +108,11 @@ pub(super) enum Initialize {
     Done,
     /// With an error, for the client to see.
     Refused,
-    /// With an error to the tunnel's own request, which no client sees.
+    /// With an error to the tunnel's own request; no client sees it.
     ReplayRefused,
 }
 
-/// Whether the child speaks the protocol of 2026-07-28 and later (M-18, M-19).
+/// The era of the child: does it speak the protocol of 2026-07-28 and later (M-18, M-19)?
 #[derive(Default)]
 pub(super) struct Era {
     /// Once known, it holds for the life of the process.
@@ -120,7 +121,7 @@ pub(super) struct Era {
     pub wanted: bool,
     /// The id of `server/discover`: kept, since a late answer counts too.
     pub probe: Option<u64>,
-    /// From then on silence means that the child is older.
+    /// The time from which silence means that the child is older.
     pub deadline: Option<Instant>,
 }
 
@@ -132,7 +133,7 @@ pub(super) struct Ending {
     pub step: Step,
 }
 
-/// The last thing that was done to end a child.
+/// The last step that was taken to end a child.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     Closed,
@@ -145,17 +146,17 @@ pub(super) enum Step {
 pub(super) struct Wish<'a> {
     /// Its id, if it is an `initialize`.
     pub initialize: Option<&'a RpcId>,
-    /// It is a request with the metadata of the modern protocol.
+    /// True for a request with the metadata of the modern protocol.
     pub modern_request: bool,
 }
 
-/// Whether it may pass.
+/// The decision on whether a message may pass.
 pub(super) enum Gate {
-    /// Now, before the lock is given back.
+    /// Now, before the lock is released.
     Go,
-    /// Not yet: look again when this disconnects.
+    /// Not yet: check again when this disconnects.
     Wait(Receiver<()>),
-    /// It need not pass: this is its answer.
+    /// It need not pass, since this answers it.
     Answered(String),
 }
 
@@ -172,15 +173,15 @@ impl State {
         }
     }
 
-    /// Wakes every worker that waits at the gate.
+    /// Wakes every worker that waits to pass.
     pub fn bump(&mut self) {
         self.changed = bounded(0);
     }
 
-    /// Whether a message may be written to the child at this moment.
+    /// Decides whether a message may be written to the child at this moment.
     ///
     /// # Errors
-    /// If it may not, now or soon.
+    /// If it may pass neither now nor soon.
     pub fn gate(
         &mut self,
         wish: Wish<'_>,
@@ -220,8 +221,8 @@ impl State {
         }
     }
 
-    /// Takes in a fresh child. If clients were initialized on an earlier one, it is initialized
-    /// in the same way before anything else is written (B-5), under the id `number`.
+    /// Installs a fresh child. If clients were initialized on an earlier one, it is initialized in
+    /// the same way, under the id `number`, before anything else is written (B-5).
     pub fn install(&mut self, pid: i32, stdin: Arc<Stdin>, limits: &Limits, number: u64) {
         let now = Instant::now();
         let mut live = Live {
@@ -264,8 +265,8 @@ impl State {
         self.bump();
     }
 
-    /// Fails all calls, because no answer can come any more (M-25). Those of which the child has
-    /// no byte may be tried with the next child. Returns how many were lost.
+    /// Fails all calls, because no answer can come any more (M-25). A call of which the child has
+    /// read no byte may be tried with the next child. Returns the number of lost calls.
     pub fn lose_calls(&mut self) -> usize {
         let Some(live) = &mut self.live else { return 0 };
         let begun = live.stdin.abandon();
@@ -277,7 +278,7 @@ impl State {
         lost
     }
 
-    /// Notes the answer to the pending `initialize`.
+    /// Records the answer to the pending `initialize`.
     pub fn initialized(&mut self, text: &str, success: bool) -> Initialize {
         let Some(live) = &mut self.live else { return Initialize::Refused };
         let Handshake::Pending { request, replay, .. } =
@@ -288,11 +289,11 @@ impl State {
         if success {
             live.handshake = Handshake::Done;
             self.remembered = Some(Remembered { request, answer: text.to_owned() });
-            // At once, and whatever the client does next: other sessions share the child, and it
-            // serves nobody before this (M-17). Those that clients send are swallowed.
+            // Sent at once, whatever the client does next: other sessions share the child, and it
+            // serves nobody before this (M-17). The notifications that clients send are dropped.
             live.stdin.push(rewrite::line(jsonrpc::INITIALIZED), None);
         } else if replay {
-            // The child lives and refuses: from now on it may tell the clients itself.
+            // The child runs but refuses: from now on clients get its refusals themselves.
             self.remembered = None;
         }
         self.bump();
@@ -351,30 +352,30 @@ impl Live {
         sender: Option<Arc<Mailbox>>,
         deadline: Instant,
     ) {
-        // It was looked at before, when its client sent it.
+        // It was checked before, when its client sent it.
         let Some(outgoing) = Outgoing::of(request) else { return };
         let (request, replay) = (request.clone(), sender.is_none());
         self.ask(outgoing.initialize(number), sender);
         self.handshake = Handshake::Pending { number, deadline, request, replay };
     }
 
-    /// Whether this number is that of the pending `initialize`.
+    /// True if this is the number of the pending `initialize`.
     pub fn is_initialize(&self, number: u64) -> bool {
         matches!(&self.handshake, Handshake::Pending { number: pending, .. } if *pending == number)
     }
 
-    /// Whether no JSON-RPC response may be written to it (M-22).
+    /// True if no JSON-RPC response may be written to it (M-22).
     pub fn takes_no_response(&self) -> bool {
         self.era.modern == Some(true) && matches!(self.handshake, Handshake::Open)
     }
 
-    /// Queues a request and notes that the child was asked something.
+    /// Queues a request and records that the child has a request.
     pub fn ask(&mut self, bytes: Vec<u8>, sender: Option<Arc<Mailbox>>) {
         self.asked_at.get_or_insert_with(Instant::now);
         self.stdin.push(bytes, sender);
     }
 
-    /// A call that was put to the child at `begun` has timed out.
+    /// Records that a call sent to the child at `begun` has timed out.
     pub fn not_heard(&mut self, begun: Instant, now: Instant) {
         if self.heard_at.is_none_or(|heard| heard < begun) {
             self.silent_calls = self.silent_calls.saturating_add(1);
@@ -382,8 +383,8 @@ impl Live {
         }
     }
 
-    /// The child has answered something. From its first answer on, silence on `server/discover`
-    /// means more, so it is given less time. Returns whether this was the first.
+    /// Records that the child has answered. After its first answer, it gets less time for
+    /// `server/discover`, since its silence means more. Returns true for the first answer.
     pub fn heard(&mut self, discover: Duration, now: Instant) -> bool {
         self.heard_at = Some(now);
         self.silent_calls = 0;

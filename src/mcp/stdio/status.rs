@@ -1,35 +1,35 @@
-//! What an operator sees of a channel: whether it serves, and what happened on it. The channel
-//! writes it, `ops` reads it.
+//! The status of a channel for the operator: its state and its counters. The channel writes them
+//! and `ops` reads them.
 
 use std::time::{Duration, Instant};
 
 use crate::stats::{Counter, Gauge};
 
-/// Whether the channel serves.
+/// The state of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StdioState {
     /// The child runs and is not known to serve: it was started a moment ago, it does not answer,
     /// or it was restarted and is not yet in the state that its clients rely on.
     Starting {
-        /// When it was started.
+        /// The time of its start.
         since: Instant,
     },
-    /// The child has answered, or it runs and nobody has asked it anything (see
+    /// The child has answered, or it runs and has had no request (see
     /// [`Limits::settle`](super::Limits::settle)).
     Up {
-        /// Since when.
+        /// The time since which it serves.
         since: Instant,
     },
-    /// The child runs, and several calls in a row have timed out without a word from it.
+    /// The child runs, but several calls in a row have timed out without any output from it.
     Silent {
-        /// How many.
+        /// The number of such calls.
         calls: u32,
     },
     /// No child serves.
     Down {
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
-        /// How long until the next one is started; `None` if that is not decided yet.
+        /// The time until the next one is started; `None` if that is not decided yet.
         next_try_in: Option<Duration>,
     },
 }
@@ -55,11 +55,11 @@ impl StdioState {
 /// The channel at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdioStatus {
-    /// Whether it serves.
+    /// Its state.
     pub state: StdioState,
     /// The process id of the child, if one runs.
     pub pid: Option<i32>,
-    /// How often the child was restarted.
+    /// The number of restarts.
     pub restarts: u64,
 }
 
@@ -74,15 +74,15 @@ pub struct StdioStats {
     pub start_failures: Counter,
     /// Calls that got no answer because the child ended.
     pub lost_calls: Counter,
-    /// Times that the child stopped reading.
+    /// The number of times that the child stopped reading.
     pub stalls: Counter,
-    /// Lines on stdout that are no message.
+    /// Lines on stdout that are not messages.
     pub stray_lines: Counter,
     /// Lines on stdout over [`Limits::line`](super::Limits::line).
     pub oversized_lines: Counter,
-    /// Answers that came too late: nobody waited for them any more.
+    /// Answers that came too late, when nobody waited for them any more.
     pub late_responses: Counter,
-    /// Requests of the child that were answered here.
+    /// Requests of the child that the tunnel answered.
     pub server_requests: Counter,
     /// Notifications of the child for a call that is over.
     pub dropped_stranger: Counter,

@@ -1,4 +1,4 @@
-//! The child's standard error: its lines go to the log, as far as there is room for them.
+//! Writes the lines of the child's standard error to the log, within limits.
 
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use super::throttle::{Throttle, printable};
 use crate::net::Cancel;
 use crate::record_kind::RecordKind;
 
-/// How much of a line reaches the log, in bytes.
+/// How much of a line is logged, in bytes.
 const LINE_SHOWN: usize = 1024;
 
-/// Lines that reach the log in one minute.
+/// The number of lines that are logged in one minute.
 const LINES_PER_MINUTE: u32 = 300;
 
 /// The thread on the child's standard error, which is drained whatever happens to the lines
@@ -55,14 +55,14 @@ impl Heads {
     }
 
     /// Takes the next bytes and hands out the beginning of each line that they complete. Empty
-    /// lines are passed over.
+    /// lines are skipped.
     fn push(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8])) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let (text, ended) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            // One byte more than is kept tells that the line was longer.
+            // One byte more than the limit shows that the line was longer.
             let room = (self.keep + 1).saturating_sub(self.buffer.len()).min(text.len());
             self.buffer.extend_from_slice(&text[..room]);
             if ended {
@@ -71,7 +71,7 @@ impl Heads {
         }
     }
 
-    /// Hands out what stands after the last line end.
+    /// Hands out the rest after the last line end.
     fn end(&mut self, each: &mut dyn FnMut(&[u8])) {
         let line = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
         if !line.is_empty() {

@@ -17,34 +17,34 @@ use super::mailbox::{Mailbox, Outcome};
 use crate::net::Cancel;
 use crate::unpoisoned::Unpoisoned;
 
-/// Most urgent frames (cancels, answers to the child) in the queue. No caller waits for them, so
-/// nothing else bounds them. More of them mean that the child does not read.
+/// The maximum number of urgent frames (cancels, answers to the child) in the queue. No caller
+/// waits for them, so nothing else bounds them. If there are more, the child does not read.
 const URGENT_MAX: usize = 1024;
 
-/// Most bytes of urgent frames.
+/// The maximum size of all urgent frames, in bytes.
 const URGENT_BYTES: usize = 1024 * 1024;
 
-/// Most bytes that are written before the lock is given back: what a pipe holds, a few times over.
-/// A worker leaves the rest to the writer thread.
+/// The maximum number of bytes that are written before the lock is released: a few times the
+/// capacity of a pipe. A worker leaves the rest to the writer thread.
 const WRITE_MAX: usize = 256 * 1024;
 
 /// One message for the child.
 struct Frame {
-    /// The line, with its end.
+    /// The line, including its end.
     bytes: Vec<u8>,
-    /// Where a worker waits for it, if one does.
+    /// The mailbox of the worker that waits for it, if one does.
     sender: Option<Arc<Mailbox>>,
     urgent: bool,
 }
 
-/// Why the writer thread ended.
+/// The reason why the writer thread ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriterEnd {
     /// [`Stdin::close`] was called.
     Closed,
     /// The child closed its end.
     Broken,
-    /// The child took no byte for too long.
+    /// The child read no byte for too long.
     Stalled,
 }
 
@@ -63,15 +63,15 @@ struct Queue {
     broken: bool,
     /// In the order in which the child gets them.
     frames: VecDeque<Frame>,
-    /// How much of the first frame the child has, in bytes.
+    /// How much of the first frame is written, in bytes.
     begun: usize,
-    /// Since when every attempt to write has found the pipe full.
+    /// The time since which every attempt to write has found the pipe full.
     full_since: Option<Instant>,
 }
 
 impl Stdin {
-    /// Takes the write end of the pipe, which must not block, and a fresh switch. `stall` is the
-    /// longest time that the child may take no byte while there is one for it.
+    /// Takes the write end of the pipe, which must not block, and a fresh switch. `stall` is how
+    /// long the child may read no byte while there is one for it.
     pub fn new(pipe: OwnedFd, closed: Cancel, stall: Duration) -> Self {
         let queue = Queue {
             pipe: Some(Arc::new(pipe)),
@@ -83,7 +83,7 @@ impl Stdin {
         Self { queue: Mutex::new(queue), work: Condvar::new(), closed, stall }
     }
 
-    /// Adds a frame at the end; [`Stdin::pump`] writes it. The sender is told when it is written,
+    /// Adds a frame at the end; [`Stdin::pump`] writes it. Its mailbox learns when it is written,
     /// or that it never will be.
     pub fn push(&self, bytes: Vec<u8>, sender: Option<Arc<Mailbox>>) {
         self.lock().frames.push_back(Frame { bytes, sender, urgent: false });
@@ -105,7 +105,7 @@ impl Stdin {
         true
     }
 
-    /// Removes a frame of which the child has no byte yet. Returns whether there was one.
+    /// Removes a frame of which no byte is written yet. Returns true if there was one.
     pub fn take_back(&self, sender: &Arc<Mailbox>) -> bool {
         let mut queue = self.lock();
         let begun = queue.begun_frames();
@@ -114,7 +114,7 @@ impl Stdin {
         place.and_then(|at| queue.frames.remove(begun + at)).is_some()
     }
 
-    /// Writes what the pipe takes, without waiting for it.
+    /// Writes as much as the pipe takes, without waiting.
     pub fn pump(&self) {
         let mut queue = self.lock();
         queue.write();
@@ -130,8 +130,8 @@ impl Stdin {
         self.work.notify_one();
     }
 
-    /// Clears the queue once the child is gone, and tells the senders whose frames were never
-    /// begun. Returns the sender of the frame of which the child has a part.
+    /// Clears the queue once the child is gone, and informs the senders whose frames were never
+    /// begun. Returns the sender of the frame that was written in part.
     pub fn abandon(&self) -> Option<Arc<Mailbox>> {
         let mut queue = self.lock();
         let begun = queue.begun_frames();
@@ -142,8 +142,8 @@ impl Stdin {
         queue.frames.pop_front()?.sender
     }
 
-    /// The writer thread: waits for the pipe on behalf of everyone. When the child took no byte
-    /// for too long, `excused` says whether it gets as much time again.
+    /// The writer thread: waits for the pipe on behalf of everyone. When the child has read no byte
+    /// for too long, `excused` decides whether it gets the same time again.
     pub fn run(&self, excused: impl Fn() -> bool) -> WriterEnd {
         loop {
             let mut queue = self.lock();
@@ -158,7 +158,7 @@ impl Stdin {
             let waited = queue.full_since.map_or(Duration::ZERO, |since| since.elapsed());
             drop(queue);
             self.wait_for_room(&pipe, self.stall.saturating_sub(waited));
-            // The pipe closes with its last owner, which must not be this one by accident.
+            // The pipe closes with its last owner, which must not be this thread by accident.
             drop(pipe);
             let mut queue = self.lock();
             queue.write();
@@ -173,8 +173,8 @@ impl Stdin {
         }
     }
 
-    /// Returns when the pipe may have room, is closed, or `timeout` has passed: an attempt to
-    /// write shows which.
+    /// Waits until the pipe may have room, is closed, or `timeout` has passed. An attempt to write
+    /// shows which.
     fn wait_for_room(&self, pipe: &OwnedFd, timeout: Duration) {
         let timeout = timeout.try_into().expect("a stall limit of minutes fits a timespec");
         let mut set = [
@@ -190,7 +190,7 @@ impl Stdin {
 }
 
 impl Queue {
-    /// How many frames the child has a part of: one or none, always the first.
+    /// The number of frames that are written in part: one or none, always the first.
     fn begun_frames(&self) -> usize {
         usize::from(self.begun > 0)
     }

@@ -1,5 +1,5 @@
-//! The thread that owns the child: asks it for its era, ends it, notices its end, and starts the
-//! next one.
+//! The thread that owns the child. It asks for the child's era, ends the child, notices its end,
+//! and starts the next one.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
 /// How long a child may take to end after `SIGTERM`, at shutdown and otherwise.
 const TERM_WAIT: Duration = Duration::from_secs(2);
 
-/// Runs until the server is stopped. Whether the first start succeeds is told to `started`; if
-/// not, the thread ends.
+/// Runs until the server is stopped. Reports the result of the first start to `started`, and ends
+/// if that start fails.
 pub(super) fn run(
     shared: &Arc<Shared>,
     nudge: &Receiver<()>,
@@ -52,14 +52,14 @@ pub(super) fn run(
     }
 }
 
-/// Why no child runs.
+/// The reason why no child runs.
 enum Past {
-    /// It ended; its status, if the launcher could tell.
+    /// The child ended; the status, if the launcher knows it.
     Ended(Option<ExitStatus>),
     NotStarted(StartError),
 }
 
-/// Looks after one child until it is gone.
+/// Supervises one child until it is gone.
 fn attend(shared: &Shared, running: Running, nudge: &Receiver<()>) -> Option<ExitStatus> {
     info!(
         target: RecordKind::ChildEvent.target(),
@@ -115,7 +115,7 @@ fn rest(shared: &Shared, nudge: &Receiver<()>, past: Past) -> bool {
     false
 }
 
-/// Removes the child that is gone from the state. Returns in words why there is none.
+/// Removes the child that is gone from the state. Returns the reason in words.
 fn end_of(state: &mut State, limits: &Limits, past: Past) -> String {
     let live = state.live.take();
     let status = match past {
@@ -127,21 +127,21 @@ fn end_of(state: &mut State, limits: &Limits, past: Past) -> String {
         // Its end says nothing about the next child.
         state.failures = 0;
     }
-    // Some old servers end when they are asked anything before `initialize`.
+    // Some old servers end when they get any request before `initialize`.
     state.assume_legacy = live.era.probe.is_some() && live.era.modern.is_none();
     match live.ending {
         Some(ending) if ending.step > Step::Closed => ending.reason,
-        // It ended by itself before it was made to: its own status says more.
+        // The child ended before it was made to, so its own status says more.
         _ => exit_words(status),
     }
 }
 
-/// Does what is due and returns when to look again.
+/// Takes the steps that are due and returns the time of the next check.
 fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant> {
     let now = Instant::now();
     let limits = &shared.config.limits;
     if let Some(grace) = state.stopping {
-        // The grace period is divided: first the child may end because its input did, then after
+        // The grace period is divided: first the child may end because its input ended, then after
         // `SIGTERM`.
         let patience = STOP_CLOSE_WAIT.min(grace / 2);
         state.end_child("stopped", patience, TERM_WAIT.min(grace - patience));
@@ -198,8 +198,8 @@ fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> 
     None
 }
 
-/// The pause before a start, after so many that came to nothing: doubling, with jitter, so that
-/// many tunnels on one failing resource do not start in step.
+/// The pause before a start, after this many failed ones. It doubles, with jitter, so that many
+/// tunnels on one failing resource do not start in step.
 fn backoff(limits: &Limits, failures: u32) -> Duration {
     let (min, max) = limits.backoff;
     let whole = min.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(max);

@@ -1,11 +1,11 @@
-//! Bounds on the output of a child that reaches the log, for `reader` and `stderr`.
+//! Limits how much output of a child is logged, for `reader` and `stderr`.
 
 use std::time::{Duration, Instant};
 
-/// The span in which lines are counted.
+/// The period over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Lets a number of lines per minute through and counts the others.
+/// Lets a fixed number of lines per minute through and counts the others.
 #[derive(Debug)]
 pub(super) struct Throttle {
     per_minute: u32,
@@ -35,7 +35,7 @@ impl Throttle {
     }
 }
 
-/// Foreign bytes as one harmless piece of a log line: at most `max` bytes of them, control
+/// Untrusted bytes as one harmless piece of a log line: at most `max` bytes, with control
 /// characters escaped.
 pub(super) fn printable(bytes: &[u8], max: usize) -> String {
     let cut = &bytes[..bytes.len().min(max)];

@@ -17,7 +17,7 @@ use crate::settings::reference::text_of;
 /// Where a daemon's files are below the state root, and how their names end.
 const LEFT_OVER: [(&str, &str); 3] = [("health", ".url"), ("logs", ".log"), ("", ".pid")];
 
-/// One alias and what it has.
+/// One alias and its class.
 struct Entry {
     alias: String,
     kind: &'static str,

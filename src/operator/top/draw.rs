@@ -58,7 +58,7 @@ impl Paint {
     }
 }
 
-/// What is on the screen.
+/// The content of the screen.
 pub struct Picture {
     lines: Vec<Vec<(Style, String)>>,
     columns: usize,
@@ -161,7 +161,7 @@ impl Picture {
     fn conditions(&mut self, status: &Value) {
         let conditions = status["readiness"]["conditions"].as_array();
         let mut conditions: Vec<&Value> = conditions.into_iter().flatten().collect();
-        // What fails must not be below the end of the screen.
+        // A failing condition must not be cut off at the end of the screen.
         conditions.sort_by_key(|condition| condition["state"] == "ok");
         let room = (self.rows / 2).max(1);
         for condition in conditions.iter().take(room) {
@@ -272,7 +272,7 @@ fn channel_of<'a>(status: &'a Value, condition: &str) -> Option<&'a Value> {
     status["channels"].as_array()?.iter().find(|channel| channel["name"] == name)
 }
 
-/// What is known beside the verdict of a condition, the most telling first.
+/// Details of a condition besides its verdict, the most informative first.
 fn facts(condition: &Value, channel: Option<&Value>) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(age) = condition["last_good_poll_age_seconds"].as_f64() {

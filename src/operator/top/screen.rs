@@ -14,7 +14,7 @@ use signal_hook::low_level::pipe;
 /// The other screen, without a cursor and without lines that run on; and back.
 const OPEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const CLOSE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/// What Ctrl-C and Ctrl-D type.
+/// The bytes that Ctrl-C and Ctrl-D produce.
 const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
 
@@ -22,7 +22,7 @@ const CTRL_D: u8 = 4;
 pub struct Screen {
     /// How the keyboard was before, if keys are typed on a terminal.
     before: Option<Termios>,
-    /// Readable when the picture is to be drawn anew.
+    /// Readable when the picture is to be redrawn.
     anew: UnixStream,
     bell: Arc<UnixStream>,
     /// Signals that end the program, each with the exit code it means.
@@ -82,7 +82,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// What another thread wakes the screen with.
+    /// A handle with which another thread wakes the screen.
     pub fn bell(&self) -> Bell {
         Bell(Arc::clone(&self.bell))
     }
@@ -114,7 +114,7 @@ impl Screen {
                 fds.push(PollFd::new(&keys, PollFlags::IN));
             }
             if poll(&mut fds, None).is_err() {
-                // A signal came in between: the next look finds what it wrote.
+                // A signal came in between: the next look finds its byte.
                 continue;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -134,7 +134,7 @@ impl Screen {
         }
     }
 
-    /// Whether what was typed ends the program. A terminal that is gone does.
+    /// True if the input ends the program. A terminal that is gone ends it too.
     fn is_quit(&self) -> bool {
         let mut typed = [0; 64];
         match rustix::io::read(stdin(), &mut typed) {

@@ -1,4 +1,4 @@
-//! Who may use the operator page, and who may change something there.
+//! Access rules of the operator page: for reading, and for changing something there.
 
 use super::admin::Admin;
 use crate::httpd::Exchange;
@@ -8,7 +8,8 @@ use crate::unpoisoned::Unpoisoned;
 /// Why a request is refused: a status and a line of text.
 type Refusal = (u16, &'static str);
 
-/// Whether the client may ask at all (L-12, L-15, W-12). `configured` is the listener's own name.
+/// Checks that the client has access at all (L-12, L-15, W-12). `configured` is the listener's own
+/// name.
 pub(super) fn admit(
     admin: &Admin,
     configured: &str,
@@ -39,12 +40,12 @@ pub(super) fn admit(
     Ok(())
 }
 
-/// Whether this is the path of the page itself.
+/// True if this is the path of the page itself.
 pub(super) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/ui" | "/ui/")
 }
 
-/// Whether the client may change something.
+/// Checks that the client may change something.
 pub(super) fn admit_change(admin: &Admin, exchange: &Exchange<'_>) -> Result<(), Refusal> {
     let token = admin.token.lock().unpoisoned();
     let Some(token) = &*token else {

@@ -1,4 +1,4 @@
-//! What the operator page shows: closures and cells that `daemon` fills with the state of the
+//! The sources of the operator page: closures and cells that `daemon` fills with the state of the
 //! other rooms.
 
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 /// Makes a JSON object of the present state.
 pub type Text = Box<dyn Fn() -> String + Send + Sync>;
 
-/// What the page and its routes answer from.
+/// Everything that the page and its routes show.
 pub struct Admin {
     /// The log.
     pub logger: &'static Logger,
@@ -28,7 +28,7 @@ pub struct Admin {
     pub oauth_summary: Text,
     /// `/api/harpoon/status`.
     pub harpoon: String,
-    /// Whether clients on other hosts are answered.
+    /// True if clients on other hosts are answered.
     pub allow_remote: bool,
     /// The token that a request must carry to change anything.
     pub token: Token,

@@ -2,7 +2,7 @@
 //! somebody who is asked for help.
 //!
 //! It is made of the answers that the page gives, which hold no payload and no secret. It leaves
-//! out what a child printed, because that may hold anything.
+//! out what a child printed, because that may contain anything.
 
 use std::time::{Duration, SystemTime};
 

@@ -11,7 +11,7 @@ use log::Record;
 use super::line::Line;
 use crate::record_kind::RecordKind;
 
-/// How many lines of one statement are written within [`WINDOW`]: enough to see what they share.
+/// How many lines of one statement are written within [`WINDOW`]: enough to recognize a pattern.
 pub const BURST: u32 = 20;
 
 /// How long lines are counted before the last of them is written, with the count.
@@ -28,7 +28,7 @@ pub fn place(record: &Record<'_>) -> Option<Place> {
     Some((record.file_static()?, record.line()?))
 }
 
-/// What each statement has logged lately.
+/// The recent records of each log statement.
 #[derive(Default)]
 pub struct Floods {
     places: HashMap<Place, Seen>,

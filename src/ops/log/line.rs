@@ -28,7 +28,7 @@ const DUMP: &str = "dump";
 pub struct Line {
     time: SystemTime,
     pub level: Level,
-    /// What the record is about; `None` for an ordinary one.
+    /// The subject of the record; `None` for an ordinary one.
     pub kind: Option<RecordKind>,
     pub component: &'static str,
     message: String,
@@ -64,7 +64,7 @@ impl Line {
         Self { time, level, kind: None, component: "log", message, fields: Vec::new() }
     }
 
-    /// Whether it holds a payload. Only dumps of HTTP messages do.
+    /// True if it holds a payload. Only dumps of HTTP messages do.
     pub fn holds_payload(&self) -> bool {
         self.fields.iter().any(|field| field.name == DUMP)
     }
@@ -189,7 +189,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     }
 }
 
-/// Whether a value is a number or a boolean that JSON can write.
+/// Notes whether a value is a number or a boolean that JSON can write.
 struct Bare(bool);
 
 impl<'v> VisitValue<'v> for Bare {
@@ -227,7 +227,7 @@ fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
-/// Whether a character could change how a terminal or a log viewer shows the rest of the log:
+/// True if a character could change how a terminal or a log viewer shows the rest of the log:
 /// control characters, the Unicode line ends, and marks that change the writing direction.
 fn is_unsafe(c: char) -> bool {
     c.is_control()

@@ -20,13 +20,13 @@ pub struct LogEvent {
     pub seq: u64,
     /// When it was logged.
     pub at: SystemTime,
-    /// What it is about; `None` for an ordinary record.
+    /// The subject of the record; `None` for an ordinary one.
     pub kind: Option<RecordKind>,
     /// The object.
     pub json: String,
 }
 
-/// What a reader of the log stream gets.
+/// The records that a reader of the log stream gets at once.
 #[derive(Debug)]
 pub struct Batch {
     /// New records, the oldest first; empty if none came in time.

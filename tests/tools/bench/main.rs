@@ -4,7 +4,8 @@
 //! and talk to the same MCP server, in turns, so that what else the machine does meets all. With
 //! `--programs` the tunnel is that of another directory, the static one that is shipped, and the
 //! one that cargo built for this host is measured beside it: the same code with the allocator of
-//! the host's C library.
+//! the host's C library. With `--peer` another program that takes the same environment and polls
+//! by `run` is measured beside them, in the same rows and turns.
 
 #[path = "../support/part.rs"]
 mod part;
@@ -13,8 +14,10 @@ mod control_plane;
 mod delay;
 mod floor;
 mod gap;
+mod process;
 mod report;
 mod tls;
+mod work;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use control_plane::ControlPlane;
 use part::Part;
+use process::{SystemCalls, Used, peak_kib};
 use report::{Binding, Measured, Row};
+use work::Work;
 
 /// Calls per row and part, unless `--calls` says otherwise.
 const CALLS: usize = 4_000;
@@ -31,7 +36,11 @@ const CALLS: usize = 4_000;
 /// Calls in flight in the second half of the rows: the tunnel's default number of workers.
 const CONCURRENCY: usize = 10;
 
-/// Turns between the two parts within one row.
+/// Calls of the round in which system calls are counted: being watched makes it slow, so nothing else
+/// is measured in it.
+const TRACED_CALLS: usize = 200;
+
+/// Turns between the parts within one row.
 const TURNS: usize = 8;
 
 /// How long a part may take to send its first poll.
@@ -62,11 +71,13 @@ struct Options<'a> {
     calls: usize,
     /// A directory with another build of the tunnel.
     programs: Option<&'a str>,
+    /// Another program that takes the same environment.
+    peer: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
     fn parse(words: &[&'a str]) -> Result<Self, String> {
-        let mut options = Self { only: Only::Everything, calls: CALLS, programs: None };
+        let mut options = Self { only: Only::Everything, calls: CALLS, programs: None, peer: None };
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
             match word {
@@ -80,8 +91,12 @@ impl<'a> Options<'a> {
                 "--programs" => {
                     options.programs = Some(words.next().ok_or("--programs wants a directory")?);
                 }
+                "--peer" => {
+                    options.peer = Some(words.next().ok_or("--peer wants a program")?);
+                }
                 _ => {
-                    let usage = "usage: bench [cost | gap | tls] [--calls N] [--programs DIR]";
+                    let usage = "usage: bench [cost | gap | tls] [--calls N] [--programs DIR] \
+                                 [--peer PROGRAM]";
                     return Err(usage.to_owned());
                 }
             }
@@ -115,7 +130,9 @@ fn bench(options: &Options<'_>) -> Result<(), String> {
     let tunnel_build = report::Build::of(size(&tunnel)?);
     let dynamic_build = dynamic.as_deref().map(size).transpose()?.map(report::Build::of);
     let mut builds = (tunnel_build, dynamic_build);
-    let bench = Bench { tunnel, dynamic, dir: dir.clone(), plane: ControlPlane::start()?, calls };
+    let peer = options.peer.map(PathBuf::from);
+    let plane = ControlPlane::start()?;
+    let bench = Bench { tunnel, dynamic, peer, dir: dir.clone(), plane, calls };
     if options.only == Only::Gap {
         print!("{}", report::gap(&bench.gap()?));
         return Ok(());
@@ -127,13 +144,14 @@ fn bench(options: &Options<'_>) -> Result<(), String> {
     }
     print!("{}", report::head(calls));
     let mut rows = Vec::new();
-    for (binding, events) in [
-        (Binding::Http, false),
-        (Binding::Http, true),
-        (Binding::Stdio, false),
-        (Binding::Stdio, true),
+    for (binding, work) in [
+        (Binding::Http, Work::Call),
+        (Binding::Http, Work::Progress),
+        (Binding::Stdio, Work::Call),
+        (Binding::Stdio, Work::Progress),
+        (Binding::Stdio, Work::Megabyte),
     ] {
-        rows.append(&mut bench.binding(binding, events, &mut builds)?);
+        rows.append(&mut bench.binding(binding, work, &mut builds)?);
     }
     if options.only == Only::Cost {
         print!("{}", report::builds(&builds.0, builds.1.as_ref()));
@@ -156,6 +174,8 @@ struct Bench {
     tunnel: PathBuf,
     /// The one that cargo built, if `tunnel` is another.
     dynamic: Option<PathBuf>,
+    /// Another program that takes the same environment.
+    peer: Option<PathBuf>,
     dir: PathBuf,
     plane: ControlPlane,
     calls: usize,
@@ -170,11 +190,11 @@ struct Subject {
 }
 
 impl Bench {
-    /// Both rows of one binding: one call at a time, and many.
+    /// The rows of one binding and one kind of work.
     fn binding(
         &self,
         binding: Binding,
-        events: bool,
+        work: Work,
         builds: &mut (report::Build, Option<report::Build>),
     ) -> Result<Vec<Row>, String> {
         let mut _server = None;
@@ -186,45 +206,66 @@ impl Bench {
                 vec![url]
             }
         };
+        let base = self.plane.url();
+        let other = |program: &Path| {
+            self.subject(|id| self.start_program(program, &base, id, binding, &target, &[]))
+        };
         let mut floor = self.subject(|id| self.start_floor(id, &target))?;
         let mut tunnel = self.subject(|id| self.start_tunnel(id, binding, &target))?;
         builds.0.first_poll.push(tunnel.started);
-        let mut dynamic = None;
-        if let (Some(program), Some(build)) = (&self.dynamic, &mut builds.1) {
-            let base = self.plane.url();
-            let start = |id: &str| self.start_program(program, &base, id, binding, &target, &[]);
-            let subject = self.subject(start)?;
+        let mut dynamic = self.dynamic.as_deref().map(other).transpose()?;
+        if let (Some(subject), Some(build)) = (&dynamic, &mut builds.1) {
             build.first_poll.push(subject.started);
-            dynamic = Some(subject);
         }
+        let mut peer = self.peer.as_deref().map(other).transpose()?;
         let mut rows = Vec::new();
-        for in_flight in [1, CONCURRENCY] {
+        for &in_flight in work.in_flight() {
+            let measured =
+                |subject: &Option<Subject>| subject.as_ref().map(|_| Measured::default());
             let mut row = Row {
                 binding,
-                events,
+                work,
                 in_flight,
                 floor: Measured::default(),
                 tunnel: Measured::default(),
-                dynamic: dynamic.as_ref().map(|_| Measured::default()),
+                dynamic: measured(&dynamic),
+                peer: measured(&peer),
             };
             let mut pairs = vec![(&mut floor, &mut row.floor), (&mut tunnel, &mut row.tunnel)];
             pairs.extend(dynamic.as_mut().zip(row.dynamic.as_mut()));
-            // The first calls warm connections and caches and are not counted.
-            for (subject, _) in &mut pairs {
-                self.run(subject, 100, in_flight, events, &mut Measured::default())?;
-            }
-            for _ in 0..TURNS {
-                for (subject, measured) in &mut pairs {
-                    self.run(subject, self.calls / TURNS, in_flight, events, measured)?;
-                }
-            }
-            for (subject, measured) in pairs {
-                measured.peak_kib = peak_kib(subject.part.id());
-            }
+            pairs.extend(peer.as_mut().zip(row.peer.as_mut()));
+            self.measure(pairs, in_flight, work)?;
             print!("{}", row.lines());
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// Has all subjects of a row do the same work in turns.
+    fn measure(
+        &self,
+        mut pairs: Vec<(&mut Subject, &mut Measured)>,
+        in_flight: usize,
+        work: Work,
+    ) -> Result<(), String> {
+        let calls = work.calls(self.calls);
+        // The first calls warm connections and caches and are not counted.
+        for (subject, _) in &mut pairs {
+            self.run(subject, work.calls(100), in_flight, work, &mut Measured::default())?;
+        }
+        for _ in 0..TURNS {
+            for (subject, measured) in &mut pairs {
+                self.run(subject, calls / TURNS, in_flight, work, measured)?;
+            }
+        }
+        for (subject, measured) in pairs {
+            measured.peak_kib = peak_kib(subject.part.id());
+            let Some(count) = SystemCalls::attach(subject.part.id(), &self.dir)? else { continue };
+            let traced = work.calls(TRACED_CALLS);
+            self.run(subject, traced, in_flight, work, &mut Measured::default())?;
+            measured.system_calls = Some(count.detach()? as f64 / traced as f64);
+        }
+        Ok(())
     }
 
     /// An MCP server over HTTP, and its URL.
@@ -302,6 +343,11 @@ impl Bench {
             return Err(subject.part.explain(&format!("initialize got {}", answer.message)));
         }
         subject.session = answer.session;
+        // As a client of the older protocol does it: some servers answer nothing before this.
+        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let session = subject.session.as_deref();
+        self.plane.hand_out(&subject.tunnel_id, "initialized", session, initialized);
+        self.answer(&subject)?;
         Ok(subject)
     }
 
@@ -315,23 +361,15 @@ impl Bench {
         subject: &mut Subject,
         count: usize,
         in_flight: usize,
-        events: bool,
+        work: Work,
         measured: &mut Measured,
     ) -> Result<(), String> {
         let send = |number: usize| {
-            let message = if events {
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"slow","arguments":{{"steps":1,"delay_ms":0}},"_meta":{{"progressToken":{number}}}}}}}"#
-                )
-            } else {
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"add","arguments":{{"a":{number},"b":1}}}}}}"#
-                )
-            };
+            let message = work.message(number);
             let id = format!("r{number}");
             self.plane.hand_out(&subject.tunnel_id, &id, subject.session.as_deref(), &message);
         };
-        let cpu = cpu_time(subject.part.id());
+        let used = Used::of(subject.part.id());
         let begun = Instant::now();
         let mut sent = 0;
         for _ in 0..in_flight.min(count) {
@@ -353,29 +391,13 @@ impl Bench {
             }
         }
         measured.wall += begun.elapsed();
-        measured.cpu += cpu_time(subject.part.id()).saturating_sub(cpu);
+        let used_now = Used::of(subject.part.id());
+        measured.cpu += used_now.cpu.saturating_sub(used.cpu);
+        measured.switches += used_now.switches.saturating_sub(used.switches);
         Ok(())
     }
 }
 
 fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().filter(|text| !text.is_empty())
-}
-
-/// CPU time of the threads of a process, user and system. To the nanosecond, which the times of
-/// the process as a whole are not; none of the threads that serve calls ends while they do.
-fn cpu_time(pid: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let on_cpu = |task: fs::DirEntry| {
-        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        stat.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(tasks.filter_map(on_cpu).sum())
-}
-
-/// The most resident memory that a process ever had, in KiB.
-fn peak_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

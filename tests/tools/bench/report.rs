@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::work::Work;
+
 /// How the MCP server is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
@@ -19,18 +21,23 @@ pub struct Measured {
     pub wall: Duration,
     pub cpu: Duration,
     pub peak_kib: u64,
+    /// Context switches of all threads.
+    pub switches: u64,
+    /// System calls a call; `None` where nothing counts them.
+    pub system_calls: Option<f64>,
 }
 
 /// One binding, one kind of answer, one number of calls in flight.
 pub struct Row {
     pub binding: Binding,
-    /// Whether each answer is a notification and a response, or a response alone.
-    pub events: bool,
+    pub work: Work,
     pub in_flight: usize,
     pub floor: Measured,
     pub tunnel: Measured,
     /// The same tunnel with the host's C library, if the other is static.
     pub dynamic: Option<Measured>,
+    /// Another program that takes the same environment.
+    pub peer: Option<Measured>,
 }
 
 /// A steady rate of calls from a control plane that is some way off.
@@ -162,25 +169,35 @@ struct Numbers {
     per_second: f64,
     cpu_us: f64,
     peak_kib: f64,
+    switches: f64,
+    system_calls: Option<f64>,
 }
 
 impl Numbers {
     fn line(&self, name: &str) -> String {
         format!(
-            "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>13.0}{:>9.0}\n",
-            self.p50_us, self.p99_us, self.per_second, self.cpu_us, self.peak_kib
+            "  {name:<14}{:>9.0}{:>9.0}{:>9.0}{:>8.0}{:>9.0}{:>10.1}{:>9}\n",
+            self.p50_us,
+            self.p99_us,
+            self.per_second,
+            self.cpu_us,
+            self.peak_kib,
+            self.switches,
+            self.system_calls.map_or_else(|| "-".to_owned(), |calls| format!("{calls:.1}")),
         )
     }
 
-    /// How much slower this is than the other, and how many times as much it takes.
+    /// How many times as much of everything this takes as the other.
     fn beside(&self, other: &Self, name: &str) -> String {
         format!(
-            "  {name:<14}{:>+9.0}{:>+9.0}{:>9}{:>13}{:>9}\n",
-            self.p50_us - other.p50_us,
-            self.p99_us - other.p99_us,
+            "  {name:<14}{:>9}{:>9}{:>9}{:>8}{:>9}{:>10}{:>9}\n",
+            times(self.p50_us, other.p50_us),
+            times(self.p99_us, other.p99_us),
             times(self.per_second, other.per_second),
             times(self.cpu_us, other.cpu_us),
             times(self.peak_kib, other.peak_kib),
+            times(self.switches, other.switches),
+            times(self.system_calls.unwrap_or(0.0), other.system_calls.unwrap_or(0.0)),
         )
     }
 }
@@ -200,6 +217,8 @@ impl Measured {
             per_second: calls / self.wall.as_secs_f64().max(1e-9),
             cpu_us: micros(&self.cpu) / calls,
             peak_kib: self.peak_kib as f64,
+            switches: self.switches as f64 / calls,
+            system_calls: self.system_calls,
         }
     }
 }
@@ -215,37 +234,44 @@ impl Row {
         let mut out = format!("{}\n", self.name());
         out.push_str(&floor.line("floor"));
         out.push_str(&tunnel.line("tunnel"));
-        out.push_str(&tunnel.beside(&floor, "added / times"));
+        out.push_str(&tunnel.beside(&floor, "tunnel/floor"));
         if let Some(dynamic) = &self.dynamic {
             let dynamic = dynamic.numbers();
             out.push_str(&dynamic.line("dynamic"));
-            out.push_str(&tunnel.beside(&dynamic, "static beside"));
+            out.push_str(&tunnel.beside(&dynamic, "tunnel/dynamic"));
+        }
+        if let Some(peer) = &self.peer {
+            let peer = peer.numbers();
+            out.push_str(&peer.line("peer"));
+            out.push_str(&tunnel.beside(&peer, "tunnel/peer"));
         }
         out.push('\n');
         out
     }
 
     fn name(&self) -> String {
-        let binding = match (self.binding, self.events) {
-            (Binding::Http, false) => "http, JSON",
-            (Binding::Http, true) => "http, SSE",
-            (Binding::Stdio, false) => "stdio",
-            (Binding::Stdio, true) => "stdio, progress",
+        let binding = match (self.binding, self.work) {
+            (Binding::Http, Work::Progress) => "http, SSE",
+            (Binding::Http, _) => "http, JSON",
+            (Binding::Stdio, Work::Call) => "stdio",
+            (Binding::Stdio, Work::Progress) => "stdio, progress",
+            (Binding::Stdio, Work::Megabyte) => "stdio, 1 MB each way",
         };
         format!("{binding}, {} at a time", self.in_flight)
     }
 }
 
-/// What stands above the rows, which are at most 80 columns wide.
+/// What stands above the rows, which are at most 90 columns wide.
 pub fn head(calls: usize) -> String {
     format!(
         "Each row: {calls} calls. p50 and p99: to the end of the response POST, from the poll\n\
          answer for one call at a time, from the queueing for many at a time.\n\
          floor: the same exchanges in a bare loop of one thread, with the same library.\n\
          dynamic: the tunnel with the C library of this host, if the other is static.\n\
+         peer: the program of --peer. switches and syscalls: for each call.\n\
          SSE and progress: a notification and a response, so two POSTs for each call.\n\n\
-         {:<16}{:>9}{:>9}{:>9}{:>13}{:>9}\n",
-        "", "p50 us", "p99 us", "calls/s", "CPU us/call", "RSS KiB"
+         {:<16}{:>9}{:>9}{:>9}{:>8}{:>9}{:>10}{:>9}\n",
+        "", "p50 us", "p99 us", "calls/s", "CPU us", "RSS KiB", "switches", "syscalls"
     )
 }
 
@@ -260,6 +286,8 @@ impl Report {
                 "calls_per_second": n.per_second,
                 "cpu_us_per_call": n.cpu_us,
                 "peak_rss_kib": n.peak_kib,
+                "context_switches_per_call": n.switches,
+                "system_calls_per_call": n.system_calls,
             })
         };
         let rows: Vec<Value> = self
@@ -272,6 +300,7 @@ impl Report {
                     "floor": numbers(&row.floor),
                     "tunnel": numbers(&row.tunnel),
                     "dynamic": row.dynamic.as_ref().map(numbers),
+                    "peer": row.peer.as_ref().map(numbers),
                 })
             })
             .collect();

@@ -17,8 +17,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
+use super::process::peak_kib;
 use super::report::{Binding, ConnectRow, Measured, TlsRow};
-use super::{Bench, TURNS, peak_kib};
+use super::work::Work;
+use super::{Bench, TURNS};
 
 /// Connections that are opened to see what one takes.
 const CONNECTIONS: usize = 200;
@@ -68,11 +70,11 @@ impl Bench {
         ];
         let mut rows = NAMES.map(|name| TlsRow { name, tunnel: Measured::default() });
         for subject in &mut subjects {
-            self.run(subject, 100.min(self.calls), 1, false, &mut Measured::default())?;
+            self.run(subject, 100.min(self.calls), 1, Work::Call, &mut Measured::default())?;
         }
         for _ in 0..TURNS {
             for (subject, row) in subjects.iter_mut().zip(&mut rows) {
-                self.run(subject, self.calls / TURNS, 1, false, &mut row.tunnel)?;
+                self.run(subject, self.calls / TURNS, 1, Work::Call, &mut row.tunnel)?;
             }
         }
         for (subject, row) in subjects.iter().zip(&mut rows) {

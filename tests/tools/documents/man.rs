@@ -7,27 +7,27 @@ use mcp_tunnel::settings::TABLE;
 use mcp_tunnel::settings::table::{Kind, Section, Setting};
 use mcp_tunnel::{commands, operator};
 
-/// The date of the pages: when their words last changed in a way worth a date.
-const DATE: &str = "November 24, 2026";
+/// The date of the pages, changed when their text changes noticeably.
+const DATE: &str = "November 29, 2026";
 /// Longest line of the source, in characters.
 const WIDTH: usize = 78;
 
-/// What the exit codes of `mcp-tunnel` mean.
+/// The exit codes of `mcp-tunnel`.
 const EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
     (
         NEGATIVE,
-        "A check was completed and its result is negative: `doctor`, `health`. Or the command is \
-         one of `mcp-tunnel-ctl`, and that program is missing or cannot be trusted.",
+        "A check was completed with a negative result: `doctor`, `health`. Or the command \
+         belongs to `mcp-tunnel-ctl`, and that program is missing or cannot be trusted.",
     ),
 ];
 
-/// What those of `mcp-tunnel-ctl` mean.
+/// The exit codes of `mcp-tunnel-ctl`.
 const OPERATOR_EXIT_CODES: [(u8, &str); 3] = [
     (0, "Success, help, or a stop by a signal."),
     (FAILURE, "An error in flags or configuration, a failed start, a failed request."),
-    (NEGATIVE, "A check was completed and its result is negative: `runtimes`, `top`."),
+    (NEGATIVE, "A check was completed with a negative result: `runtimes`, `top`."),
 ];
 
 /// One page being written.
@@ -128,19 +128,22 @@ pub fn program() -> String {
     p.text(commands::PROGRAM.root.long);
     p.text(
         "A command of the control plane is answered exactly once, or not at all if its deadline \
-         has passed. Payloads pass as they are, and are not logged unless `log.http_raw_unsafe` \
-         asks for it; of them the names of methods, servers and tools are shown.",
+         has passed. Payloads are passed on unchanged and are not logged unless \
+         `log.http_raw_unsafe` is set; only the names of methods, servers and tools in them are \
+         shown.",
     );
-    commands_section(&mut p, &commands::PROGRAM, "Takes the flags of the settings below.");
+    commands_section(&mut p, &commands::PROGRAM, "Accepts the flags of the settings below.");
     p.section("Operator's commands");
     p.text(
-        "These are in `mcp-tunnel-ctl`, a program and a package of its own, since the daemon does \
-         not need them and should not hold code that uses an admin key.",
+        "These commands are in `mcp-tunnel-ctl`, a separate program with a package of its own, \
+         because the daemon does not need them and should not contain code that uses an admin \
+         key.",
     );
     p.line(".Xr mcp-tunnel-ctl 1");
     p.text(
-        "explains them. `mcp-tunnel` executes that program when one of them is typed: the one that \
-         lies beside its own file, of the same version, and no easier to change for others.",
+        "explains them. When one of them is typed, `mcp-tunnel` executes `mcp-tunnel-ctl` from \
+         the directory of its own file, if it has the same version and if everyone who can \
+         change it can also change `mcp-tunnel`.",
     );
     p.line(".Bl -tag -width Ds");
     for (path, command) in leaves(&commands::PROGRAM) {
@@ -152,11 +155,11 @@ pub fn program() -> String {
     p.line(".El");
     p.section("Settings");
     p.text(
-        "A flag wins over the environment, the environment over the configuration file, and that \
-         over the default. Each is explained in",
+        "Flags override the environment, the environment overrides the configuration file, and \
+         the file overrides the defaults. Each setting is explained in",
     );
     p.line(".Xr mcp-tunnel.conf 5 .");
-    p.text("Some flags are also known with dashes in place of the dots.");
+    p.text("Some flags may also be written with dashes instead of dots.");
     p.line(".Bl -tag -width Ds");
     for s in settings_in_order().filter(|s| !s.flag.is_empty() && s.kind != Kind::Refused) {
         let letter = if s.flag == "config" { "Fl c , " } else { "" };
@@ -188,7 +191,7 @@ pub fn program() -> String {
     p.line(".Bl -tag -width Ds");
     p.line(".It Pa /etc/mcp\\-tunnel.conf");
     p.text(
-        "The configuration file of the packages. It is read only if a flag or variable says so.",
+        "The configuration file of the packages. It is read only if a flag or variable names it.",
     );
     p.line(".It Pa /etc/mcp\\-tunnel.d/");
     p.text("Secrets that the configuration refers to.");
@@ -202,7 +205,7 @@ pub fn program() -> String {
          systemd, `RestartPreventExitStatus=1`.",
     );
     p.section("Examples");
-    p.text("The three commands to a running tunnel:");
+    p.text("Three commands that start a tunnel:");
     p.literal(
         "export CONTROL_PLANE_TUNNEL_ID=tunnel_...\n\
          export CONTROL_PLANE_API_KEY=...\n\
@@ -210,8 +213,9 @@ pub fn program() -> String {
     );
     p.section("Service");
     p.text(
-        "The packages bring the unit `mcp-tunnel.service` of systemd and the user `mcp-tunnel`. \
-         From the id and the runtime key of a tunnel, which lies in KEYFILE, to a running service:",
+        "The packages install the systemd unit `mcp-tunnel.service` and the user `mcp-tunnel`. \
+         Given the id of a tunnel and its runtime key in KEYFILE, these commands start the \
+         service:",
     );
     p.literal(SERVICE_STEPS);
     for text in SERVICE {
@@ -220,12 +224,13 @@ pub fn program() -> String {
     }
     p.section("Signals");
     p.text(
-        "SIGTERM and SIGINT stop the daemon once calls in flight have finished; a second one \
-         stops it at once. SIGHUP reads the runtime key, the token of the page, header values, CA \
-         bundle, client certificates and their keys and the log level again, and opens log file \
-         and audit trail anew; all but the audit trail happens also seconds after one of these \
-         files has changed. What cannot be used leaves the old in use, with a line in the log \
-         and a note at /readyz. Settings that need a restart are named in the log.",
+        "SIGTERM and SIGINT stop the daemon once the calls in progress have finished; a second \
+         one stops it at once. SIGHUP reloads the runtime key, the token of the page, header \
+         values, the CA bundle, client certificates and their keys, and the log level, and \
+         reopens the log file and the audit trail. Except for the audit trail, the daemon does \
+         the same on its own within seconds when one of these files changes. If a new value \
+         cannot be used, the old one stays in use, and the log and /readyz report it. The log \
+         names changed settings that need a restart.",
     );
     p.section("Answers");
     p.text(ANSWERS);
@@ -236,10 +241,11 @@ pub fn program() -> String {
     p.section("Security");
     p.text(TLS);
     p.text(
-        "A client certificate goes to the hop that it is configured for, and to no proxy. User \
-         name and password of a proxy's URL are sent to that proxy alone and shown nowhere. A \
-         proxy of a setting carries every request of its hop; without it, HTTPS_PROXY, HTTP_PROXY \
-         and NO_PROXY are matched as Go does. A SOCKS proxy is refused at start.",
+        "A client certificate is shown only to the hop that it is configured for, and to no \
+         proxy. The user name and password in the URL of a proxy are sent to that proxy only and \
+         are never displayed. A proxy in a setting carries every request of its hop; without \
+         one, HTTPS_PROXY, HTTP_PROXY and NO_PROXY are interpreted as in Go. SOCKS proxies are \
+         refused at startup.",
     );
     p.line(".Pp");
     p.text(MEMORY);
@@ -262,140 +268,145 @@ mcp-tunnel init --force --output /etc/mcp-tunnel.conf --tunnel-id tunnel_... \\
 install -m 0640 -g mcp-tunnel KEYFILE /etc/mcp-tunnel.d/api-key
 systemctl enable --now mcp-tunnel";
 
-/// What there is to know of the unit, a paragraph each.
+/// Paragraphs about the unit.
 const SERVICE: [&str; 4] = [
-    "`mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain` tries the configuration out, before and \
-     after. `systemctl status mcp-tunnel` shows whether the tunnel is ready, or why not; \
-     `journalctl -u mcp-tunnel` has the log. A reload is a SIGHUP. A restart, also that of an \
-     upgrade, lets calls in flight finish (`process.shutdown_grace`). After an error in the \
-     configuration the service stays down until it is started again; after anything else it is \
-     back in 10 seconds.",
-    "The service may read files and connect to other hosts; it writes to `/run/mcp-tunnel` and \
-     `/var/log/mcp-tunnel` alone and starts no program. An MCP server that the daemon starts lives \
-     in the same unit and needs more: copy `/usr/share/mcp-tunnel/stdio.conf` into \
-     `/etc/systemd/system/mcp-tunnel.service.d/`, run `systemctl daemon-reload`, and start the \
-     service again. The file says what it opens, and why.",
-    "`file:api-key` is the file `/etc/mcp-tunnel.d/api-key`, which systemd reads at start and \
-     shows to this service alone (`LoadCredential=`): restart the service after a change. A \
-     secret that is named by its whole path is read again by a reload, and seconds after it has \
-     changed; the group `mcp-tunnel` must be allowed to read it.",
-    "`systemctl edit mcp-tunnel` makes a drop-in for changes of your own. To let the service speak \
-     to some addresses only, write there: `[Service]`, and below it `IPAddressDeny=any` and \
+    "`mcp-tunnel doctor -c /etc/mcp-tunnel.conf --explain` tests the configuration, before the \
+     start and after it. `systemctl status mcp-tunnel` shows whether the tunnel is ready, or why \
+     not; \
+     `journalctl -u mcp-tunnel` has the log. A reload is a SIGHUP. A restart, including that of \
+     an upgrade, lets calls in progress finish (`process.shutdown_grace`). After an error in the \
+     configuration the service stays down until it is started again; after any other failure it \
+     restarts in 10 seconds.",
+    "The service may read files and connect to other hosts; it writes only to `/run/mcp-tunnel` \
+     and `/var/log/mcp-tunnel` and starts no program. An MCP server that the daemon starts runs \
+     in the same unit and needs more rights: copy `/usr/share/mcp-tunnel/stdio.conf` into \
+     `/etc/systemd/system/mcp-tunnel.service.d/`, run `systemctl daemon-reload`, and restart the \
+     service. The file explains which rights it grants, and why.",
+    "`file:api-key` is the file `/etc/mcp-tunnel.d/api-key`, which systemd reads at startup and \
+     makes available to this service only (`LoadCredential=`): restart the service after a \
+     change. A secret that is named by its full path is read again on a reload, and within \
+     seconds after it has changed; the group `mcp-tunnel` must be allowed to read it.",
+    "`systemctl edit mcp-tunnel` creates a drop-in for your own changes. To restrict the service \
+     to certain addresses, write `[Service]` there, and below it `IPAddressDeny=any` and \
      `IPAddressAllow=` with `localhost`, the control plane, the name servers, and the MCP servers.",
 ];
 
-/// What TLS is like on every hop; `tests/edges/trust.rs` holds it to that.
-const TLS: &str = "TLS is of version 1.2 or 1.3, with the suites TLS_AES_256_GCM_SHA384, \
+/// TLS on every hop; `tests/edges/trust.rs` proves these statements.
+const TLS: &str = "TLS 1.2 and 1.3 are used, with the cipher suites TLS_AES_256_GCM_SHA384, \
     TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
     name and purpose of a server's certificate are always checked, against the certificates of \
-    the system (where SSL_CERT_FILE and SSL_CERT_DIR say, else where its distribution keeps them) \
-    and `ca_bundle`. On a system without any, those of `ca_bundle` alone are believed, with a \
-    warning; the daemon does not start when it has none of either. A certificate that is itself in `ca_bundle` is trusted for its \
-    name and dates, also if it is signed by itself. Revocation lists are not read: take a \
-    certificate authority that is no longer to be believed out of `ca_bundle`.";
+    the system (in the places that SSL_CERT_FILE and SSL_CERT_DIR name, otherwise where the \
+    distribution keeps them) and those of `ca_bundle`. On a system without certificates, only \
+    those of `ca_bundle` are trusted, with a warning; if there are none at all, the daemon does \
+    not start. A server certificate that is itself in `ca_bundle` is trusted if its name and \
+    dates are right, even if it is self-signed. Revocation lists are not read: remove a \
+    certificate authority that you no longer trust from `ca_bundle`.";
 
-/// Where secrets are in memory; `tests/edges/memory.rs` holds the daemon to the second sentence.
+/// Secrets in memory; `tests/edges/memory.rs` proves the second sentence.
 const MEMORY: &str = "Memory pages with keys, header values, tokens and passwords of the \
-    configuration are kept out of swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` tells \
-    whether it does (`secrets_locked`). One that is replaced is wiped as soon as no call uses it \
-    any more, and so is the buffer that it is sent from, once it is sent. This cannot be said of \
-    a secret that stands in an environment variable or literally in the configuration file \
-    instead of a file of its own; of the private key of a client certificate, which the TLS \
-    library has and does not wipe; and of what a command brings along: payload, headers and shard \
-    token.";
+    configuration are kept out of swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` \
+    shows whether it does (`secrets_locked`). A secret that is replaced is wiped as soon as no \
+    call uses it any more, and the buffer from which it is sent is wiped after sending. This \
+    does not apply to a secret that is in an environment variable or directly in the \
+    configuration file instead of a file of its own; to the private key of a client certificate, \
+    which the TLS library holds and does not wipe; and to the contents of a command: payload, \
+    headers and shard token.";
 
-/// What the daemon gives up; `tests/confined.rs` holds it to that.
-const CONFINEMENT: &str = "Once it is set up, the daemon gives up what it does not need, whoever \
-    runs it (`process.confinement`). It gains no privileges. It leaves no core dump, and other \
-    programs of its user cannot look into its memory. By Landlock the file system is read-only \
-    but for the directories of log file, audit trail, PID file, URL file and socket; nothing can \
-    be executed; TCP connections go to the ports of the control plane, the MCP servers and the \
-    proxies, to 53, and for the OAuth metadata of an HTTP server to 80 and 443, and to no others \
-    (Linux 6.7 or later); other processes are not signalled, \
-    and sockets in the abstract namespace not spoken to (Linux 6.12). A filter leaves it the \
-    system calls of a network program: another is answered with ENOSYS, and one by which an \
-    intruder would go on, such as execve, ptrace or mount, ends the daemon with SIGSYS. What the \
-    kernel lacks is told in one line of the log at the start; the daemon runs all the same, unless \
-    all is required. `mcp-tunnel doctor` (`confinement`), the page and the metric \
+/// The confinement of the daemon; `tests/confined.rs` proves these statements.
+const CONFINEMENT: &str = "Once it has started, the daemon drops the rights that it does not \
+    need, whichever user runs it (`process.confinement`). It cannot gain privileges. It leaves no \
+    core dump, and other \
+    programs of its user cannot look into its memory. With Landlock, the file system is \
+    read-only except for the directories of the log file, audit trail, PID file, URL file and \
+    socket; no program can be executed; TCP connections are possible only to the ports of the \
+    control plane, the MCP servers and the proxies, to port 53, and to ports 80 and 443 for the \
+    OAuth metadata of an HTTP server (Linux 6.7 or later); other processes cannot be signalled, \
+    and sockets in the abstract namespace cannot be used (Linux 6.12 or later). A filter allows \
+    only the system calls of a network program: any other fails with ENOSYS, and one that would \
+    help an intruder, such as execve, ptrace or mount, ends the daemon with SIGSYS. At startup, \
+    one line of the log names what the kernel does not support; the daemon runs nevertheless, \
+    unless `require` is set. `mcp-tunnel doctor` (`confinement`), the page and the metric \
     mcp_tunnel_confinement show the state: `full`, `partial` or `off`.";
 
-/// How MCP commands live.
-const CHILDREN: &str = "MCP commands are started by a process of their own, the launcher, since \
-    the daemon itself can start nothing: it knows the configured commands and their environment, \
-    and nothing else. When the daemon is gone, however it ended, the launcher ends them. Neither \
-    they nor the launcher gain privileges, so sudo and other set-user-ID programs do not work in \
-    them; they cannot administer the kernel (modules, kexec, bpf, perf, clock); and a 32-bit \
-    program is ended with SIGSYS. Otherwise they are free: the unit is the place to confine them. \
-    Their environment is clean (`mcp.pass_env`), and the log says at the start what it lacks of \
-    the daemon's. openai/tunnel-client hands over all of its own, with its keys; \
-    `mcp.inherit_env` does so here, without the keys.";
+/// The conditions under which MCP commands run.
+const CHILDREN: &str = "MCP commands are started by a separate process, the launcher, because \
+    the daemon itself cannot start programs. The launcher knows the configured commands and \
+    their environment, and nothing else. When the daemon ends for whatever reason, the launcher \
+    ends the commands. Neither they nor the launcher can gain privileges, so sudo and other \
+    set-user-ID programs do not work in them; they cannot administer the kernel (modules, kexec, \
+    bpf, perf, clock); and a 32-bit program is ended with SIGSYS. Otherwise they are not \
+    confined: use the unit to confine them. Their environment is clean (`mcp.pass_env`), and at \
+    startup the log lists the variables of the daemon that they do not get. openai/tunnel-client \
+    passes its whole environment, including its keys; `mcp.inherit_env` does the same here, \
+    without the keys.";
 
-/// What becomes of an answer that is not taken at once; `tests/wire/retry.rs` holds it to that.
-const ANSWERS: &str = "An answer that may have arrived is posted three times at most: after a \
-    connection that broke, and after status 408, 429, 502, 503 and 504. The waits between grow from \
-    0.2 s, or are what Retry-After asks for, up to 60 s. While the control plane cannot be reached \
-    at all (name, connection, proxy, TLS) attempts do not count: the answer is kept and tried again \
-    at least every 10 s until the call's deadline, for 10 minutes at most. It occupies one of \
-    `mcp.max_concurrent_requests` meanwhile; once all are occupied and \
-    `control_plane.max_inflight_requests` calls wait, no more are fetched. At a stop it is kept for \
-    `process.shutdown_grace`. Only answers are repeated, never calls. A control plane that has an \
-    answer already says 404 to the repeated one, which is then counted under \
+/// Answers that are not accepted at once; `tests/wire/retry.rs` proves these statements.
+const ANSWERS: &str = "An answer that may have arrived is posted at most three times: it is \
+    repeated after a broken connection and after status 408, 429, 502, 503 and 504. The waits \
+    between attempts grow from 0.2 s or follow Retry-After, up to 60 s. While the control plane \
+    cannot be reached at all (name, connection, proxy, TLS), attempts do not count: the answer \
+    is kept and tried again at least every 10 s until the deadline of the call, for at most 10 \
+    minutes. Meanwhile it occupies one of `mcp.max_concurrent_requests`; once all are occupied \
+    and `control_plane.max_inflight_requests` calls wait, no more are fetched. When the daemon \
+    stops, the answer is kept for `process.shutdown_grace`. Only answers are repeated, never \
+    calls. A control plane that already has an answer returns 404 for the repeated one, which is \
+    then counted under \
     `mcp_tunnel_responses_gone_total`.";
 
-/// How large messages may be; `tests/sizes.rs` holds it to that.
-const LIMITS: &str = "A message of an MCP server has 64 MiB at most; a longer one is answered in \
-    its place with an error of the kind `response_body_too_large`. `mcp-tunnel-relay` takes \
-    requests of 32 MiB at most (413, `request_body_too_large`), and every answer that the daemon \
-    takes. Another control plane may take less: an answer that it refuses with 413 is logged with \
-    its size and not repeated.";
+/// Limits for messages; `tests/sizes.rs` proves these statements.
+const LIMITS: &str = "A message of an MCP server may have at most 64 MiB; a longer one is \
+    replaced by an error of the kind `response_body_too_large`. `mcp-tunnel-relay` accepts \
+    requests of at most 32 MiB (413, `request_body_too_large`), and every answer that the daemon \
+    accepts. Another control plane may accept less: an answer that it refuses with 413 is logged \
+    with its size and not repeated.";
 
-/// What an operator who knows glibc's resolver has to know of musl's, which the static programs
-/// have.
+/// The differences of musl's resolver, which the static programs use, from that of glibc.
 const RESOLVER: &str = "The static program resolves names with musl, which reads /etc/hosts and \
-    /etc/resolv.conf and nothing else. /etc/nsswitch.conf has no meaning: a name that only LDAP, \
-    mDNS or another module knows is not found; a local DNS server such as that of systemd-resolved \
-    is found by its `nameserver` line. At most three nameservers are used. All are asked at once, \
-    for IPv4 and IPv6 addresses together, and the first answer counts, also one that the name does \
-    not exist: all must know the same names. A name with `ndots` dots or more is looked for as it \
-    stands, never in the domains of `search`; a line of more than 255 characters is ignored. Of \
-    `options`, only `ndots`, `timeout` and `attempts` count. Answers that do not fit into UDP are \
-    asked for again over TCP only if the program was built with musl 1.2.4 or later (Debian 12 has \
-    1.2.3); before, the addresses that fit are used.";
+    /etc/resolv.conf and nothing else. /etc/nsswitch.conf is ignored: a name that only LDAP, \
+    mDNS or another module knows is not found; a local DNS server such as that of \
+    systemd-resolved is found through its `nameserver` line. At most three nameservers are used. \
+    All are asked at once, for IPv4 and IPv6 addresses together, and the first answer counts, \
+    even if it says that the name does not exist: all of them must know the same names. A name \
+    with `ndots` dots or more is looked up as it is, never in the domains of `search`; a line of \
+    more than 255 characters is ignored. Of \
+    `options`, only `ndots`, `timeout` and `attempts` count. Answers that do not fit into UDP \
+    are requested again over TCP only if the program was built with musl 1.2.4 or later (Debian \
+    12 has 1.2.3); with earlier versions, only the addresses that fit are used.";
 
 const PROXIES: (&str, &str) = (
     "HTTP_PROXY , HTTPS_PROXY , NO_PROXY",
-    "Proxies for targets without one of their own; also in lower case.",
+    "Proxies for targets without a proxy of their own; the names may also be in lower case.",
 );
 const CERTIFICATES: (&str, &str) =
-    ("SSL_CERT_FILE , SSL_CERT_DIR", "Where the system's trusted certificates are.");
+    ("SSL_CERT_FILE , SSL_CERT_DIR", "Location of the system's trusted certificates.");
 const ADMIN_KEY: (&str, &str) = (
     "OPENAI_ADMIN_KEY",
     "The admin key, for commands of `mcp-tunnel-ctl` only. Never give it to the daemon.",
 );
-const NO_COLOR: (&str, &str) = ("NO_COLOR", "If it is set and not empty, nothing is coloured.");
+const NO_COLOR: (&str, &str) = ("NO_COLOR", "If set and not empty, the output has no colours.");
 
-/// Variables of `mcp-tunnel-ctl` that are no settings.
+/// Variables of `mcp-tunnel-ctl` that are not settings.
 const OPERATOR_VARIABLES: [(&str, &str); 6] = [
     ADMIN_KEY,
-    ("VISUAL , EDITOR", "What `profiles edit` opens."),
+    ("VISUAL , EDITOR", "The editor that `profiles edit` starts."),
     (
         "TUNNEL_CLIENT_STATE_DIR , XDG_STATE_HOME",
-        "Where `runtimes` and `admin-profiles` keep what they know.",
+        "Directory in which `runtimes` and `admin-profiles` keep their data.",
     ),
     PROXIES,
     CERTIFICATES,
     NO_COLOR,
 ];
 
-/// Variables of `mcp-tunnel` that are no settings.
+/// Variables of `mcp-tunnel` that are not settings.
 const OTHER_VARIABLES: [(&str, &str); 5] = [
     ADMIN_KEY,
     PROXIES,
     CERTIFICATES,
     (
         "CREDENTIALS_DIRECTORY",
-        "Where systemd puts credentials: `file:NAME` is looked for there first.",
+        "Directory of systemd credentials: `file:NAME` is looked up there first.",
     ),
     NO_COLOR,
 ];
@@ -405,18 +416,18 @@ pub fn operator() -> String {
     let mut p = Page::new("mcp-tunnel-ctl", 1);
     p.section("Name");
     p.line(".Nm mcp\\-tunnel\\-ctl");
-    p.line(".Nd what an operator does beside the daemon of mcp\\-tunnel");
+    p.line(".Nd manage tunnels, profiles and running daemons of mcp\\-tunnel");
     synopsis(&mut p, &operator::PROGRAM);
     p.section("Description");
     p.text(operator::PROGRAM.root.long);
     p.text(
-        "It needs no privileges and no service. On a host that only runs the daemon it can be left \
-         out.",
+        "It needs no privileges and no service. On a host that only runs the daemon, it need not \
+         be installed.",
     );
     commands_section(
         &mut p,
         &operator::PROGRAM,
-        "Takes the flags of the settings as `mcp-tunnel run` does.",
+        "Accepts the same flags of settings as `mcp-tunnel run`.",
     );
     p.section("Environment");
     p.line(".Bl -tag -width Ds");
@@ -425,25 +436,25 @@ pub fn operator() -> String {
         p.text(text);
     }
     p.line(".El");
-    p.text("The variables of settings are in");
+    p.text("The variables of the settings are described in");
     p.line(".Xr mcp-tunnel 1 .");
     p.section("Files");
     p.line(".Bl -tag -width Ds");
     p.line(".It Pa \\(ti/.config/mcp\\-tunnel/ , \\(ti/.config/tunnel\\-client/");
     p.text("Profiles of a user; the second is used if the first does not exist.");
     p.line(".It Pa \\(ti/.local/state/tunnel\\-client/");
-    p.text("What `runtimes` and `admin-profiles` keep. It holds no key.");
+    p.text("Data of `runtimes` and `admin-profiles`. It contains no keys.");
     p.line(".El");
     p.section("Exit status");
     p.exit_codes(&OPERATOR_EXIT_CODES);
     p.section("Examples");
-    p.text("A tunnel of an organization, made with an admin key:");
+    p.text("Create a tunnel for an organization with an admin key:");
     p.literal(
         "export OPENAI_ADMIN_KEY=...\n\
          mcp-tunnel-ctl admin tunnels create --name demo --description Demo \\\n    \
          --organization-id org-1",
     );
-    p.text("The daemon of this host on one screen:");
+    p.text("Show the daemon of this host:");
     p.literal("mcp-tunnel-ctl top -c /etc/mcp-tunnel.conf");
     p.section("See also");
     p.line(".Xr mcp-tunnel 1 ,");
@@ -469,7 +480,7 @@ fn synopsis(p: &mut Page, program: &'static Program) {
     }
 }
 
-/// The commands in full; `all` is said of those that take every setting.
+/// The full description of the commands; `all` is the text for those that accept every setting.
 fn commands_section(p: &mut Page, program: &'static Program, all: &str) {
     p.section("Commands");
     p.line(".Bl -tag -width Ds");
@@ -538,20 +549,21 @@ pub fn configuration() -> String {
     p.text(
         "The configuration file is one YAML document: a map of groups, each a map of settings. \
          `control_plane.tunnel_id` below means the key `tunnel_id` in the group `control_plane`. \
-         Unknown keys, keys that are there twice and a second document are errors. An empty file \
+         Unknown keys, duplicate keys and a second document are errors. An empty file \
          is an empty configuration. JSON is accepted, because it is YAML.",
     );
     p.line(".Pp");
     p.text(
-        "No file is read unless `-c`, a profile, or a variable names one. It is read at \
-         start, and SIGHUP takes keys and header values from it again. A flag wins over the environment, the environment over the file. A variable \
-         that is set but empty hides the file's value, and the default applies. A list or map of \
-         a higher layer replaces the one below it whole.",
+        "No file is read unless `-c`, a profile, or a variable names one. It is read at startup, \
+         and SIGHUP reloads keys and header values from it. Flags override the environment, and \
+         the environment overrides the file. A variable that is set but empty hides the value in \
+         the file, and the default applies. A list or map replaces the whole list or map of the \
+         layer below.",
     );
     p.line(".Pp");
     p.text(
-        "`mcp-tunnel config check` says everything that is wrong, with line and column. \
-         `mcp-tunnel config show` prints each setting with the place it comes from.",
+        "`mcp-tunnel config check` reports every problem with line and column. `mcp-tunnel \
+         config show` prints each setting and where its value comes from.",
     );
     p.section("Values");
     p.line(".Bl -tag -width Ds");
@@ -562,9 +574,9 @@ pub fn configuration() -> String {
     p.line(".El");
     p.section("Secrets");
     p.text(
-        "Keep secrets out of the file: give `file:PATH` and let the file at PATH be readable by \
-         the daemon alone. A file with a secret that every user can read is reported at start. \
-         `file:NAME` without a slash is looked for in the credentials directory of systemd \
+        "Keep secrets out of the file: give `file:PATH` and make the file at PATH readable by \
+         the daemon only. A file with a secret that every user can read is reported at startup. \
+         `file:NAME` without a slash is looked up in the credentials directory of systemd \
          (`LoadCredential=`), in the working directory, and in `/etc/mcp-tunnel.d`. No error, \
          log line or metric shows a secret.",
     );
@@ -600,7 +612,7 @@ pub fn configuration() -> String {
          api_key: file:/etc/mcp-tunnel.d/api-key\nmcp:\n  server_urls:\n    - channel: main\n      \
          url: http://127.0.0.1:3001/mcp",
     );
-    p.text("A server that the tunnel starts and speaks to on its standard streams:");
+    p.text("A server that the tunnel starts and that speaks over standard input and output:");
     p.literal(
         "mcp:\n  commands:\n    - channel: main\n      command: /usr/local/bin/my-server --stdio",
     );
@@ -615,7 +627,7 @@ pub fn relay() -> String {
     let mut p = Page::new("mcp-tunnel-relay", 1);
     p.section("Name");
     p.line(".Nm mcp\\-tunnel\\-relay");
-    p.line(".Nd the control\\-plane side of mcp\\-tunnel, on your own host");
+    p.line(".Nd a control plane for mcp\\-tunnel on your own host");
     p.section("Synopsis");
     p.line(".Nm");
     p.line(".Cm serve");
@@ -623,15 +635,17 @@ pub fn relay() -> String {
     p.section("Description");
     p.text(
         "MCP clients post to `/v1/mcp/TUNNEL_ID`; tunnel daemons poll for their messages and post \
-         the answers. Queues, keys and tunnels live in memory and end with the process. \
+         the answers. Queues, keys and tunnels are kept in memory and are lost when the process \
+             ends. \
          `/healthz`, `/readyz` and `/metrics` are served on the same listener.",
     );
     p.line(".Pp");
     p.text(
-        "Several daemons may poll one tunnel; its commands are shared out among them. That suits \
-         daemons in front of one MCP server. Where each has a server process of its own, sessions \
-         break: the relay logs it, sets the metric `relay_affinity_conflicts`, and says in the \
-         header `X-Tunnel-Daemons` of its answers how many daemons there are.",
+        "Several daemons may poll the same tunnel; its commands are distributed among them. This \
+         works for daemons in front of one MCP server. If each daemon has its own server \
+         process, sessions break: the relay logs this, sets the metric \
+         `relay_affinity_conflicts`, and reports the number of daemons in the header \
+         `X-Tunnel-Daemons` of its answers.",
     );
     p.section("Options");
     for (group, options) in relay_options(HELP) {
@@ -648,7 +662,7 @@ pub fn relay() -> String {
     }
     p.section("Service");
     p.text(
-        "The package brings the unit `mcp-tunnel-relay.service` of systemd. Its options are in \
+        "The package installs the systemd unit `mcp-tunnel-relay.service`. Its options are in \
          `/etc/mcp-tunnel-relay.conf`; the keys are files in `/etc/mcp-tunnel-relay.d`, and the \
          file NAME is `file:/run/credentials/mcp-tunnel-relay.service/keys_NAME` in the options. \
          A key of your own has at least 32 letters, digits, `_` and `-`:",
@@ -658,13 +672,13 @@ pub fn relay() -> String {
     );
     p.line(".Pp");
     p.text(
-        "The service may be called from this host alone: a proxy that speaks TLS serves the \
-         others.",
+        "The service accepts calls from this host only: use a proxy that speaks TLS to serve \
+         other hosts.",
     );
     p.section("Exit status");
     p.exit_codes(&relay::EXIT_CODES);
     p.section("Examples");
-    p.text("A tunnel and keys for trying it out, made up at start:");
+    p.text("A tunnel and a key for a trial, created at startup:");
     p.literal("mcp-tunnel-relay serve --dev");
     p.text("A tunnel of your own:");
     p.literal(
@@ -711,18 +725,18 @@ const VALUES: [(&str, &str); 6] = [
     ("URL", "Begins with `https://` or `http://`."),
     (
         "env:NAME",
-        "The value of a variable. For paths of certificates, keys and sockets the value is the \
+        "The value of a variable. For paths of certificates, keys and sockets, the value is the \
          path.",
     ),
     (
         "file:PATH",
-        "The contents of a file, without white space around them. For paths of certificates, \
-         keys and sockets of MCP servers it is the path itself.",
+        "The contents of a file, without surrounding white space. For paths of certificates, \
+         keys and sockets of MCP servers, it is the path itself.",
     ),
     (
         "map of headers",
-        "Names and values, for instance `{ X-Gateway-Key: \"file:/etc/mcp-tunnel.d/key\" }`. In \
-         a file that a value refers to, one final line ending is dropped.",
+        "Names and values, for example `{ X-Gateway-Key: \"file:/etc/mcp-tunnel.d/key\" }`. If a \
+         value refers to a file, one final line ending is removed from its contents.",
     ),
 ];
 
