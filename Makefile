@@ -19,7 +19,7 @@ sdk:
 
 # nginx, squid and tinyproxy for the tests of the outbound edges, as Debian has them.
 edges:
-	tests/edges/bootstrap
+	tests/wire/bootstrap
 
 # The whole path on this host, told as a conversation. `make demo KEEP=1` leaves it running until
 # Ctrl-C.

@@ -235,7 +235,7 @@ fn plain_client(unix_socket: Option<PathBuf>) -> ClientConfig {
 mod tests {
     use super::*;
 
-    #[test] // cfg 11.5
+    #[test] // cli.md, 11.5, operations-10
     fn a_health_url_is_normalised() {
         for text in ["http://h:1", " http://h:1/ ", "http://h:1/healthz", "http://h:1/readyz/\n"] {
             assert_eq!(normalised(text).unwrap(), "http://h:1", "{text:?}");

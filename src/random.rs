@@ -2,7 +2,7 @@
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// A name for this process: 16 random bytes as 32 hex digits, made once (W-4).
+/// A name for this process: 16 random bytes as 32 hex digits, made once (wire-4).
 ///
 /// # Errors
 /// If the system gives no random bytes; the text says so.
@@ -25,7 +25,7 @@ pub fn fraction() -> f64 {
 mod tests {
     use super::*;
 
-    #[test] // W-4
+    #[test] // wire-4
     fn an_instance_id_is_new_for_each_process() {
         let (a, b) = (instance_id().unwrap(), instance_id().unwrap());
         assert_eq!(a.len(), 32);

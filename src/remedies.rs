@@ -23,7 +23,7 @@ pub fn remedy(status: u16, code: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// The remedy for a known code (W-77).
+/// The remedy for a known code (wire-77).
 fn for_code(code: &str) -> Option<&'static str> {
     Some(match code {
         "invalid_channel_format" => "use channel names of a-z, 0-9, `_` and `-`",
@@ -75,7 +75,7 @@ fn for_code(code: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    #[test] // W-77, D-15
+    #[test] // wire-77, wire-215
     fn every_code_of_the_service_comes_with_what_to_do() {
         let codes = "invalid_channel_format invalid_json_payload invalid_tunnel_id_format \
             missing_mcp_session_id oauth_shim_audience_unavailable oauth_shim_harpoon_call_failed \

@@ -99,7 +99,7 @@ impl Soak {
             stub.port
         );
         let program = programs::tunnel();
-        let wild = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stdio_channel/child.py");
+        let wild = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stdio/child.py");
         let commands = format!(
             "channel={CHILD},command='{program}' mcp-stub\n\
              channel={WILD},command=python3 '{wild}' modern /dev/null"
@@ -269,7 +269,7 @@ impl Soak {
     fn stop_under_load(mut self) {
         self.run(Duration::from_secs(3));
         self.plane.be_quiet(true);
-        // What is on its way to a daemon that ends is nobody's (W-88).
+        // What is on its way to a daemon that ends is nobody's (wire-88).
         eventually("all commands to have come in", || {
             let came = self.tunnel.metric("commands_enqueued_total") as u64;
             (came == self.plane.ledger().books().handed_out).then_some(())

@@ -1,4 +1,4 @@
-//! The parser that walks a command table (C-1 to C-12).
+//! The parser that walks a command table (cli-1 to cli-12).
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ struct Reader {
 /// Finds the command and collects its flags and words.
 ///
 /// # Errors
-/// One line on what cannot be understood (C-6).
+/// One line on what cannot be understood (cli-6).
 pub fn parse(program: &'static Program, args: Vec<OsString>) -> Result<Parsed, String> {
     if args.is_empty() {
         return Ok(Parsed::Welcome);

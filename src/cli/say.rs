@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 
 use crate::settings::Problem;
 
-/// Exit code of anything that went wrong: flags, configuration, start (section 13).
+/// Exit code of anything that went wrong: flags, configuration, start (cli.md, section 13).
 pub const FAILURE: u8 = 1;
 
-/// Exit code of a check that was completed and failed (section 13).
+/// Exit code of a check that was completed and failed (cli.md, section 13).
 pub const NEGATIVE: u8 = 2;
 
 /// The program's name, which begins every line on stderr.

@@ -255,7 +255,7 @@ fn joined(name: &str, ok: bool, parts: &[Option<&String>]) -> String {
 mod tests {
     use super::*;
 
-    #[test] // cfg 11.5
+    #[test] // cli.md, 11.5
     fn a_metric_is_its_first_sample() {
         let page = format!("# HELP {LAST_POLL} x\n{LAST_POLL}_x 9\n{LAST_POLL}{{a=\"b\"}} 1.5e9\n");
         assert_eq!(metric(&page, LAST_POLL), Some(1.5e9));

@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg C-7, C-8, C-12
+    #[test] // cli-7, cli-8, cli-12
     fn help_and_version_are_found() {
         assert!(matches!(parsed(&[]), Ok(Parsed::Welcome)));
         assert!(matches!(parsed(&["-v"]), Ok(Parsed::Version)));
@@ -323,7 +323,7 @@ mod tests {
         assert!(error(&["run", "--version"]).contains("--version"));
     }
 
-    #[test] // cfg C-9
+    #[test] // cli-9
     fn stray_words_and_unknown_commands_are_errors() {
         assert!(error(&["rnu"]).contains("did you mean `run`"));
         assert!(error(&["profils"]).contains("did you mean `profiles`"));
@@ -338,7 +338,7 @@ mod tests {
         assert!(error(&["run", "--open-web-ui", "false"]).contains("--flag=false"));
     }
 
-    #[test] // cfg C-6, C-12
+    #[test] // cli-6, cli-12
     fn flags_are_never_abbreviated_and_near_ones_are_offered() {
         assert!(error(&["run", "--log.lev", "debug"]).contains("--log.level"));
         assert!(error(&["run", "--mcp.comand", "x"]).contains("`--mcp.command`"));
@@ -349,7 +349,7 @@ mod tests {
         assert!(error(&["--frobnicate"]).contains("--frobnicate"));
     }
 
-    #[test] // cfg C-1
+    #[test] // cli-1
     fn flags_and_words_mix() {
         let Ok(Parsed::Run(_, run)) = parsed(&["-c", "f", "config", "--json", "show"]) else {
             panic!("not accepted")
@@ -421,7 +421,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg C-7
+    #[test] // cli-7
     fn long_help_names_every_flag_and_variable() {
         let root = &PROGRAM.root;
         let run = help::of(&PROGRAM, &[root, &root.children()[0]], true);

@@ -186,7 +186,7 @@ Log: stderr by default. `--log.format json --log.file PATH` for a file;
 mod tests {
     use super::*;
 
-    #[test] // cfg 11.12
+    #[test] // cli.md, 11.12
     fn every_topic_fits_into_80_columns() {
         for topic in TOPICS {
             for line in topic.text.lines() {

@@ -1,5 +1,5 @@
 //! The common part of all requests to the control plane: where they go and what they carry
-//! (W-6 to W-9, W-12, W-17).
+//! (wire-6 to wire-9, wire-12, wire-17).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ use crate::wire::{CLIENT_NAME, CLIENT_VERSION, IDENTITY_HEADERS, TunnelId};
 /// 60 s after which load balancers usually close, with room for clocks that differ.
 const IDLE: Duration = Duration::from_secs(45);
 
-/// Stands in the log for the `X-Request-Id` that an answer did not have (W-10).
+/// Stands in the log for the `X-Request-Id` that an answer did not have (wire-10).
 pub const NO_REQUEST_ID: &str = "missing_request_id";
 
 /// Headers beside [`IDENTITY_HEADERS`] that extra headers cannot replace: what ties an answer to
-/// its command (W-9), and what belongs to the transport. No encoding may be asked for, since none
-/// is decoded (W-20).
+/// its command (wire-9), and what belongs to the transport. No encoding may be asked for, since
+/// none is decoded (wire-20).
 const RESERVED_HEADERS: [&str; 8] = [
     "content-type",
     "x-tunnel-shard-token",
@@ -43,7 +43,7 @@ fn is_reserved(name: &str) -> bool {
 
 /// What is needed to speak with the control plane.
 pub struct AccessConfig {
-    /// Scheme, host and port; path and query are ignored (W-6).
+    /// Scheme, host and port; path and query are ignored (wire-6).
     pub base_url: Uri,
     /// Inserted before `/v1`: empty, or made by `settings::url::clean_path`.
     pub url_path: String,
@@ -63,7 +63,7 @@ pub struct AccessConfig {
     pub tls: Option<Tls>,
     /// The proxy on the way.
     pub proxy: Option<Proxy>,
-    /// A unix socket that every connection goes to (W-23).
+    /// A unix socket that every connection goes to (wire-23).
     pub unix_socket: Option<PathBuf>,
     /// Where exchanges are noted.
     pub ledger: Ledger,
@@ -78,7 +78,7 @@ pub struct Access {
     config: AccessConfig,
     /// How long the service may hold a poll.
     pub poll_timeout: Duration,
-    /// Limit of every single attempt (W-17).
+    /// Limit of every single attempt (wire-17).
     pub attempt_limit: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Access {
     /// every request.
     ///
     /// # Errors
-    /// If a value cannot be a header, or the channels are too many (W-14).
+    /// If a value cannot be a header, or the channels are too many (wire-14).
     pub fn new(
         config: AccessConfig,
         key: &Secret,
@@ -116,7 +116,7 @@ impl Access {
             .base_url
             .authority()
             .ok_or_else(|| AccessError("the base URL has no host".to_owned()))?;
-        // User info has no effect on the wire (W-6).
+        // User info has no effect on the wire (wire-6).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let headers = common(&config)?;
         Ok(Arc::new(Self {
@@ -139,7 +139,7 @@ impl Access {
         Ok(())
     }
 
-    /// This process, as the control plane sees it (W-4).
+    /// This process, as the control plane sees it (wire-4).
     pub fn instance_id(&self) -> &str {
         &self.config.instance_id
     }
@@ -174,7 +174,7 @@ impl Access {
         Client::new(config, cancel)
     }
 
-    /// The URL of a route below this tunnel, for instance `/poll?limit=1` (W-6).
+    /// The URL of a route below this tunnel, for instance `/poll?limit=1` (wire-6).
     pub fn url(&self, route: &str) -> Uri {
         format!(
             "{}{}/v1/tunnels/{}{route}",
@@ -216,7 +216,7 @@ impl Access {
     }
 }
 
-/// The headers of every request that are no secrets (W-7).
+/// The headers of every request that are no secrets (wire-7).
 fn common(config: &AccessConfig) -> Result<HeaderMap, AccessError> {
     let server_info = config.server_info.to_header().map_err(|e| AccessError(e.to_owned()))?;
     let mut headers = HeaderMap::new();
@@ -238,7 +238,7 @@ fn common(config: &AccessConfig) -> Result<HeaderMap, AccessError> {
     Ok(headers)
 }
 
-/// The key, and the operator's headers that are neither reserved nor among `common` (W-8).
+/// The key, and the operator's headers that are neither reserved nor among `common` (wire-8).
 fn secrets(
     key: &Secret,
     extra: &[(String, Secret)],
@@ -300,7 +300,7 @@ mod tests {
         Access::new(config, &Secret::new("k1".to_owned()), &extra).unwrap()
     }
 
-    #[test] // W-6
+    #[test] // wire-6
     fn the_path_of_the_base_url_is_replaced() {
         let id = format!("tunnel_{}", "a".repeat(32));
         for (base, path, expected) in [
@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    #[test] // W-7
+    #[test] // wire-7
     fn the_key_is_in_no_header_map() {
         let access = access("http://h", "");
         assert!(!access.headers.contains_key("authorization"));

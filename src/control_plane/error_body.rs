@@ -1,4 +1,5 @@
-//! The error that a failed request reports (W-74 to W-77), made into one line for an operator.
+//! The error that a failed request reports (wire-74 to wire-77), made into one line for an
+//! operator.
 
 use std::fmt;
 
@@ -6,9 +7,9 @@ use crate::net::{NetError, Reply};
 use crate::remedies::remedy;
 use crate::wire::json::{self, Members};
 
-/// Bytes of an error body that are kept (W-74).
+/// Bytes of an error body that are kept (wire-74).
 const KEPT: usize = 64 * 1024;
-/// Bytes of an unstructured text that are shown (W-75).
+/// Bytes of an unstructured text that are shown (wire-75).
 const SHOWN: usize = 1024;
 
 /// A status that is no success, with what its body says.
@@ -22,7 +23,7 @@ pub struct StatusError {
     pub error_type: Option<String>,
     /// The service's text, or the raw body.
     pub message: Option<String>,
-    /// `X-Request-Id` of the answer (W-10).
+    /// `X-Request-Id` of the answer (wire-10).
     pub request_id: Option<String>,
 }
 
@@ -51,12 +52,12 @@ impl StatusError {
         remedy(self.status, self.code.as_deref())
     }
 
-    /// Whether the service refuses the key, which only an operator can change (W-73).
+    /// Whether the service refuses the key, which only an operator can change (wire-73).
     pub fn is_refusal(&self) -> bool {
         matches!(self.status, 401 | 403)
     }
 
-    /// The line with the id under which the service knows the request (W-10).
+    /// The line with the id under which the service knows the request (wire-10).
     pub fn with_request_id(&self) -> String {
         match &self.request_id {
             Some(id) => format!("{self} (x-request-id: {id})"),
@@ -95,7 +96,7 @@ fn beginning(mut reply: Reply) -> Result<Vec<u8>, NetError> {
 /// Code, type and message of a body.
 type Details = (Option<String>, Option<String>, Option<String>);
 
-/// What a body says (W-75).
+/// What a body says (wire-75).
 fn details(body: &str) -> Details {
     let body = body.trim();
     if body.is_empty() {
@@ -150,7 +151,7 @@ mod tests {
         Some(text.to_owned())
     }
 
-    #[test] // W-75
+    #[test] // wire-75
     fn bodies_are_read_in_all_their_forms() {
         assert_eq!(of("  "), (None, None));
         assert_eq!(of("plain"), (None, some("plain")));
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(of("{\"detail\":[{\n\"a\": 1}]}"), (None, some(r#"[{"a":1}]"#)));
     }
 
-    #[test] // W-75
+    #[test] // wire-75
     fn a_long_text_is_cut_on_a_character() {
         let text = "é".repeat(600);
         let shown = shortened(&text);
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(shortened("short"), "short");
     }
 
-    #[test] // W-75
+    #[test] // wire-75
     fn what_a_service_says_stays_one_line_of_bounded_length() {
         let error = StatusError::of(500, None, "<html>\r\n<p>\u{1b}[2J\u{85}down</p>");
         assert_eq!(error.to_string(), "status 500: <html>  <p> [2J down</p>");
@@ -187,7 +188,7 @@ mod tests {
         assert!(line.len() < 2 * SHOWN, "{} bytes", line.len());
     }
 
-    #[test] // W-76
+    #[test] // wire-76
     fn the_line_ends_with_what_to_do() {
         let error = StatusError {
             status: 401,

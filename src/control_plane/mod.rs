@@ -1,6 +1,6 @@
 //! The hop to the control plane: poll for commands and post answers.
 //!
-//! `dispatch` and `daemon` call it; it calls `wire` and `net`. It decides what is retried (W-68)
+//! `dispatch` and `daemon` call it; it calls `wire` and `net`. It decides what is retried (wire-68)
 //! and nothing else: it does not look at what a command means, and keeps no account of what it
 //! did. Who wants one is told by [`poll::PollObserver`].
 

@@ -1,7 +1,7 @@
-//! The poll loop (W-38 to W-46): one long poll at a time, for ever, until the process stops.
+//! The poll loop (wire-38 to wire-46): one long poll at a time, for ever, until the process stops.
 //!
 //! Several loops may run beside each other, one for each poll that is to be in flight. To the
-//! service that is what several daemons are (W-46).
+//! service that is what several daemons are (wire-46).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,10 +15,10 @@ use crate::net::client::BodyError;
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Reply};
 use crate::wire::{ChannelName, Command, Envelope};
 
-/// Most commands asked for at once (W-38).
+/// Most commands asked for at once (wire-38).
 const BATCH_MAX: usize = 25;
 
-/// Longest poll answer that is read, in bytes (W-22): far above 25 commands of full size.
+/// Longest poll answer that is read, in bytes (wire-22): far above 25 commands of full size.
 const BODY_MAX: usize = 256 * 1024 * 1024;
 
 /// How long a poll that is given up listens on for an answer that is on its way: what was handed
@@ -84,7 +84,8 @@ impl PollError {
     /// The shortest wait that the error asks for.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            // Only an operator can change this: knock as seldom as the backoff ever does (D-9).
+            // Only an operator can change this: knock as seldom as the backoff ever does
+            // (wire-209).
             Self::Status(error, asked) if error.is_refusal() => {
                 Some(asked.map_or(CAP, |asked| asked.max(CAP)))
             }
@@ -107,7 +108,7 @@ pub struct Poller<S> {
 }
 
 impl<S: Sink> Poller<S> {
-    /// `channels` are the poll channels, empty for "no filter" (W-40). `stop` ends the loop.
+    /// `channels` are the poll channels, empty for "no filter" (wire-40). `stop` ends the loop.
     pub fn new(
         access: Arc<Access>,
         channels: Vec<ChannelName>,
@@ -156,7 +157,7 @@ impl<S: Sink> Poller<S> {
         let send =
             || self.access.send(&self.client, Method::GET, &url, HeaderMap::new(), None, None);
         let reply = match send() {
-            // The pooled connection was dead before the service could see the request (W-19).
+            // The pooled connection was dead before the service could see the request (wire-19).
             Err(error)
                 if error.reused
                     && matches!(
@@ -195,7 +196,7 @@ impl<S: Sink> Poller<S> {
     }
 }
 
-/// Reads the answer to a poll (W-41).
+/// Reads the answer to a poll (wire-41).
 fn read(reply: Reply) -> Result<Envelope, PollError> {
     match reply.status.as_u16() {
         204 => {
@@ -213,7 +214,7 @@ fn read(reply: Reply) -> Result<Envelope, PollError> {
         BodyError::Net(error) => PollError::Net(error),
         BodyError::TooLarge => PollError::Body(format!("the poll answer is over {BODY_MAX} bytes")),
     })?;
-    // One command with bytes that are no text must not cost its neighbours (W-49).
+    // One command with bytes that are no text must not cost its neighbours (wire-49).
     let text = String::from_utf8(body)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     Envelope::parse(&text, received_at).map_err(|error| {

@@ -1,5 +1,5 @@
-//! Response POSTs (W-59 to W-73): each answer with its shard token, retried within the deadline
-//! as far as that cannot do harm.
+//! Response POSTs (wire-59 to wire-73): each answer with its shard token, retried within the
+//! deadline as far as that cannot do harm.
 //!
 //! An attempt that never wrote a byte (lookup, connect, proxy, TLS) was none to the service. It is
 //! repeated until the service can be reached again, so that a restart or a network that is away
@@ -18,7 +18,7 @@ use crate::net::{Cancel, Client, NetError, NetErrorKind, Reply};
 use crate::stats::{Counter, TimeHistogram};
 use crate::wire::{Command, Response};
 
-/// Attempts for one answer that may have reached the service, in all (W-69).
+/// Attempts for one answer that may have reached the service, in all (wire-69).
 const ATTEMPTS: u32 = 3;
 
 /// How long the final answer of a call is kept for a service that cannot be reached, if its
@@ -31,11 +31,11 @@ pub enum Delivery {
     /// The service has it.
     Delivered,
     /// The service no longer waits for it: answered already, or gone. Nothing more is to be done
-    /// (W-64).
+    /// (wire-64).
     Gone,
     /// It was not delivered, and no attempt is left. The text is for the log.
     Failed(String),
-    /// The command's deadline passed first (W-57).
+    /// The command's deadline passed first (wire-57).
     DeadlinePassed,
     /// The process ends.
     Cancelled,
@@ -132,7 +132,7 @@ impl Responder {
             }
             let wait = backoff.next(asked);
             if passed_by(Instant::now() + wait) {
-                // No attempt could follow the wait (W-72).
+                // No attempt could follow the wait (wire-72).
                 return Delivery::DeadlinePassed;
             }
             // The first line says that the service is away, and another one that it is back.
@@ -161,7 +161,7 @@ impl Responder {
     }
 }
 
-/// The headers that depend on the command (W-7, step 1).
+/// The headers that depend on the command (wire-7, step 1).
 fn step_one_headers(command: &Command) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
@@ -174,7 +174,7 @@ fn step_one_headers(command: &Command) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// The table of W-68.
+/// The table of wire-68.
 fn judge(sent: Result<Reply, NetError>, is_final: bool) -> Attempt {
     match sent {
         Ok(reply) => judge_status(reply, is_final),

@@ -1,14 +1,14 @@
-//! How long to wait before another attempt (W-70 to W-72).
+//! How long to wait before another attempt (wire-70 to wire-72).
 
 use std::time::{Duration, SystemTime};
 
 use crate::random;
 
-/// The first wait, exactly (W-70).
+/// The first wait, exactly (wire-70).
 const FIRST: Duration = Duration::from_millis(200);
-/// The longest wait that is not asked for by the service (W-70).
+/// The longest wait that is not asked for by the service (wire-70).
 pub const CAP: Duration = Duration::from_secs(10);
-/// The longest wait that the service can ask for (W-71).
+/// The longest wait that the service can ask for (wire-71).
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 
 /// Consecutive waits: uniform in [200 ms, 200 ms x 2^k), cut at 10 s.
@@ -23,7 +23,7 @@ impl Backoff {
         self.waits = 0;
     }
 
-    /// The next wait: the greater of the backoff and what the service asked for (W-71).
+    /// The next wait: the greater of the backoff and what the service asked for (wire-71).
     pub fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         let doublings = self.waits.min(20);
         self.waits = self.waits.saturating_add(1);
@@ -33,7 +33,7 @@ impl Backoff {
     }
 }
 
-/// The wait that a `Retry-After` value asks for (W-71): seconds, or one of the three date forms
+/// The wait that a `Retry-After` value asks for (wire-71): seconds, or one of the three date forms
 /// of RFC 9110; at most 60 s. Anything else is ignored.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    #[test] // W-70
+    #[test] // wire-70
     fn waits_grow_from_exactly_200_ms_to_10_s() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(None), FIRST);
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(backoff.next(None), FIRST);
     }
 
-    #[test] // W-71
+    #[test] // wire-71
     fn the_greater_of_backoff_and_retry_after_counts() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Some(Duration::from_secs(3))), Duration::from_secs(3));
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(backoff.next(Some(Duration::ZERO)), FIRST);
     }
 
-    #[test] // W-71
+    #[test] // wire-71
     fn retry_after_is_seconds_or_a_date() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let after = |value| retry_after(value, now).map(|wait| wait.as_secs());

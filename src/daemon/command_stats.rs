@@ -24,7 +24,7 @@ pub const REASONS: [Dropped; 6] = [
     Dropped::Stopping,
 ];
 
-/// JSON-RPC methods that are named in metrics; all others are `other` (B-30).
+/// JSON-RPC methods that are named in metrics; all others are `other` (forwarding-230).
 pub const KNOWN_METHODS: [&str; 28] = [
     "completion/complete",
     "initialize",
@@ -96,7 +96,7 @@ pub struct CommandStats {
     pub server: TimeHistogram,
     /// Delivered final answers.
     pub answered: Counter,
-    /// Calls that outlived the time to live of their connection (B-14).
+    /// Calls that outlived the time to live of their connection (forwarding-214).
     pub ttl_expired: Counter,
     /// Commands for a channel that is not served, by type: `jsonrpc`, `session_termination`,
     /// `oauth_discovery`.
@@ -144,7 +144,7 @@ impl CommandStats {
                 (false, _) => record.kind,
             },
             method: is_message.then(|| record.method.as_deref().map_or("other", method_label)),
-            // An unserved channel's name is the remote side's text (B-30).
+            // An unserved channel's name is the remote side's text (forwarding-230).
             channel: if record.is_served { record.channel.clone() } else { "other".to_owned() },
             status: record.status,
             latency_type,
@@ -165,7 +165,7 @@ impl CommandStats {
         lock(&self.failures).iter().map(|(labels, count)| (labels.clone(), *count)).collect()
     }
 
-    /// Counts the time of an answered command (F-90).
+    /// Counts the time of an answered command (forwarding-90).
     fn observe_latency(&self, labels: LatencyLabels, time: Duration) {
         let mut series = lock(&self.latency);
         let labels = if series.len() < SERIES_MAX || series.contains_key(&labels) {
@@ -190,13 +190,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[test] // B-30
+    #[test] // forwarding-230
     fn a_method_of_a_remote_party_is_no_label() {
         assert_eq!(method_label("tools/call"), "tools/call");
         assert_eq!(method_label("x".repeat(1000).as_str()), "other");
     }
 
-    #[test] // B-30, W-9
+    #[test] // forwarding-230, operations-209
     fn series_are_bounded() {
         let stats = CommandStats::default();
         for status in 0..2000 {

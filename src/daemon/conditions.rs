@@ -65,7 +65,7 @@ fn attention(
     Condition::new(name, move || complaint().map_or(Verdict::Ready, Verdict::ReadyBut))
 }
 
-/// Comes before the servers, as scripts of the reference expect (O-25). A server that does not
+/// Comes before the servers, as scripts of the reference expect (oauth-25). A server that does not
 /// answer at all has a condition of its own, which its failed discovery would only hide.
 fn oauth_condition(oauth: &Arc<Startup>, main: Option<Binding>) -> Condition {
     let (seen, oauth) = (Arc::clone(oauth), Arc::clone(oauth));

@@ -96,7 +96,7 @@ fn child_metrics(name: &ChannelName, channel: &StdioChannel, out: &mut Expositio
     }
 }
 
-/// Certificates by hop, and proxies by `proxy_id` (W-37).
+/// Certificates by hop, and proxies by `proxy_id` (wire-37).
 fn edge_metrics(hops: &Hops, health: &ProxyHealth, out: &mut Exposition) {
     let now = SystemTime::now();
     for hop in hops.all() {

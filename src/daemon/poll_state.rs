@@ -43,7 +43,7 @@ pub enum FailureClass {
     Tls,
     /// The connection broke.
     Connection,
-    /// The service refuses the key, which only an operator can change (W-73).
+    /// The service refuses the key, which only an operator can change (wire-73).
     KeyRefused,
     /// The service asks for fewer requests.
     RateLimited,
@@ -426,7 +426,7 @@ mod tests {
         state.since_step(taken).map(|since| since.as_secs())
     }
 
-    #[test] // ops W-4
+    #[test] // operations-204
     fn one_loop_that_stands_still_is_seen_beside_others_that_move() {
         let (stuck, moving) = (Step::Polls(ago(500)), Step::Polls(ago(1)));
         assert_eq!(since(&[moving, stuck, Step::Waits(ago(900))], false), Some(500));
@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(since(&[Step::Made], false), None);
     }
 
-    #[test] // ops W-4
+    #[test] // operations-204
     fn a_wait_for_room_is_a_standstill_only_if_the_room_is_there() {
         let waiting = [Step::Waits(ago(900)), Step::Waits(ago(500))];
         assert_eq!(since(&waiting, true), None);

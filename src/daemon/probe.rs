@@ -1,4 +1,5 @@
-//! Probes HTTP servers while no traffic shows their state (F-81, B-28, B-29).
+//! Probes HTTP servers while no traffic shows their state (forwarding-81, forwarding-228,
+//! forwarding-229).
 //!
 //! One thread for all channels. A server that has not answered yet, failed last, or gave a call an
 //! answer that is not MCP gets a real `initialize`, with growing pauses. For a server that answers
@@ -15,11 +16,11 @@ use crate::mcp::{Bounds, CallError, HttpBinding, HttpHop};
 use crate::net::{Cancel, NetErrorKind, client};
 use crate::wire::{CLIENT_NAME, Failure, FailureKind, FailureSource, Headers, Message, jsonrpc};
 
-/// How long one probe may take (F-81).
+/// How long one probe may take (forwarding-81).
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// The pause after the first failed probe; doubled each time (F-84).
+/// The pause after the first failed probe; doubled each time (forwarding-84).
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// The longest pause between failed probes while the port refuses connections (F-84).
+/// The longest pause between failed probes while the port refuses connections (forwarding-84).
 const PAUSE_MAX_STARTUP: Duration = Duration::from_secs(1);
 /// The longest pause between failed probes, which bounds how late a returning server is noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -34,12 +35,12 @@ struct Watched {
     hop: HttpHop,
     next_at: Instant,
     pause: Duration,
-    /// True if a probe has found anything other than a refused connection (F-84).
+    /// True if a probe has found anything other than a refused connection (forwarding-84).
     settled: bool,
 }
 
 /// Probes until `stop`. `settled` is dropped once the state of every server is known, good or bad
-/// (F-83).
+/// (forwarding-83).
 pub fn run(bindings: &[Arc<HttpBinding>], stop: &Cancel, settled: Sender<()>) {
     let mut settled = Some(settled);
     let mut watched: Vec<Watched> = bindings

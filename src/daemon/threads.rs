@@ -160,7 +160,7 @@ fn poll(
         let settled = settled.clone();
         threads.push(spawn(&format!("poll-{number}"), move || {
             if !startup_wait.is_zero() {
-                // Polling begins whether or not the servers are known by now (F-83).
+                // Polling begins whether or not the servers are known by now (forwarding-83).
                 let _ = settled.recv_timeout(startup_wait);
             }
             poller.run();

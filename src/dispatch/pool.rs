@@ -31,7 +31,7 @@ const STACK: usize = 512 * 1024;
 pub struct PoolConfig {
     /// Threads that take calls, at least one.
     pub workers: usize,
-    /// Longest wait for one answer of an MCP server (F-26).
+    /// Longest wait for one answer of an MCP server (forwarding-26).
     pub connection_max_ttl: Duration,
     /// Where answers go.
     pub access: Arc<Access>,

@@ -9,11 +9,11 @@
 //! The order in which commands start:
 //!
 //! 1. Requests wait in the lane of calls, everything else in the express lane: notifications,
-//!    cancels, answers and session ends do not wait behind calls (B-2, M-4).
+//!    cancels, answers and session ends do not wait behind calls (stdio-202, mcp-4).
 //! 2. Each lane is first in, first out. A worker looks into the express lane first; the express
 //!    threads never take a call.
 //! 3. Within a session, what follows a notification does not start before the notification is over
-//!    (B-33, M-5). Until then it stays where it is, and others pass it.
+//!    (forwarding-233, mcp-5). Until then it stays where it is, and others pass it.
 //! 4. A cancel takes the call that it names out of its lane. Both are answered from the express
 //!    lane, and the server hears of neither.
 //!
@@ -61,7 +61,7 @@ pub struct Queue(Mutex<State>);
 #[derive(Debug)]
 struct State {
     /// The most commands that polls may ask for, less those that wait. Each lane alone can hold
-    /// as many, for a service that sends more than it was asked for (W-44).
+    /// as many, for a service that sends more than it was asked for (wire-44).
     capacity: usize,
     /// By [`Lane`].
     lanes: [VecDeque<Waiting>; 2],
@@ -149,7 +149,7 @@ pub struct Job<'a> {
 
 impl Queue {
     /// Makes the lanes, with a producer for each of `polls` poll threads. Together they ask for at
-    /// most `capacity` commands (W-39). `end` ends a hand-over that waits for room.
+    /// most `capacity` commands (wire-39). `end` ends a hand-over that waits for room.
     pub fn new(capacity: usize, polls: usize, end: &Cancel) -> (Arc<Self>, Vec<Producer>) {
         let (capacity, polls) = (capacity.max(1), polls.max(1));
         let queue = Arc::new(Self(Mutex::new(State {
@@ -266,7 +266,7 @@ impl State {
 
     /// Moves the call that `command` cancels to the express lane, if it waits. Without a session
     /// nothing says whose id it is: then only a call of the older protocol is meant, and only if
-    /// it is the one call with that id (M-70).
+    /// it is the one call with that id (mcp-70).
     fn withdraw(&mut self, command: &Command) -> bool {
         let CommandKind::JsonRpc(message) = &command.kind else { return false };
         let Some(cancelled) = message.cancelled_id() else { return false };
@@ -344,7 +344,7 @@ impl Class {
             CommandKind::OauthDiscovery => return class(Lane::Calls, false, None),
         };
         match message.kind() {
-            // It is never cancelled (M-21).
+            // It is never cancelled (mcp-21).
             MessageKind::Request { method, .. } if method == "initialize" => {
                 class(Lane::Calls, true, None)
             }
@@ -525,7 +525,7 @@ mod tests {
         }
     }
 
-    #[test] // F-4, B-2
+    #[test] // forwarding-4, stdio-202
     fn a_notification_overtakes_waiting_calls() {
         let (mut producer, consumer) = one(10);
         let overtakes = notification("c", "s", "notifications/cancelled");
@@ -535,7 +535,7 @@ mod tests {
         assert_eq!(order, ["c", "a", "b"]);
     }
 
-    #[test] // F-4
+    #[test] // forwarding-4
     fn an_express_thread_takes_no_call() {
         let (queue, mut producers) = queue(10, 1);
         let n = notification("n", "t", "notifications/x");
@@ -546,7 +546,7 @@ mod tests {
         assert_eq!(ids(Lane::Calls).collect::<Vec<_>>(), ["a"]);
     }
 
-    #[test] // B-33, M-5
+    #[test] // forwarding-233, mcp-5
     fn a_command_waits_for_the_notification_before_it_in_its_session() {
         let (mut producer, consumer) = one(10);
         producer.poll_over(vec![
@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(jobs(&consumer), [("later".to_owned(), Action::Forward)]);
     }
 
-    #[test] // B-33
+    #[test] // forwarding-233
     fn a_released_command_wakes_a_thread_that_waits() {
         let (mut producer, consumer) = one(10);
         let n = notification("n", "s", "notifications/x");
@@ -585,7 +585,7 @@ mod tests {
         });
     }
 
-    #[test] // B-2
+    #[test] // stdio-202
     fn a_cancel_takes_the_call_that_it_names_out_of_the_lane() {
         let (mut producer, consumer) = one(10);
         producer.poll_over(vec![
@@ -604,7 +604,7 @@ mod tests {
         assert_eq!(jobs(&consumer), expected.map(|(id, action)| (id.to_owned(), action)));
     }
 
-    #[test] // B-2, B-33
+    #[test] // stdio-202, forwarding-233
     fn a_call_that_is_held_back_can_be_cancelled() {
         let (mut producer, consumer) = one(10);
         let n = notification("n", "s", "notifications/x");
@@ -616,7 +616,7 @@ mod tests {
         assert_eq!(jobs(&consumer), [("cancel".to_owned(), Action::AcknowledgeCancel)]);
     }
 
-    #[test] // B-2, M-70
+    #[test] // stdio-202, mcp-70
     fn a_cancel_without_a_session_must_leave_no_doubt() {
         let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         let is_cancelled = |runs: bool, waits: Command| {
@@ -637,7 +637,7 @@ mod tests {
         assert!(!is_cancelled(true, call("waits", "")));
     }
 
-    #[test] // B-2, M-21
+    #[test] // stdio-202, mcp-21
     fn an_initialize_is_never_taken_out() {
         let (mut producer, consumer) = one(10);
         let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
@@ -646,7 +646,7 @@ mod tests {
         assert!(jobs(&consumer).iter().all(|(_, action)| *action == Action::Forward));
     }
 
-    #[test] // B-2
+    #[test] // stdio-202
     fn commands_that_are_over_are_forgotten() {
         let (mut producer, consumer) = one(10);
         for n in 0..100 {
@@ -674,7 +674,7 @@ mod tests {
         });
     }
 
-    #[test] // F-4, B-2
+    #[test] // forwarding-4, stdio-202
     fn a_worker_takes_what_the_express_threads_have_no_hand_for() {
         let (queue, mut producers) = queue(10, 1);
         let express = queue.consumer(Lane::Express);
@@ -690,7 +690,7 @@ mod tests {
         });
     }
 
-    #[test] // W-39, F-3
+    #[test] // wire-39, forwarding-3
     fn room_is_what_the_lanes_leave_together() {
         let stop = Cancel::new().unwrap();
         let (mut producer, consumer) = one(3);
@@ -705,7 +705,7 @@ mod tests {
         assert_eq!(taker.join().unwrap().as_deref(), Some("b"));
     }
 
-    #[test] // W-39
+    #[test] // wire-39
     fn two_polls_together_never_ask_for_more_than_fits() {
         let stop = Cancel::new().unwrap();
         let (queue, mut producers) = queue(5, 2);
@@ -721,7 +721,7 @@ mod tests {
         assert_eq!(jobs(&queue.consumer(Lane::Calls)).len(), 5);
     }
 
-    #[test] // W-39
+    #[test] // wire-39
     fn a_poll_that_waits_for_room_is_woken_by_the_end_of_another() {
         let (queue, mut producers) = queue(1, 2);
         let (mut second, mut first) = (producers.pop().unwrap(), producers.pop().unwrap());
@@ -735,7 +735,7 @@ mod tests {
         assert_eq!(waiting.join().unwrap(), Some(1));
     }
 
-    #[test] // W-39, B-2
+    #[test] // wire-39, stdio-202
     fn the_place_of_a_cancelled_call_is_room_again() {
         let stop = Cancel::new().unwrap();
         let (mut producer, consumer) = one(2);
@@ -749,7 +749,7 @@ mod tests {
         assert!(consumer.next().is_none());
     }
 
-    #[test] // W-44
+    #[test] // wire-44
     fn what_is_over_the_limit_is_kept_and_waited_for() {
         let (mut producer, consumer) = one(1);
         let calls = || (0..5).map(|i| call(&i.to_string(), "s")).collect();
@@ -759,7 +759,7 @@ mod tests {
         assert_eq!(polled.join().unwrap(), 5);
     }
 
-    #[test] // W-44
+    #[test] // wire-44
     fn what_is_over_the_limit_goes_to_threads_that_wait() {
         let (queue, mut producers) = queue(1, 1);
         let workers: Vec<_> = (0..3)
@@ -774,7 +774,7 @@ mod tests {
         assert_eq!(workers.into_iter().map(|worker| worker.join().unwrap()).sum::<usize>(), 3);
     }
 
-    #[test] // W-44
+    #[test] // wire-44
     fn the_end_of_the_process_ends_a_hand_over_that_waits() {
         let end = Cancel::new().unwrap();
         let (_queue, mut producers) = Queue::new(1, 1, &end);
@@ -944,7 +944,7 @@ mod tests {
         assert_eq!(answered.count(), cancelled.len(), "seed {seed}");
     }
 
-    #[test] // F-4, B-2, B-33, M-5, W-39, W-44
+    #[test] // forwarding-4, stdio-202, forwarding-233, mcp-5, wire-39, wire-44
     fn any_commands_from_many_threads_keep_the_order_rules_and_none_is_lost() {
         (1..=20_u64).for_each(|seed| check_a_run(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed)));
     }

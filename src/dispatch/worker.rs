@@ -19,10 +19,10 @@ use crate::wire::{
     Headers, Message, MessageKind, Response, ResponseType, RpcId, json, jsonrpc,
 };
 
-/// Posted when the process ends before the server has answered (B-16).
+/// Posted when the process ends before the server has answered (forwarding-216).
 const STOPPING: Failure =
     Failure::new(FailureSource::ClientInternal, FailureKind::ConnectionClosed);
-/// Posted when the connection's time to live passes (B-14).
+/// Posted when the connection's time to live passes (forwarding-214).
 const TTL_PASSED: Failure = Failure::new(FailureSource::Timeout, FailureKind::Timeout);
 
 /// Acknowledges a message that need not be forwarded.
@@ -101,7 +101,8 @@ impl Worker {
         }
     }
 
-    /// The earlier of the command's deadline and the connection's time to live (F-9, F-26).
+    /// The earlier of the command's deadline and the connection's time to live (forwarding-9,
+    /// forwarding-26).
     fn limit(&self, command: &Command) -> Instant {
         let ttl = Instant::now() + self.ttl;
         command.deadline.map_or(ttl, |deadline| deadline.min(ttl))
@@ -127,7 +128,7 @@ impl Worker {
                 self.receipt_response(command, ResponseType::NotifyAck, delivered)
             }
             // Every request of the server was answered on the spot: nobody waits for this one,
-            // but the remote client waits for a word that it arrived (B-4).
+            // but the remote client waits for a word that it arrived (forwarding-204).
             MessageKind::Response { .. } => Some(ACCEPTED),
         }
     }
@@ -160,7 +161,7 @@ impl Worker {
     ) -> Result<Answer, CallError> {
         let mut lost = false;
         let mut on_notification = |answer: Answer| {
-            // After one lost notification the later ones would tell a story with a gap (W-65).
+            // After one lost notification the later ones would tell a story with a gap (wire-65).
             if lost {
                 return ControlFlow::Continue(());
             }
@@ -190,7 +191,7 @@ impl Worker {
         let (resp_code, mut resp_headers, json) = match answered {
             Ok(answer) => (answer.status, answer.headers, answer.json),
             Err(CallError::OlderServer) => {
-                // A code of the stateless era here would be taken for the server's own (M-52).
+                // A code of the stateless era here would be taken for the server's own (mcp-52).
                 let text = "this MCP server speaks a protocol revision with sessions: initialize";
                 (400, Headers::new(), jsonrpc::error(Some(id), jsonrpc::INTERNAL_ERROR, text))
             }
@@ -199,7 +200,8 @@ impl Worker {
                 (failure.resp_code(), headers, failure.to_json(Some(id)))
             }
         };
-        // What is posted is one message, however it came, except that a stream stays one (F-41).
+        // What is posted is one message, however it came, except that a stream stays one
+        // (forwarding-41).
         if !resp_headers.get("Content-Type").is_some_and(starts_with_event_stream) {
             resp_headers.set("Content-Type", "application/json");
         }
@@ -207,7 +209,8 @@ impl Worker {
         Some(Response { resp_type, resp_code, resp_headers, resp_json: Some(json) })
     }
 
-    /// The final word for a notification or a session's end: a status (F-20, B-24).
+    /// The final word for a notification or a session's end: a status (forwarding-20,
+    /// forwarding-224).
     fn receipt_response(
         &self,
         command: &Command,
@@ -228,7 +231,7 @@ impl Worker {
     fn terminate(&self, hop: &Hop, command: &Command, bounds: &Bounds) -> Option<Response> {
         let ended = self.at_server(bounds, || match hop {
             Hop::Http(hop) => hop.terminate(&command.headers, bounds),
-            // A child has no sessions to end (F-56).
+            // A child has no sessions to end (forwarding-56).
             Hop::Stdio(_) => Ok(Receipt { status: 405, headers: Headers::new() }),
         });
         self.receipt_response(command, ResponseType::SessionTermination, ended)
@@ -256,7 +259,7 @@ impl Worker {
     }
 
     /// What to report for a call without an answer; nothing if its deadline has passed, after
-    /// which no answer may be posted (W-57, F-10).
+    /// which no answer may be posted (wire-57, forwarding-10).
     fn failure(&self, command: &Command, error: CallError) -> Option<(Failure, Headers)> {
         let (failure, headers) = match error {
             CallError::TimedOut if passed(command.deadline) => {
@@ -286,7 +289,8 @@ impl Worker {
         Some((failure, headers))
     }
 
-    /// A command for a channel that is not served here; never one for another (F-14, W-54).
+    /// A command for a channel that is not served here; never one for another (forwarding-14,
+    /// wire-54).
     fn unsupported_channel(&self, command: &Command) -> Response {
         log::error!(channel:% = command.channel, request_id:% = command.request_id;
             "command for a channel that is not served here");
@@ -348,8 +352,8 @@ impl Worker {
     fn dropped(&self, command: &Command, reason: Dropped) {
         self.summary.borrow_mut().dropped(reason);
         let (level, line) = match reason {
-            // Another client may have answered it, which is worth a look (W-64). So may an earlier
-            // attempt of ours whose receipt was lost: the control plane does not say.
+            // Another client may have answered it, which is worth a look (wire-64). So may an
+            // earlier attempt of ours whose receipt was lost: the control plane does not say.
             Dropped::Gone => {
                 (log::Level::Warn, "the control plane waits no longer for an answer, or has it")
             }
@@ -366,8 +370,8 @@ impl Worker {
     }
 }
 
-/// What is posted for a call that was cancelled while it waited, and for its cancel (B-2). The
-/// client waits for neither any more, but the control plane does.
+/// What is posted for a call that was cancelled while it waited, and for its cancel (stdio-202).
+/// The client waits for neither any more, but the control plane does.
 fn withdrawn(command: &Command) -> Option<Response> {
     let message = command.message()?;
     let MessageKind::Request { id, .. } = message.kind() else { return Some(ACCEPTED) };

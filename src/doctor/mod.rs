@@ -205,7 +205,7 @@ fn text(report: &Report, explain: bool, coloured: bool) -> String {
 mod tests {
     use super::*;
 
-    #[test] // cfg 11.2
+    #[test] // cli.md, 11.2
     fn the_report_has_the_columns_and_keys_of_the_surface() {
         let rows = || {
             vec![

@@ -30,7 +30,7 @@ pub(crate) fn access(
     hop: &Hop,
 ) -> Result<Arc<Access>, String> {
     let control_plane = &config.control_plane;
-    // Only channels that are polled for are declared (W-13).
+    // Only channels that are polled for are declared (wire-13).
     let polled = |channel: &ChannelName| {
         control_plane.poll_channels.as_ref().is_none_or(|listed| listed.contains(channel))
     };
@@ -108,8 +108,8 @@ pub(crate) fn binding(
     })
 }
 
-/// The discovery of the OAuth documents of `main`'s server, if that is an HTTP server (O-2). `open`
-/// lists the ports that the process may connect to; `None` means all.
+/// The discovery of the OAuth documents of `main`'s server, if that is an HTTP server (oauth-2).
+/// `open` lists the ports that the process may connect to; `None` means all.
 pub(crate) fn discovery(
     bindings: &[(ChannelName, Binding)],
     hops: &Hops,

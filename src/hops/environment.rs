@@ -1,6 +1,6 @@
-//! Selects the variables of our own environment that the MCP commands get (B-18): those that every
-//! program needs and those that the operator names. They get a secret of ours only if the operator
-//! names it.
+//! Selects the variables of our own environment that the MCP commands get (stdio-218): those that
+//! every program needs and those that the operator names. They get a secret of ours only if the
+//! operator names it.
 
 use std::ffi::{OsStr, OsString};
 
@@ -205,7 +205,7 @@ mod tests {
         ("NOTIFY_SOCKET", "/run/systemd/notify"),
     ];
 
-    #[test] // B-18
+    #[test] // stdio-218
     fn a_command_gets_what_a_program_needs_and_what_is_named() {
         let (got, left_out) = passed(&[], &MIXED);
         assert_eq!(got, ["PATH", "LC_TIME", "HTTPS_PROXY"]);
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(got[3..], ["GITHUB_TOKEN", "APP_ONE", "APP_TWO"]);
     }
 
-    #[test] // B-18
+    #[test] // stdio-218
     fn a_secret_of_ours_is_handed_over_under_its_whole_name_only() {
         let (got, _) = passed(&[(Id::InheritEnv, "true")], &MIXED);
         let all_but_ours = [

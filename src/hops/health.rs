@@ -1,4 +1,4 @@
-//! The health check of a proxy, and the results of the last checks (W-36, W-37).
+//! The health check of a proxy, and the results of the last checks (wire-36, wire-37).
 //!
 //! The timer thread of `daemon` makes the checks and records them; the page, the metrics and the
 //! readiness of `daemon` read them.
@@ -11,7 +11,7 @@ use crate::net::{Cancel, NetError, NetErrorKind, Proxy};
 use crate::stats::TimeHistogram;
 use crate::unpoisoned::Unpoisoned;
 
-/// How long each half of a check may take (W-37).
+/// How long each half of a check may take (wire-37).
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The number of checks that are kept (operations.md, section 2.2).
@@ -20,7 +20,7 @@ pub const HISTORY: usize = 10;
 /// A shorter phase is not counted (operations.md, section 4).
 const PHASE_MIN: Duration = Duration::from_millis(1);
 
-/// The result of a check (W-37).
+/// The result of a check (wire-37).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
     /// How long the dial took, if it succeeded.
@@ -105,7 +105,7 @@ impl Health {
         self.history.back()
     }
 
-    /// True if the last check succeeded; false before the first (W-36).
+    /// True if the last check succeeded; false before the first (wire-36).
     pub fn is_good(&self) -> bool {
         self.last().is_some_and(|(_, check)| check.failure.is_none())
     }
@@ -152,7 +152,7 @@ mod tests {
         Check { tcp: None, connect: None, failure, status: Some(status) }
     }
 
-    #[test] // W-36, W-37
+    #[test] // wire-36, wire-37
     fn the_last_checks_are_kept_and_the_last_one_decides() {
         let route = RouteHealth::default();
         assert!(!route.health().is_good(), "before the first check");

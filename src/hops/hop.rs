@@ -25,7 +25,7 @@ pub struct Hop {
     pub target: HttpUrl,
     /// `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// The proxy and the setting or variable that named it (W-35).
+    /// The proxy and the setting or variable that named it (wire-35).
     pub proxy: Option<(Proxy, String)>,
     /// A unix socket to connect to instead of the target's host; then there is no proxy.
     pub unix_socket: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub struct Hops {
 }
 
 /// How to reach the origins that the OAuth metadata of `main`'s server names: with the server's
-/// proxy, bundle and socket, but never with its client certificate (O-5).
+/// proxy, bundle and socket, but never with its client certificate (oauth-5).
 #[derive(Debug, Clone)]
 pub struct OAuthHop {
     /// The trusted certificates, or the reason why there are none: a host without certificates may
@@ -321,8 +321,8 @@ fn hop(wanted: &Wanted<'_>, ambient: &AmbientProxy, reader: &mut Reader) -> Resu
     })
 }
 
-/// The proxy of the hop's setting, or else of the environment (W-30, P-6). A variable without a
-/// valid proxy is logged.
+/// The proxy of the hop's setting, or else of the environment (wire-30, config-16). A variable
+/// without a valid proxy is logged.
 ///
 /// # Errors
 /// If the environment's proxy cannot be used.

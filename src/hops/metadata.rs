@@ -1,4 +1,4 @@
-//! The tunnel's document at the control plane (W-79). It is shown to the operator and nothing
+//! The tunnel's document at the control plane (wire-79). It is shown to the operator and nothing
 //! depends on it. `daemon` fetches it once; `doctor` fetches it to check the control plane.
 
 use std::fmt;
@@ -90,7 +90,7 @@ fn parse(text: &str) -> Option<Metadata> {
 mod tests {
     use super::*;
 
-    #[test] // W-79
+    #[test] // wire-79
     fn a_tunnel_document_is_an_object_whose_names_are_texts() {
         let named = |text| parse(text).map(|tunnel| tunnel.name);
         assert_eq!(named(r#"{"id":"t","name":"n","x":[1]}"#).as_deref(), Some("n"));

@@ -220,7 +220,7 @@ mod tests {
         check(&grammar::argv(command).unwrap(), "/usr/bin:/bin")
     }
 
-    #[test] // cfg 11.3, F-85, F-87
+    #[test] // cli.md, 11.3, stdio-85, stdio-87
     fn a_command_must_be_found_and_executable() {
         assert!(run("sh").is_ok());
         assert!(run("/bin/sh").is_ok());
@@ -229,7 +229,7 @@ mod tests {
         assert!(run("/nonexistent/x").is_err());
     }
 
-    #[test] // cfg 11.3, F-86
+    #[test] // cli.md, 11.3, stdio-86
     fn wrappers_are_followed() {
         assert!(run("sh -c 'exec env A=b no-such-command'").unwrap_err().contains("no-such"));
         assert!(run("sh -ec 'exec cat'").is_ok());
@@ -241,7 +241,7 @@ mod tests {
         assert!(run("sh -c \"sh -c 'sh -c cat'\"").is_ok());
     }
 
-    #[test] // cfg 11.3, F-85
+    #[test] // cli.md, 11.3, stdio-85
     fn scripts_need_their_interpreter() {
         let dir = std::env::temp_dir().join(format!("mcp-tunnel-pre-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();

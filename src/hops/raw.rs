@@ -239,7 +239,7 @@ mod tests {
         Response { masker, line: Vec::new(), left_out: 0 }
     }
 
-    #[test] // ops W-14
+    #[test] // operations-214
     fn names_that_speak_of_credentials_hide_their_values() {
         let hidden = [
             "Authorization",
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    #[test] // ops W-14, B-5
+    #[test] // operations-214, operations-135
     fn credentials_are_hidden_wherever_json_or_the_request_shows_them() {
         let tap = tap().masker;
         let body = r#"{"a":[{"shard_token":"x1","headers":{"Authorization":["Bearer x2"]}}],
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(tap.target(&uri), "http://h/p?limit=1&api_key=[redacted]&key=[redacted]");
     }
 
-    #[test] // ops W-14
+    #[test] // operations-214
     fn json_in_texts_is_looked_into_to_a_fixed_depth_and_shows_no_more() {
         let deep = |levels: usize| {
             let mut text = r#"{"password":"x1","plain":"x2"}"#.to_owned();

@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[test] // relay-50
     fn a_body_that_is_no_chunks_is_refused() {
         for input in [
             &b"\r\n"[..],

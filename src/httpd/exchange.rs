@@ -263,7 +263,8 @@ fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
-/// True if a header field can be sent without changing the meaning of the bytes after it.
+/// True if a header field can be sent without changing the meaning of the bytes after it
+/// (relay-41).
 fn is_field(name: &str, value: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty()

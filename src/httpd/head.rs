@@ -136,7 +136,7 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
 }
 
 /// Determines how the body is delimited. A proxy in front may read the same request, so anything
-/// that two readers could understand differently is refused.
+/// that two readers could understand differently is refused (relay-50).
 fn framing(headers: &Headers, minor: u8) -> Result<Framing, Refusal> {
     let codings = headers.values("Transfer-Encoding");
     let lengths = headers.values("Content-Length");
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!((head.framing, length), (Framing::Length(3), text.len()));
     }
 
-    #[test]
+    #[test] // relay-50
     fn a_body_that_two_readers_could_delimit_differently_is_refused() {
         for (fields, status) in [
             ("Content-Length: 5\r\nContent-Length: 5\r\n", 400),

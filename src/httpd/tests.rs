@@ -100,7 +100,7 @@ fn head_has_the_length_and_no_body_and_http_1_0_closes() {
     assert!(answer.ends_with("GET /a "), "{answer}");
 }
 
-#[test]
+#[test] // relay-50, relay-52
 fn malformed_and_oversize_requests_get_their_status_and_a_close() {
     let server = serve(Limits::with_connections(8), echo);
     for (request, status) in [
@@ -132,7 +132,7 @@ fn malformed_and_oversize_requests_get_their_status_and_a_close() {
     }
 }
 
-#[test]
+#[test] // relay-52
 fn a_client_that_sends_far_too_much_still_sees_the_answer() {
     let server = serve(Limits::with_connections(8), echo);
     let mut stream = connect(&server);
@@ -152,7 +152,7 @@ fn a_client_that_asks_first_is_told_to_continue() {
     assert!(read_until(&mut stream, "xyz").starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
-#[test]
+#[test] // relay-51
 fn slow_clients_are_disconnected() {
     let limits =
         Limits { header_timeout: SHORT, transfer_grace: SHORT, ..Limits::with_connections(8) };
@@ -241,7 +241,7 @@ fn a_stream_that_breaks_off_is_seen_to_be_incomplete() {
     assert!(answer.ends_with("4\r\nhalf\r\n"), "{answer}");
 }
 
-#[test]
+#[test] // relay-41
 fn a_header_with_a_line_break_is_never_sent() {
     let server = serve(Limits::with_connections(8), |exchange| {
         let headers = [("X-Bad", "a\r\nX-Evil: 1"), ("X Bad", "a"), ("X-Good", "a\tü")];

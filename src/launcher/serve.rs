@@ -156,7 +156,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Without a shell and in a process group of its own (F-64, M-24).
+    /// Without a shell and in a process group of its own (stdio-64, mcp-24).
     fn start(&self, command: u32) -> io::Result<(Child, [OwnedFd; 3])> {
         let words = self.commands.get(command as usize).ok_or(io::ErrorKind::InvalidInput)?;
         if self.children.len() >= CHILDREN_MAX {

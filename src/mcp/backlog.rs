@@ -4,7 +4,7 @@
 //! The control plane may be slower than the MCP server. While it is, the server must not be held
 //! up for every step of a progress bar, and posting old steps must not use up the time of the
 //! answer. So a call that has fallen behind posts only the latest progress of each token, and all
-//! other notifications in order (B-27).
+//! other notifications in order (forwarding-227).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -125,17 +125,17 @@ mod tests {
         backlog
     }
 
-    #[test] // B-27
+    #[test] // forwarding-227
     fn a_call_that_is_behind_posts_the_latest_progress_and_all_else_in_its_order() {
         assert_eq!(drain(behind(mixed())), ["b1", "log", "a3", "log"]);
     }
 
-    #[test] // F-22
+    #[test] // forwarding-22
     fn a_call_that_keeps_up_posts_everything() {
         assert_eq!(drain(mixed()).len(), 6);
     }
 
-    #[test] // B-27
+    #[test] // forwarding-227
     fn progress_without_a_token_is_like_any_other_notification() {
         let token = |text: &str| progress_token(&Message::parse(text).unwrap());
         let progress =
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(drain(behind(backlog)).len(), 2);
     }
 
-    #[test] // B-27
+    #[test] // forwarding-227
     fn a_full_backlog_keeps_the_latest_progress_and_all_else_that_came_first() {
         let mut backlog = Backlog::new();
         backlog.push("log".to_owned(), None);
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(notes[NOTES_MAX - 1], (NOTES_MAX + 9).to_string());
     }
 
-    #[test] // B-27
+    #[test] // forwarding-227
     fn it_is_full_by_number_or_by_bytes() {
         let mut backlog = Backlog::new();
         for n in 0..NOTES_MAX {

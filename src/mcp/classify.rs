@@ -1,5 +1,5 @@
-//! Turns what happened on a socket into the failure that is reported (F-58, F-59). Pure; called
-//! by `http`.
+//! Turns what happened on a socket into the failure that is reported (forwarding-58,
+//! forwarding-59). Pure; called by `http`.
 
 use super::CallError;
 use crate::net::{NetError, NetErrorKind};
@@ -36,7 +36,7 @@ pub fn protocol(kind: Kind) -> Failure {
 mod tests {
     use super::*;
 
-    #[test] // F-58, F-59, B-13
+    #[test] // forwarding-58, forwarding-59, forwarding-213
     fn every_kind_of_network_error_has_its_own_report() {
         let report = |kind| {
             let error =

@@ -1,4 +1,5 @@
-//! The headers that go to a private server over HTTP (F-34, F-46, B-26, M-28 to M-32, M-40).
+//! The headers that go to a private server over HTTP (forwarding-34, forwarding-46, forwarding-226,
+//! mcp-28 to mcp-32, mcp-40).
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,7 +11,7 @@ use crate::wire::{CLIENT_NAME, CLIENT_VERSION, Era, Headers, Message, era};
 const BOTH_TYPES: &str = "application/json, text/event-stream";
 
 /// Headers of a remote client that end at this hop: they belong to its connection, to its
-/// browser, or to the transport (F-51, first column of B-26, M-40).
+/// browser, or to the transport (forwarding-51, first column of forwarding-226, mcp-40).
 const NOT_FORWARDED: [&str; 15] = [
     "accept-encoding",
     "connection",
@@ -75,14 +76,14 @@ pub fn for_message(
     headers
 }
 
-/// The headers for ending a session: the command's, without a default `Accept` (F-54).
+/// The headers for ending a session: the command's, without a default `Accept` (forwarding-54).
 pub fn for_termination(command: &Headers, fixed: &[(HeaderName, Secret)]) -> RequestHeaders {
     let mut headers = base(fixed);
     forward(command, &mut headers);
     headers
 }
 
-/// The headers for resuming a broken stream (F-39).
+/// The headers for resuming a broken stream (forwarding-39).
 pub fn for_resumption(message: &RequestHeaders, last_id: &str) -> Option<RequestHeaders> {
     let mut headers = message.clone();
     headers.remove("content-type");
@@ -136,7 +137,7 @@ fn accepts_both(command: &Headers) -> bool {
 }
 
 /// Adds the headers that the stateless era demands of every POST, if the command did not carry them
-/// (M-29), and removes those that it forbids (M-32).
+/// (mcp-29), and removes those that it forbids (mcp-32).
 fn make_modern(message: &Message, headers: &mut RequestHeaders) {
     headers.remove("mcp-session-id");
     headers.remove("last-event-id");
@@ -191,7 +192,7 @@ mod tests {
         (HeaderName::from_static(name), Secret::new(value.to_owned()))
     }
 
-    #[test] // F-34
+    #[test] // forwarding-34
     fn the_command_beats_the_operator_who_beats_the_base() {
         let fixed = [
             fixed("authorization", "fixed"),
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(all(&headers, "accept"), [BOTH_TYPES]);
     }
 
-    #[test] // B-26, M-40, F-52
+    #[test] // forwarding-226, mcp-40, forwarding-52
     fn what_belongs_to_another_hop_stays_there() {
         let mut pairs: Vec<(&str, &str)> = NOT_FORWARDED.iter().map(|name| (*name, "x")).collect();
         pairs.push(("Connection", "X-Hop"));
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(names, ["accept", "content-type", "user-agent", "x-kept"]);
     }
 
-    #[test] // M-28
+    #[test] // mcp-28
     fn both_answer_types_are_always_asked_for() {
         let own = command(&[("Accept", "text/event-stream, application/json;q=0.5")]);
         assert_eq!(
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(all(&for_message(&legacy(), &json, &[]), "accept"), [BOTH_TYPES]);
     }
 
-    #[test] // M-29, M-32
+    #[test] // mcp-29, mcp-32
     fn a_stateless_request_gets_the_headers_it_must_have() {
         let call = message(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,

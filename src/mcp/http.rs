@@ -1,8 +1,9 @@
-//! A private MCP server behind Streamable HTTP (forwarding.md, section 9; mcp.md, M-28 to M-41).
+//! A private MCP server behind Streamable HTTP (forwarding.md, section 9; mcp-28 to mcp-41).
 //!
 //! [`HttpBinding`] is the server with what all threads share of it, [`HttpHop`] one thread's way
 //! to it. `dispatch` forwards commands over a hop; the probe and `oauth` ask questions of their
-//! own. A message is sent once: whether it may be repeated is for its client to say (F-43).
+//! own. A message is sent once: whether it may be repeated is for its client to say
+//! (forwarding-43).
 
 mod body;
 mod calls;
@@ -30,12 +31,13 @@ pub use hop::HttpHop;
 /// since it cannot be sent again.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Headers that the operator configured for one server: they go to its URL alone (F-46).
+/// Headers that the operator configured for one server: they go to its URL alone (forwarding-46).
 #[derive(Debug, Clone, Default)]
 pub struct FixedHeaders {
     /// With every request.
     pub always: SecretHeaders,
-    /// With the questions that the tunnel asks on its own account; they beat the others (F-47).
+    /// With the questions that the tunnel asks on its own account; they beat the others
+    /// (forwarding-47).
     pub discovery: SecretHeaders,
 }
 

@@ -1,8 +1,8 @@
 //! The private hop: one message to the MCP server, its answer back.
 //!
 //! `dispatch` calls it with a command's payload, its headers and a time limit; it calls `wire`,
-//! `net` and `launcher`. It never retries a message (F-43, M-6) and never lets one channel stand in for
-//! another.
+//! `net` and `launcher`. It never retries a message (forwarding-43, mcp-6) and never lets one
+//! channel stand in for another.
 
 mod backlog;
 pub mod classify;
@@ -32,7 +32,7 @@ pub enum Binding {
 /// One answer of an MCP server, or one notification before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status; over stdio the one that stands for the message (M-53).
+    /// The HTTP status; over stdio the one that stands for the message (mcp-53).
     pub status: u16,
     /// Headers, unfiltered; none over stdio.
     pub headers: Headers,
@@ -70,7 +70,7 @@ pub enum CallError {
     Unwanted,
     /// It failed. Headers are those of the answer that was no MCP answer, if there was one.
     Failed(Failure, Headers),
-    /// A request of the stateless protocol for a server that keeps sessions (M-20).
+    /// A request of the stateless protocol for a server that keeps sessions (mcp-20).
     OlderServer,
 }
 

@@ -1,5 +1,5 @@
-//! Server-sent events, as far as MCP uses them (F-38, M-35, M-36). Pure: bytes in, events out.
-//! `http` reads its streams with it.
+//! Server-sent events, as far as MCP uses them (forwarding-38, mcp-35, mcp-36). Pure: bytes in,
+//! events out. `http` reads its streams with it.
 
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ impl Parser {
         }
     }
 
-    /// The event that the end of the stream left without its blank line (F-38).
+    /// The event that the end of the stream left without its blank line (forwarding-38).
     ///
     /// # Errors
     /// If it is over the limit.
@@ -161,7 +161,7 @@ mod tests {
         found
     }
 
-    #[test] // M-35
+    #[test] // mcp-35
     fn all_three_line_ends_and_a_byte_order_mark() {
         let expected = ["1", "2\n3", "4"];
         assert_eq!(events(&[b"\xef\xbb\xbfdata: 1\n\ndata: 2\ndata: 3\n\ndata:4\n\n"]), expected);
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(events(&[b"data: 1\r\rdata: 2\rdata: 3\r\rdata:4\r\r"]), expected);
     }
 
-    #[test] // M-35
+    #[test] // mcp-35
     fn a_stream_cut_anywhere_gives_the_same_events() {
         let stream = "id: 7\r\ndata: é\r\n\r\n: comment\ndata: x\n\n".as_bytes();
         for cut in 0..stream.len() {
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    #[test] // F-38, M-36
+    #[test] // forwarding-38, mcp-36
     fn empty_data_is_an_event_and_an_open_event_is_delivered_at_the_end() {
         let mut parser = Parser::new(1000);
         parser.push(b"id: 1\nretry: 50\ndata:\n\nevent: ping\ndata: p\n\nnonsense\ndata: last");
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(parser.finish(), Ok(None));
     }
 
-    #[test] // B-19
+    #[test] // forwarding-219
     fn an_event_over_the_limit_is_refused() {
         let mut parser = Parser::new(10);
         parser.push(b"data: 12345678901");

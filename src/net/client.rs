@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the headers of its answer. Redirects on the same origin are
-    /// followed (W-21): 307 and 308 with method and body, 301 to 303 for GET alone. Any other
+    /// followed (wire-21): 307 and 308 with method and body, 301 to 303 for GET alone. Any other
     /// redirect is returned as the answer.
     ///
     /// # Errors
@@ -405,7 +405,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    #[test] // W-21
+    #[test] // wire-21
     fn a_location_is_resolved_on_its_own_origin() {
         let from: Uri = "http://h:8080/a/b?x=1".parse().unwrap();
         let to = |location| resolve(&from, location).unwrap().to_string();
@@ -453,7 +453,7 @@ mod tests {
         Outgoing { method, uri, headers, secrets: Vec::new(), body, limit }
     }
 
-    #[test] // W-7
+    #[test] // wire-7
     fn a_request_carries_the_given_headers_and_no_others() {
         let (uri, server) = serve("HTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nhi");
         let reply = client().send(&outgoing(Method::POST, &uri, Some(b"body"))).unwrap();
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(body, "body");
     }
 
-    #[test] // F-46
+    #[test] // forwarding-46
     fn what_frames_a_request_is_never_the_operators() {
         let (uri, server) = serve("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         let mut request = outgoing(Method::POST, &uri, Some(b"body"));
@@ -495,7 +495,7 @@ mod tests {
         server.join().unwrap();
     }
 
-    #[test] // F-58
+    #[test] // forwarding-58
     fn an_answer_that_breaks_off_is_told_from_none() {
         let (uri, server) = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf");
         let reply = client().send(&outgoing(Method::GET, &uri, None)).unwrap();
@@ -512,7 +512,7 @@ mod tests {
         assert_eq!((error.kind, error.wrote), (NetErrorKind::Refused, false));
     }
 
-    #[test] // B-27
+    #[test] // forwarding-227
     fn what_has_arrived_is_read_without_waiting_for_more() {
         use std::io::Write;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -536,7 +536,7 @@ mod tests {
         assert_eq!(reply.read_arrived(&mut buf).unwrap(), Some(0));
     }
 
-    #[test] // F-59
+    #[test] // forwarding-59
     fn a_reset_inside_an_answer_is_told_from_its_end() {
         use std::io::Write;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

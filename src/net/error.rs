@@ -12,7 +12,7 @@ pub struct NetError {
     /// The kind of the failure.
     pub kind: NetErrorKind,
     /// True if a byte of the request was handed to the connection. If not, the peer certainly knows
-    /// nothing of the request (W-68).
+    /// nothing of the request (wire-68).
     pub wrote: bool,
     /// True if the connection had served an earlier request: its peer may have closed it as idle
     /// before this request reached it.
@@ -32,7 +32,7 @@ pub enum Cause {
     Expired,
 }
 
-/// The kinds that the classification tables name (F-58, F-59).
+/// The kinds that the classification tables name (forwarding-58, forwarding-59).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetErrorKind {
     /// The name was not resolved.
@@ -237,14 +237,14 @@ impl NetError {
 mod tests {
     use super::*;
 
-    #[test] // F-58, F-59
+    #[test] // forwarding-58, forwarding-59
     fn an_end_inside_an_answer_is_told_from_one_before_it() {
         let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
         assert_eq!(NetError::of_io(end(), true, false).kind, NetErrorKind::Eof);
         assert_eq!(NetError::of_io(end(), true, true).kind, NetErrorKind::UnexpectedEof);
     }
 
-    #[test] // W-37
+    #[test] // wire-37
     fn a_failure_at_the_proxy_keeps_its_kind_and_names_the_cause() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let fault = Fault::of(Fault::of_dial(refused).into()).at("at x");

@@ -72,7 +72,7 @@ impl Held {
 
     /// Adds the head of a request, with `secrets` after its request line. `head` begins with that
     /// line and may be followed by a body. For a proxy that gets whole URLs, the `origin` is put
-    /// before the path (W-34).
+    /// before the path (wire-34).
     pub(super) fn push_head<'a>(
         &mut self,
         head: &[u8],
@@ -124,7 +124,7 @@ mod tests {
         vec![secret("authorization", "Bearer k"), secret("x-team", "eu")]
     }
 
-    #[test] // W-34
+    #[test] // wire-34
     fn a_request_line_becomes_absolute_and_carries_the_credentials() {
         assert_eq!(
             sent(Some("http://h"), &[]),
@@ -137,7 +137,7 @@ mod tests {
         assert!(sent.starts_with(expected), "{sent}");
     }
 
-    #[test] // W-7
+    #[test] // wire-7
     fn secrets_stand_in_the_head_of_their_request() {
         let expected =
             "GET /a?b=c HTTP/1.1\r\nauthorization: Bearer k\r\nx-team: eu\r\nhost: h\r\n";
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(sent(None, &[]).as_bytes(), HEAD);
     }
 
-    #[test] // W-7
+    #[test] // wire-7
     fn offered_secrets_are_taken_once_and_only_while_they_are_offered() {
         let slot = SecretSlot::default();
         let offer = slot.offer(secrets());

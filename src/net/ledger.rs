@@ -131,7 +131,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    #[test] // ops W-9
+    #[test] // operations-209
     fn the_number_of_notes_is_bounded_whatever_a_peer_answers() {
         let ledger = Ledger::new(|_| "/{mcp}", None);
         for status in 100..1_000 {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// Scheme, host and effective port, in a form that can be compared (O-14). It prints as
-/// `scheme://host[:port]`; a log line may show nothing else of a URL (L-1).
+/// Scheme, host and effective port, in a form that can be compared (oauth-14). It prints as
+/// `scheme://host[:port]`; a log line may show nothing else of a URL (oauth-71).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
@@ -54,7 +54,7 @@ mod tests {
         Origin::of(&text.parse().unwrap())
     }
 
-    #[test] // O-14, W-21
+    #[test] // oauth-14, wire-21
     fn one_origin_in_two_spellings_is_one() {
         for (one, other) in [
             ("HTTP://H:80/a?b", "http://h/x"),
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    #[test] // OL-1
+    #[test] // oauth-71
     fn an_origin_prints_without_what_may_be_secret() {
         assert_eq!(of("https://u:p@H:443/path?q").to_string(), "https://h");
         assert_eq!(of("http://[::1]:8080/x").to_string(), "http://[::1]:8080");

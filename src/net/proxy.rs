@@ -1,4 +1,4 @@
-//! Connections through an HTTP proxy (W-34, W-35).
+//! Connections through an HTTP proxy (wire-34, wire-35).
 //!
 //! A target with TLS is reached by CONNECT; a target without TLS gets requests in absolute form,
 //! which [`super::transport`] writes. `hops` decides once, at start, which proxy serves which
@@ -42,7 +42,7 @@ struct Inner {
     url: String,
     /// `Proxy-Authorization`, if its URL has credentials.
     credentials: Option<(HeaderName, Secret)>,
-    /// TLS of an `https` proxy, without a client certificate (W-29).
+    /// TLS of an `https` proxy, without a client certificate (wire-29).
     tls: Option<Tls>,
 }
 
@@ -77,12 +77,12 @@ impl Proxy {
         self.0.port
     }
 
-    /// Scheme, host and port, for people (W-35).
+    /// Scheme, host and port, for people (wire-35).
     pub fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// The SHA-256 of [`Proxy::url`] in hexadecimal, which is its name in metrics (W-35).
+    /// The SHA-256 of [`Proxy::url`] in hexadecimal, which is its name in metrics (wire-35).
     pub fn id(&self) -> String {
         let hash = ring::digest::digest(&ring::digest::SHA256, self.0.url.as_bytes());
         hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -220,7 +220,7 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-/// `user:password` of a URL as Basic credentials; a missing password is empty (W-34).
+/// `user:password` of a URL as Basic credentials; a missing password is empty (wire-34).
 fn basic(userinfo: &str) -> Secret {
     // Allocated at full size: a growing buffer would leave copies of the secret behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(userinfo.len() + 1));
@@ -241,7 +241,7 @@ mod tests {
         Proxy::new("proxy.example", 3128, userinfo.as_ref(), None)
     }
 
-    #[test] // W-34
+    #[test] // wire-34
     fn a_missing_password_is_empty() {
         assert_eq!(basic("user").expose(), format!("Basic {}", STANDARD.encode("user:")));
         // printf u::p@ss | base64
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(basic("a%zz:").expose(), format!("Basic {}", STANDARD.encode("a%zz:")));
     }
 
-    #[test] // W-35
+    #[test] // wire-35
     fn a_proxy_prints_without_its_credentials() {
         let proxy = proxy(Some("user:secret"));
         assert_eq!(format!("{proxy:?} {}", proxy.url()).matches("secret").count(), 0);

@@ -1,4 +1,5 @@
-//! TLS for one hop: our client certificate, the handshake, and the encrypted stream (W-27 to W-29).
+//! TLS for one hop: our client certificate, the handshake, and the encrypted stream (wire-27 to
+//! wire-29).
 //!
 //! Each hop has a [`Tls`] of its own over the shared [`Trust`], so that a client certificate can
 //! never go to another hop. Its files can be read again while it is in use: new connections use the
@@ -59,7 +60,7 @@ impl IdentityFiles {
         Ok((chain, private))
     }
 
-    /// Reads both files and matches them, for a hop that does not speak TLS (W-27).
+    /// Reads both files and matches them, for a hop that does not speak TLS (wire-27).
     ///
     /// # Errors
     /// As [`Tls::new`].
@@ -115,7 +116,7 @@ impl Current {
             Some(files) => {
                 let (chain, key) = files.read()?;
                 let own = Facts::of(&chain[0]);
-                // The certificate is sent whatever issuers the server names (W-29).
+                // The certificate is sent whatever issuers the server names (wire-29).
                 let config = builder.with_client_auth_cert(chain, key);
                 (config.map_err(|e| files.refused(&e))?, own)
             }
@@ -128,7 +129,7 @@ impl Tls {
     /// TLS for one hop, with the client certificate for servers that ask for one.
     ///
     /// # Errors
-    /// If certificate and key are not readable, or do not belong together (W-27).
+    /// If certificate and key are not readable, or do not belong together (wire-27).
     pub fn new(trust: &Trust, identity: Option<IdentityFiles>) -> Result<Self, TlsError> {
         let peer = Arc::default();
         let current = Mutex::new(Current::read(trust, identity.as_ref(), &peer)?);

@@ -1,5 +1,5 @@
 //! The certificates that servers are checked against: the system's roots and the configured bundle
-//! (W-24 to W-26).
+//! (wire-24 to wire-26).
 //!
 //! A [`Trust`] is shared by all hops. Its files can be read again while it is in use;
 //! [`super::tls`] then uses the new certificates. webpki alone judges a certificate; this module
@@ -63,7 +63,7 @@ struct Anchors {
     provider: Arc<CryptoProvider>,
     webpki: Arc<WebPkiServerVerifier>,
     /// The certificates of the bundle: a server that presents one of them as its own is trusted
-    /// (W-26).
+    /// (wire-26).
     pinned: Vec<CertificateDer<'static>>,
     roots: usize,
     /// The reason why they contain no system root, if so.
@@ -101,7 +101,7 @@ impl Trust {
         Some((self.0.bundle.as_deref()?, self.anchors().pinned.clone()))
     }
 
-    /// The reason why only the bundle is trusted, if so (W-24).
+    /// The reason why only the bundle is trusted, if so (wire-24).
     pub fn without_system(&self) -> Option<String> {
         self.anchors().without_system.clone()
     }
@@ -173,7 +173,7 @@ impl Anchors {
     }
 
     /// webpki's verdict on a server. A certificate that is itself in the bundle needs no issuer:
-    /// only its dates and its name count (W-26).
+    /// only its dates and its name count (wire-26).
     fn verify(
         &self,
         own: &CertificateDer<'_>,
@@ -280,7 +280,7 @@ mod tests {
         verdict.map(drop).map_err(|why| Refusal::of(&why, &[Facts::of(own).unwrap()], &name).line)
     }
 
-    #[test] // W-26
+    #[test] // wire-26
     fn a_certificate_of_the_bundle_is_believed_for_its_name_and_dates_alone() {
         for own in CertificateDer::pem_slice_iter(PEM).map(Result::unwrap) {
             assert_eq!(verdict(&own, "name.example", "2026-01-02"), Ok(()));

@@ -12,9 +12,9 @@ use crate::net::client::{BodyError, ClientConfig};
 use crate::net::{Cancel, Client, NetError, NetErrorKind, Origin, Outgoing};
 use crate::wire::challenge::resource_metadata;
 
-/// How long the server has to name its metadata, for both requests together (O-6).
+/// How long the server has to name its metadata, for both requests together (oauth-6).
 const CHALLENGE_LIMIT: Duration = Duration::from_secs(1);
-/// Largest document, in bytes (O-15).
+/// Largest document, in bytes (oauth-15).
 const DOCUMENT_MAX: usize = 1_048_576;
 
 /// A document as it was received.
@@ -24,7 +24,7 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is no document. The texts hold no URL beyond its origin (L-2).
+/// Why there is no document. The texts hold no URL beyond its origin (oauth-72).
 pub(super) enum Refusal {
     /// No answer came in time.
     TimedOut,
@@ -34,7 +34,7 @@ pub(super) enum Refusal {
     Unread(u16, String),
 }
 
-/// The server's answer to a request without credentials (O-6 to O-9).
+/// The server's answer to a request without credentials (oauth-6 to oauth-9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// The URL of its metadata, if it named one.
@@ -53,7 +53,7 @@ pub(super) struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(discovery: &'a Discovery, cancel: &'a Cancel) -> Self {
-        // The operator's headers go along to every path of the server's origin (F-47).
+        // The operator's headers go along to every path of the server's origin (forwarding-47).
         let config =
             ClientConfig { secrets_keep_path: false, ..discovery.binding.client().clone() };
         let own = Client::new(config, cancel.clone());
@@ -90,7 +90,7 @@ impl<'a> Asker<'a> {
     }
 
     /// Fetches a protected resource's metadata, with the operator's headers if it is on the
-    /// server's own origin (O-13).
+    /// server's own origin (oauth-13).
     pub(super) fn resource(&self, url: &Uri, limit: Instant) -> Result<Answer, Refusal> {
         let is_own = Origin::of(url) == self.origin;
         let headers = match is_own {
@@ -100,7 +100,8 @@ impl<'a> Asker<'a> {
         self.get(url, headers, limit)
     }
 
-    /// Fetches an authorization server's document. The operator's headers are not for it (F-47).
+    /// Fetches an authorization server's document. The operator's headers are not for it
+    /// (forwarding-47).
     pub(super) fn issuer(&self, url: &Uri, limit: Instant) -> Result<Answer, Refusal> {
         self.get(url, for_question(&[]), limit)
     }
@@ -137,7 +138,7 @@ impl<'a> Asker<'a> {
     }
 
     /// A client for an origin other than the server's. It never shows the client certificate
-    /// (O-5).
+    /// (oauth-5).
     fn elsewhere(&self, url: &Uri) -> Result<Client, Refusal> {
         let way = (self.discovery.elsewhere)(url).map_err(Refusal::Unanswered)?;
         // It is dropped after one request.

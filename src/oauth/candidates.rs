@@ -1,4 +1,4 @@
-//! Where metadata may be: lists of URLs that are tried in order (O-10, O-11, O-20).
+//! Where metadata may be: lists of URLs that are tried in order (oauth-10, oauth-11, oauth-20).
 
 use ureq::http::Uri;
 
@@ -151,7 +151,7 @@ mod tests {
         found.iter().map(|c| format!("{} {}", c.source.as_str(), c.url)).collect()
     }
 
-    #[test] // O-10, O-11
+    #[test] // oauth-10, oauth-11
     fn the_named_place_comes_first_then_the_path_then_the_root() {
         let root = "well_known_root https://h/.well-known/oauth-protected-resource";
         let path = "well_known_path https://h/.well-known/oauth-protected-resource/public/mcp";
@@ -180,7 +180,7 @@ mod tests {
         found.iter().map(|c| format!("{} {}", c.style, c.url)).collect()
     }
 
-    #[test] // O-20
+    #[test] // oauth-20
     fn both_documents_are_asked_for_in_both_styles() {
         assert_eq!(
             issuer("https://h/p"),
@@ -210,7 +210,7 @@ mod tests {
         assert!(issuer("urn:issuer").is_empty());
     }
 
-    #[test] // O-7, O-19
+    #[test] // oauth-7, oauth-19
     fn only_an_absolute_http_url_is_one() {
         let text = |text| absolute(text).map(|uri| uri.to_string());
         assert_eq!(text("HTTPS://a.example/p?x#f").as_deref(), Some("https://a.example/p?x"));

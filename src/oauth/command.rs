@@ -7,8 +7,8 @@ use crate::net::Cancel;
 use crate::wire::{ChannelName, Headers, Response, ResponseType, json};
 
 impl Discovery {
-    /// Reads the server's metadata, again each time, and passes them on as they came (O-28, O-29).
-    /// The authorization server is not asked, because its answer would not be passed on.
+    /// Reads the server's metadata, again each time, and passes them on as they came (oauth-28,
+    /// oauth-29). The authorization server is not asked, because its answer would not be passed on.
     ///
     /// # Errors
     /// If there is no metadata, or it cannot be read: one line for the log, with origins for URLs.
@@ -23,14 +23,14 @@ impl Discovery {
     }
 }
 
-/// The answer if there is no metadata to pass on (B-15). It names no place of the private side
-/// (L-6).
+/// The answer if there is no metadata to pass on (forwarding-215). It names no place of the private
+/// side (oauth-76).
 pub fn unreadable() -> Response {
     let text = "this tunnel client cannot read OAuth metadata from its MCP server";
     error(502, text, "server_error", "oauth_discovery_failed")
 }
 
-/// The answer for a channel that has no metadata (F-14).
+/// The answer for a channel that has no metadata (forwarding-14).
 pub fn unsupported_channel(channel: &ChannelName) -> Response {
     let text = format!("unsupported channel {}", json::quote(channel.as_str()));
     error(400, &text, "invalid_request_error", "unsupported_channel")

@@ -47,7 +47,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Reads a body (O-17).
+    /// Reads a body (oauth-17).
     ///
     /// # Errors
     /// The problem, without quoting the body.
@@ -75,7 +75,7 @@ impl Resource {
     }
 }
 
-/// The issuer that an authorization server's document names (O-20); empty if it names none.
+/// The issuer that an authorization server's document names (oauth-20); empty if it names none.
 ///
 /// # Errors
 /// The problem, without quoting the body.
@@ -122,7 +122,7 @@ fn is_reference(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test] // O-17
+    #[test] // oauth-17
     fn metadata_is_an_object_whose_known_members_have_their_types() {
         let full = r#" {"resource":"r","jwks_uri":null,"authorization_servers":["https://a","x"],
             "scopes_supported":["s"],"dpop_bound_access_tokens_required":true,"other":[{}]}
@@ -160,7 +160,7 @@ mod tests {
         assert!(Resource::parse(b"{\"resource\":\"\xff\"}").unwrap_err().contains("UTF-8"));
     }
 
-    #[test] // O-20
+    #[test] // oauth-20
     fn everything_in_an_authorization_servers_document_is_optional() {
         assert_eq!(issuer(b"{}").as_deref(), Ok(""));
         assert_eq!(

@@ -58,5 +58,5 @@ impl Discovery {
     }
 }
 
-/// The time for all requests of one discovery at startup (O-4).
+/// The time for all requests of one discovery at startup (oauth-4).
 pub const STARTUP_LIMIT: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
 //! `/api/oauth`: the result of the discovery at startup, for the operator page
-//! (oauth-harpoon.md, 1.7).
+//! (oauth.md, 1.7).
 //!
 //! It shows complete URLs, the beginnings of bodies, and the values of headers that describe a
 //! document. The support archive gets a summary, with origins for URLs and without bodies and

@@ -1,5 +1,5 @@
 //! One search: the server's challenge, then its metadata, then that of its authorization server
-//! (oauth-harpoon.md, 1.2 to 1.5).
+//! (oauth.md, 1.2 to 1.5).
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,13 +11,13 @@ use crate::mcp::headers::received;
 use crate::net::{Cancel, Origin};
 use crate::wire::Headers;
 
-/// The limits of further attempts at each candidate, if all have timed out (O-18).
+/// The limits of further attempts at each candidate, if all have timed out (oauth-18).
 const RETRY_LIMITS: [Duration; 3] =
     [Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 /// How much of a body is kept for the operator page, in bytes.
 const SHOWN_MAX: usize = 16 * 1024;
 
-/// Header fields that belong to one hop or one client, and are not passed on (O-29).
+/// Header fields that belong to one hop or one client, and are not passed on (oauth-29).
 const NOT_PASSED_ON: [&str; 12] = [
     "connection",
     "content-encoding",
@@ -53,7 +53,7 @@ pub struct Attempt {
 pub struct Document {
     /// When it was fetched.
     pub at: SystemTime,
-    /// The status of the answer, whatever it is (O-16).
+    /// The status of the answer, whatever it is (oauth-16).
     pub status: u16,
     /// Its headers, without those of the hop.
     pub headers: Headers,
@@ -64,9 +64,9 @@ pub struct Document {
 /// Why there is no metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// One line, with origins for URLs (L-2).
+    /// One line, with origins for URLs (oauth-72).
     pub text: String,
-    /// The server simply does not use OAuth (O-24).
+    /// The server simply does not use OAuth (oauth-24).
     pub optional: bool,
 }
 
@@ -119,7 +119,7 @@ pub struct Shown {
 }
 
 impl IssuerSearch {
-    /// The issuer in the accepted document, if it is not the one looked for (O-21).
+    /// The issuer in the accepted document, if it is not the one looked for (oauth-21).
     pub fn mismatch(&self) -> Option<&str> {
         let named = self.attempts[self.selected?].issuer.as_deref()?;
         (named != self.issuer).then_some(named)
@@ -137,7 +137,7 @@ enum Step<T> {
 }
 
 /// Asks the candidates in order. If all of them time out, each is asked again with other limits
-/// (O-18).
+/// (oauth-18).
 fn go_through<T>(
     count: usize,
     limit: Instant,
@@ -198,7 +198,8 @@ impl Discovery {
         Search { challenge, attempts, result }
     }
 
-    /// Searches for the document of the first authorization server until `limit` (O-19 to O-22).
+    /// Searches for the document of the first authorization server until `limit` (oauth-19 to
+    /// oauth-22).
     pub fn search_issuer(
         &self,
         resource: &Resource,
@@ -236,7 +237,7 @@ impl Discovery {
 }
 
 impl Attempt {
-    /// O-16. With a document, or with `None`, the search is over.
+    /// oauth-16. With a document, or with `None`, the search is over.
     fn judge(&mut self, asked: Result<Answer, Refusal>, is_last: bool) -> Step<Option<Document>> {
         let falls_back = |status: u16| (status == 404 || status >= 500) && !is_last;
         let (status, why) = match asked {
@@ -274,7 +275,7 @@ impl Attempt {
 }
 
 impl IssuerAttempt {
-    /// O-20: the issuer that an acceptable document names.
+    /// oauth-20: the issuer that an acceptable document names.
     fn judge(&mut self, asked: Result<Answer, Refusal>) -> Step<String> {
         let why = match asked {
             Err(Refusal::TimedOut) => {
@@ -309,7 +310,7 @@ impl IssuerAttempt {
     }
 }
 
-/// The verdict of all attempts together (O-24).
+/// The verdict of all attempts together (oauth-24).
 fn failure(challenge: &Challenge, attempts: &[Attempt]) -> Failure {
     let is_absent = |a: &Attempt| a.tried && a.status == Some(404) && !a.selected;
     let optional =
@@ -363,7 +364,7 @@ mod tests {
         asked
     }
 
-    #[test] // O-18
+    #[test] // oauth-18
     fn only_if_all_candidates_time_out_each_is_asked_again_with_growing_limits() {
         let minute = Duration::from_secs(60);
         assert_eq!(
@@ -376,7 +377,7 @@ mod tests {
         assert_eq!(asked(0, minute, |_| true), []);
     }
 
-    #[test] // O-18
+    #[test] // oauth-18
     fn an_answer_in_the_second_pass_is_taken() {
         let mut asked = 0;
         let found = go_through(2, Instant::now() + Duration::from_secs(60), |at, _| {

@@ -1,7 +1,7 @@
 //! The discovery at startup, and its result.
 //!
-//! Metadata that was found, or the fact that there is none, holds until the process ends (O-1). A
-//! failure that affects readiness does not: a daemon runs unattended for years and must recover
+//! Metadata that was found, or the fact that there is none, holds until the process ends (oauth-1).
+//! A failure that affects readiness does not: a daemon runs unattended for years and must recover
 //! when the server does, so the search is repeated, with pauses, until it succeeds. The tunnel sees
 //! nothing of this, and the server gets a few more GETs.
 
@@ -22,7 +22,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How often, during a pause, an unreachable server is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Why there is no search if `main` is not an HTTP server (O-2).
+/// Why there is no search if `main` is not an HTTP server (oauth-2).
 const NO_URL: &str = "the MCP server of channel main has no URL";
 
 /// The state of the discovery at startup.
@@ -76,7 +76,7 @@ impl Startup {
         &self.well_known
     }
 
-    /// Why readiness is affected, if it is (O-24, O-25).
+    /// Why readiness is affected, if it is (oauth-24, oauth-25).
     pub fn complaint(&self) -> Option<String> {
         match &*self.cell() {
             State::Pending => Some("oauth discovery pending".to_owned()),
@@ -119,7 +119,7 @@ pub(super) fn not_applicable() -> &'static str {
 }
 
 /// The thread's work: discovers until nothing is left to find out, or until `stop`. It begins
-/// when `settled` is dropped, or after `wait` (O-3).
+/// when `settled` is dropped, or after `wait` (oauth-3).
 pub fn run(
     discovery: &Discovery,
     startup: &Startup,

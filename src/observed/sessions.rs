@@ -14,7 +14,7 @@ use crate::wire::ChannelName;
 const MOST: usize = 4096;
 /// How often the warning is repeated.
 const WARN_AGAIN: Duration = Duration::from_secs(600);
-/// The status by which a server says that it does not know a session (M-33).
+/// The status by which a server says that it does not know a session (mcp-33).
 const UNKNOWN_SESSION: u16 = 404;
 
 /// The sessions of one server.

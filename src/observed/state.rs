@@ -1,5 +1,5 @@
 //! The state of an MCP server, as far as it is known from probes and from real traffic. No state is
-//! final (B-28).
+//! final (forwarding-228).
 
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard};
@@ -195,7 +195,7 @@ mod tests {
         ServerState::new(ChannelName::main(), "http://h".to_owned())
     }
 
-    #[test] // B-28
+    #[test] // forwarding-228
     fn a_state_goes_up_and_down_and_up_again() {
         let state = server();
         assert!(state.check().is_err());
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(state.check(), Ok(()));
     }
 
-    #[test] // B-28
+    #[test] // forwarding-228
     fn only_an_answer_of_mcp_shows_that_a_strange_server_is_one_after_all() {
         let state = server();
         state.doubted();

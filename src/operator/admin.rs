@@ -1,6 +1,6 @@
 //! `admin tunnels`: the tunnels of an organization, with an admin key (11.7).
 //!
-//! Reads its flags, four variables and the key variables; never a file or profile (P-10).
+//! Reads its flags, four variables and the key variables; never a file or profile (config-20).
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -142,7 +142,7 @@ fn required(invocation: &Invocation, flag: &str) -> Result<String, String> {
     }
 }
 
-/// The values of a list flag (C-5); `None` if it was not given, empty if it was given empty.
+/// The values of a list flag (cli-5); `None` if it was not given, empty if it was given empty.
 pub fn scope(invocation: &Invocation, flag: &str) -> Result<Option<Vec<String>>, String> {
     let mut given = invocation.own.iter().filter(|(name, _)| *name == flag).peekable();
     if given.peek().is_none() {
@@ -160,11 +160,11 @@ pub fn scope(invocation: &Invocation, flag: &str) -> Result<Option<Vec<String>>,
     Ok(Some(values))
 }
 
-/// A client of the control plane. A runtime key is enough for `get`.
+/// A client of the control plane. A runtime key is enough for `get` (cli-22).
 fn admin(invocation: &Invocation, runtime_key_will_do: bool) -> Result<Admin, Failed> {
     let env = Env::of_process();
     let key = key(invocation.last("admin-key"), &env, runtime_key_will_do)?;
-    // P-10: an empty base URL is an error here.
+    // config-20: an empty base URL is an error here.
     let base_url = value(invocation, &env, Id::BaseUrl)
         .unwrap_or_else(|| Setting::of(Id::BaseUrl).default.to_owned());
     let url_path = value(invocation, &env, Id::UrlPath).unwrap_or_default();
@@ -211,7 +211,7 @@ fn tls(bundle: Option<&Path>) -> Result<Tls, String> {
     Trust::load(bundle).and_then(|trust| Tls::new(&trust, None)).map_err(|e| e.to_string())
 }
 
-/// Only the standard variables are asked (W-82).
+/// Only the standard variables are asked (wire-82).
 fn proxy(url: &HttpUrl, bundle: Option<&Path>, env: &Env) -> Result<Option<Proxy>, String> {
     let ambient = ambient::of(env);
     let chosen = hop::proxy_for(url, None, &ambient)?;
@@ -225,7 +225,7 @@ fn value(invocation: &Invocation, env: &Env, id: Id) -> Option<String> {
     flag.or_else(|| env.get(Setting::of(id).env[0])).map(str::to_owned)
 }
 
-/// The admin key: flag, then variable.
+/// The admin key: flag, then variable (cli-21, cli-22).
 fn key(flag: Option<&str>, env: &Env, runtime_key_will_do: bool) -> Result<Secret, String> {
     let own_variable = format!("env:{ADMIN_KEY}");
     let flag = flag.filter(|text| !text.is_empty());
@@ -245,7 +245,7 @@ fn key(flag: Option<&str>, env: &Env, runtime_key_will_do: bool) -> Result<Secre
     }
 }
 
-/// Prints the result or the problem: with `--json` a failed call is a document on stdout.
+/// Prints the result or the problem: with `--json` a failed call is a document on stdout (cli-26).
 pub fn finish(invocation: &Invocation, outcome: Result<String, Failed>) -> ExitCode {
     match outcome {
         Ok(text) => {
@@ -344,7 +344,7 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test] // cfg
+    #[test] // cli-21, cli-22
     fn the_admin_key_comes_from_flag_or_variable_and_only_get_takes_a_runtime_key() {
         let env = Env::of([
             ("CONTROL_PLANE_API_KEY", "runtime"),

@@ -50,7 +50,7 @@ pub fn path(root: &Path) -> PathBuf {
 
 /// The profile that a command uses, and its name: `--admin-profile`, the `recorded` one, the
 /// variable, the active one, or none. Its flags go first, the profile second, the environment
-/// last (P-11).
+/// last (config-21).
 ///
 /// # Errors
 /// If the profile does not exist, or a value is wrong.

@@ -383,7 +383,7 @@ impl Drop for Scratch {
 struct OwnFile(PathBuf);
 
 impl OwnFile {
-    /// Mode 0644 (section 11.11), and never seen half written.
+    /// Mode 0644 (cli.md, section 11.11), and never seen half written.
     fn create(path: &Path, text: &str) -> Result<Self, String> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".{}", std::process::id()));

@@ -485,14 +485,14 @@ pub fn remove(invocation: &Invocation) -> ExitCode {
 mod tests {
     use super::*;
 
-    #[test] // cfg 11.8
+    #[test] // cli.md, 11.8
     fn an_alias_is_made_of_letters_digits_and_single_dashes() {
         assert_eq!(alias_of("My  Server_2!").unwrap(), "my-server-2");
         assert_eq!(alias_of("--a--").unwrap(), "a");
         assert!(alias_of("!?").is_err());
     }
 
-    #[test] // cfg 11.8
+    #[test] // cli.md, 11.8
     fn a_target_with_a_secret_is_refused() {
         assert!(refuse_secrets(Some("http://u:p@h/"), None).is_err());
         assert!(refuse_secrets(Some("http://h/?Token=x"), None).is_err());

@@ -22,7 +22,7 @@ const ADMIN_KEY: Flag = Flag {
 const ADMIN_PROFILE: Flag =
     Flag { name: "admin-profile", metavar: "NAME", short: "Admin profile [the active one]" };
 const ALIAS: Flag = Flag { name: "alias", metavar: "ALIAS", short: "The alias, as a flag" };
-/// The settings that an admin command accepts (P-10).
+/// The settings that an admin command accepts (config-20).
 const ADMIN_SETTINGS: Accepts = Accepts::Some(&[Id::CaBundle, Id::BaseUrl, Id::UrlPath]);
 
 /// The program as it is called by its own name.

@@ -1,4 +1,5 @@
-//! The tunnels of an organization: created, listed, changed and deleted with an admin key (W-82).
+//! The tunnels of an organization: created, listed, changed and deleted with an admin key
+//! (wire-82).
 //!
 //! `admin` and `runtimes create` call it. One attempt for each call.
 
@@ -17,7 +18,7 @@ use crate::secret::Secret;
 use crate::settings::url::{clean_path, encode_segment};
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
-/// How long one call may take (W-82).
+/// How long one call may take (wire-82).
 const LIMIT: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes: there is no pagination.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -203,7 +204,7 @@ impl Admin {
         self.call_one(Method::DELETE, id, None)
     }
 
-    /// A call about one tunnel. An id that would lead to another path is refused (W-87).
+    /// A call about one tunnel. An id that would lead to another path is refused (wire-87).
     fn call_one(
         &self,
         method: Method,
@@ -253,7 +254,7 @@ impl Admin {
         let body =
             reply.bytes(BODY_MAX).map_err(|_| other("the answer is unreadable".to_owned()))?;
         let value = match body.trim_ascii() {
-            // An empty result (W-84).
+            // An empty result (wire-84).
             b"" => T::default(),
             text => serde_json::from_slice(text)
                 .map_err(|_| other("the answer is no tunnel document".to_owned()))?,

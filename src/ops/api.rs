@@ -126,7 +126,7 @@ fn hash_of(open: &str, close: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test] // ops W-17
+    #[test] // operations-217
     fn the_page_is_small_and_names_no_other_host() {
         assert!(PAGE.len() < 60 * 1024, "{}", PAGE.len());
         assert!(!PAGE.replace("http://www.w3.org/2000/svg", "").contains("://"));

@@ -30,7 +30,8 @@ struct OwnFile {
 }
 
 impl UrlFile {
-    /// Writes `url` without a line end, with mode 0600; creates the parent directories (L-11).
+    /// Writes `url` without a line end, with mode 0600; creates the parent directories
+    /// (operations-11).
     ///
     /// # Errors
     /// If a directory or the file cannot be written.
@@ -50,7 +51,7 @@ impl UrlFile {
 
 impl PidFile {
     /// Writes this process's id and a line end, with mode 0644; the parent directory must exist
-    /// (P-1).
+    /// (operations-91).
     ///
     /// # Errors
     /// If another running process holds the file, or it cannot be written.
@@ -133,7 +134,7 @@ mod tests {
         }
     }
 
-    #[test] // L-11
+    #[test] // operations-11
     fn a_url_file_is_one_line_without_end_and_goes_with_its_owner() {
         let dir = Dir::new("url");
         let (path, target) = (dir.0.join("a/b/url"), dir.0.join("target"));
@@ -153,7 +154,7 @@ mod tests {
         assert!(path.exists(), "the file of another daemon was removed");
     }
 
-    #[test]
+    #[test] // operations-91, operations-93, operations-221
     fn a_second_daemon_with_the_same_pid_file_is_refused() {
         let dir = Dir::new("pid");
         let path = dir.0.join("pid");

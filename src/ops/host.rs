@@ -47,7 +47,7 @@ fn name_in(host: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test] // ops W-12
+    #[test] // operations-212
     fn only_addresses_and_own_names_are_answered() {
         for host in ["127.0.0.1:80", "[::1]:80", "localhost", "10.0.0.7:8080", "box:80", "BOX."] {
             assert!(is_own_name(host, "box"), "{host}");

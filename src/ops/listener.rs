@@ -37,9 +37,10 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The address of the listener (settings `health.listen_addr` and `health.unix_socket`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// `host:port`; the host may be empty (all interfaces), the port 0 (L-1, L-2).
+    /// `host:port`; the host may be empty (all interfaces), the port 0 (operations-1,
+    /// operations-2).
     Tcp(String),
-    /// A path (L-6).
+    /// A path (operations-6).
     Unix(PathBuf),
 }
 
@@ -149,7 +150,7 @@ impl Bound {
 }
 
 impl Listener {
-    /// The base URL for probes (L-8, L-9), without a slash at the end.
+    /// The base URL for probes (operations-8, operations-9), without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -254,7 +255,7 @@ impl Hosts {
     }
 }
 
-/// Binds `host:port`, trying every address of the host (L-1).
+/// Binds `host:port`, trying every address of the host (operations-1).
 ///
 /// # Errors
 /// If the text is malformed, the name has no address, or no address can be bound.
@@ -299,7 +300,7 @@ fn remove_socket(bound: &Bind) {
     }
 }
 
-/// The base URL of a listener (L-8, L-9).
+/// The base URL of a listener (operations-8, operations-9).
 fn base_url(listen: &Listen, bound: &Bind) -> String {
     let bound = match bound {
         Bind::Unix(path) => {
@@ -369,7 +370,7 @@ mod tests {
         TcpStream::connect(address).unwrap()
     }
 
-    #[test]
+    #[test] // operations-21, operations-22, operations-23, operations-40
     fn probes_and_scrapers_get_the_present_state() {
         let (listener, up) = start(&Listen::Tcp("127.0.0.1:0".to_owned()), None).unwrap();
         let get = |path| ask(connect(&listener), path, "127.0.0.1");
@@ -390,7 +391,7 @@ mod tests {
         assert_eq!(get("/other").0, 404);
     }
 
-    #[test] // W-12
+    #[test] // operations-212
     fn a_loopback_listener_answers_to_loopback_names_only() {
         let (listener, _) = start(&Listen::Tcp("127.0.0.1:0".to_owned()), None).unwrap();
         for (host, status) in [
@@ -406,7 +407,7 @@ mod tests {
         }
     }
 
-    #[test] // L-8
+    #[test] // operations-8, operations-2, operations-9
     fn the_url_names_a_host_that_can_be_asked() {
         for (listen, bound, url) in [
             (":0", "[::]:7", "http://localhost:7"),
@@ -425,7 +426,7 @@ mod tests {
         );
     }
 
-    #[test] // L-5
+    #[test] // operations-5, operations-1
     fn an_address_that_can_not_be_used_is_named() {
         let (listener, _) = start(&Listen::Tcp("127.0.0.1:0".to_owned()), None).unwrap();
         let address = listener.url().strip_prefix("http://").unwrap().to_owned();
@@ -437,7 +438,7 @@ mod tests {
         }
     }
 
-    #[test] // L-6, L-11
+    #[test] // operations-6, operations-11
     fn a_unix_socket_and_the_url_file_come_and_go_with_the_listener() {
         let name = format!("mcp-tunnel-listener-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);

@@ -1,6 +1,6 @@
 //! The log: where records go and how a line is written. `daemon` and `relay` set it up once.
 //!
-//! There are three formats (operations.md, G-1 to G-4): the plain line on stderr, which
+//! There are three formats (operations-81 to operations-84): the plain line on stderr, which
 //! `simple_logger` writes to a terminal, and `struct-text` and `json` on stdout or in a file. Only
 //! records of this crate pass: at level debug the HTTP and TLS libraries log headers, and headers
 //! hold secrets.
@@ -63,7 +63,8 @@ pub enum Format {
 /// The configuration that [`init`] takes.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// `log.format`; `None` is [`Format::Plain`], or `struct-text` if there is a file (G-3).
+    /// `log.format`; `None` is [`Format::Plain`], or `struct-text` if there is a file
+    /// (operations-83).
     pub format: Option<Format>,
     /// `log.file`: opened for appending, created with mode 0600.
     pub file: Option<PathBuf>,
@@ -180,7 +181,8 @@ impl Logger {
         &self.ring
     }
 
-    /// Changes the level while the process runs, and logs the change at the new level (G-9).
+    /// Changes the level while the process runs, and logs the change at the new level
+    /// (operations-89).
     pub fn set_level(&self, level: LevelFilter, by: &str) {
         let previous = log::max_level();
         log::set_max_level(level);
@@ -438,7 +440,7 @@ mod tests {
         logger.log(&record.args(format_args!("{text}")).build());
     }
 
-    #[test] // G-3
+    #[test] // operations-83
     fn a_file_without_a_format_is_struct_text_and_readable_by_the_owner_only() {
         let (logger, path) = to_file("mode", None);
         record(&logger, "mcp_tunnel::mcp::http", Level::Warn, "slow");

@@ -179,7 +179,7 @@ mod tests {
         );
     }
 
-    #[test] // M-2
+    #[test] // operations-72, operations-208
     fn a_histogram_is_cumulative_and_in_its_unit() {
         let times = TimeHistogram::default();
         times.observe(Duration::from_micros(2_500));

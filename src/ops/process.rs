@@ -70,7 +70,7 @@ impl Process {
 mod tests {
     use super::*;
 
-    #[test] // M-6
+    #[test] // operations-76
     fn the_usual_process_metrics_are_there() {
         let mut page = Exposition::default();
         Process::new().write(&mut page);

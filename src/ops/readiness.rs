@@ -12,7 +12,7 @@ use crate::wire::json;
 pub enum Verdict {
     /// The condition holds.
     Ready,
-    /// Commands are served, but the operator should know of this (Y-6, Y-8).
+    /// Commands are served, but the operator should know of this (operations-56, operations-58).
     ReadyBut(String),
     /// Commands cannot be served; the reason in one line.
     NotReady(String),
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(readiness.report().line, "draining");
     }
 
-    #[test] // Y-10
+    #[test] // operations-60
     fn without_a_complaint_the_word_is_ready() {
         let readiness = Readiness::new(vec![Condition::new("mcp", || Verdict::Ready)]);
         assert_eq!(readiness.report().line, "ready");

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use rustix::process::{Signal, getpid, kill_process};
 
-    #[test] // D-1, D-2: both better than there
+    #[test] // operations-151, operations-152: both better than there
     fn the_first_signal_drains_and_the_second_ends() {
         let mut signals = Signals::install().unwrap();
         let me = getpid();

@@ -259,7 +259,7 @@ pub fn list_keys(relay: &Relay, visit: Visit<'_>) {
     });
 }
 
-/// `DELETE /relay/v1/keys/{key_id}`: parked polls of the key end at once.
+/// `DELETE /relay/v1/keys/{key_id}`: parked polls of the key end at once (relay-56).
 pub fn revoke_key(relay: &Relay, visit: Visit<'_>, id: &str) {
     run(relay, visit, |_, _| {
         let key = relay.keys.revoke(id).ok_or(NO_KEY)?;

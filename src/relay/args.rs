@@ -300,7 +300,7 @@ impl Config {
         self.tunnels.last_mut().ok_or_else(|| "it belongs after a --tunnel-id".to_owned())
     }
 
-    /// Checks the options together.
+    /// Checks the options together (relay-47).
     fn check(&self) -> Result<(), String> {
         let local = match &self.listen {
             Bind::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -425,7 +425,7 @@ mod tests {
         assert!(run("serve --dev --listen unix:/tmp/x").is_ok());
     }
 
-    #[test]
+    #[test] // relay-47
     fn what_would_open_the_relay_to_the_world_is_refused() {
         let key = key_file("open", &"k".repeat(40));
         let tunnel = format!("--tunnel-id {ID} --runtime-key {key}");

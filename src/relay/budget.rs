@@ -50,7 +50,7 @@ impl Drop for Reserved {
 mod tests {
     use super::*;
 
-    #[test]
+    #[test] // relay-52
     fn a_budget_is_never_exceeded_and_comes_back() {
         let budget = Budget::new(10);
         let mut first = budget.reserve(8).unwrap();

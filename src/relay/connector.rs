@@ -78,7 +78,8 @@ struct Access {
     consumed: bool,
 }
 
-/// Checks the client's key (relay.md, 4.3). An unknown tunnel and a bad key look the same (R-49).
+/// Checks the client's key (relay.md, 4.3). An unknown tunnel and a bad key look the same
+/// (relay-49).
 fn authenticate(relay: &Relay, visit: &Visit<'_>, id: &TunnelId) -> Option<Access> {
     let headers = &visit.exchange.head().headers;
     let authorization = bearer(headers.values("Authorization"));
@@ -163,7 +164,7 @@ impl Admitted<'_> {
                     return self.refuse(visit, kind, &problem, problem.rpc_reply(None));
                 }
             }
-            // Without a session the id cannot be tied to another POST (M-70).
+            // Without a session the id cannot be tied to another POST (mcp-70).
             (Kind::Notification, Era::Modern) if method == "notifications/cancelled" => {
                 self.relay.stats.mcp_requests.inc((kind.as_str(), 202, ""));
                 return visit.reply(Reply::empty(202));
@@ -241,7 +242,7 @@ impl Admitted<'_> {
             return self.refuse(visit, expected.kind, &problem, reply);
         }
         let _waiting = relay.stats.waiting.hold();
-        // Only the server of channel `main` has metadata here (R-43).
+        // Only the server of channel `main` has metadata here (relay-43).
         let metadata_url = self
             .channel
             .is_main()
@@ -282,14 +283,14 @@ mod tests {
         result.map(Message::into_text).map_err(|p| (p.status, p.rpc_code, p.code))
     }
 
-    #[test] // R-28
+    #[test] // relay-28
     fn a_message_is_kept_as_it_is_but_for_outer_white_space() {
         let text =
             r#"{"jsonrpc":"2.0", "id":1.0,"method":"m","params":{"b":1e400,"a":"😀","a":2}}"#;
         assert_eq!(read(&format!(" \r\n{text}\n\t")).as_deref(), Ok(text));
     }
 
-    #[test] // R-36
+    #[test] // relay-36
     fn what_is_no_single_message_is_refused() {
         let rpc = Err((400, INVALID_REQUEST, ""));
         assert_eq!(read(r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#), rpc);

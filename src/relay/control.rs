@@ -17,7 +17,7 @@ use super::reply::{BAD_CHANNEL, BAD_TUNNEL_ID, DRAINING, Problem, Reply, Unread,
 use super::tunnel::{Filter, Polled, Queued, Tunnel};
 
 /// How many daemons poll the tunnel: our addition to the contract, in the answers to polls and in
-/// the tunnel document. A client that does not know it ignores it (W-10).
+/// the tunnel document. A client that does not know it ignores it (wire-10).
 const DAEMONS: &str = "X-Tunnel-Daemons";
 /// Largest response body, in bytes: the largest message that a daemon takes from an MCP server, and
 /// its envelope.
@@ -39,7 +39,7 @@ const UNAUTHORIZED: Problem = Problem::new(
 );
 
 /// The tunnel and the key of a daemon's request. An unknown tunnel and a bad key look the same
-///
+/// (relay-49).
 fn authorize(
     relay: &Relay,
     visit: &Visit<'_>,
@@ -234,7 +234,7 @@ fn take_response(relay: &Relay, visit: &mut Visit<'_>, id: &str) -> (&'static st
     let Some(call) = tunnel.handed(&key) else {
         return (UNKNOWN, Err(("not_found", NOT_PENDING)));
     };
-    // The client has left: the daemon should not send more.
+    // The client has left: the daemon should not send more (relay-20).
     if call.probe.client_gone() {
         tunnel.settle(&key, Item::Failed(Failure::ClientGone));
         return (UNKNOWN, Err(("not_found", NOT_PENDING)));
@@ -359,7 +359,7 @@ pub fn metadata(relay: &Relay, visit: Visit<'_>, id: &str) {
     visit.reply(reply);
 }
 
-/// `GET /v1/tunnels/{tunnel_id}/cloudflare/runtime`: there is never one.
+/// `GET /v1/tunnels/{tunnel_id}/cloudflare/runtime`: there is never one (relay-10).
 pub fn no_managed_runtime(relay: &Relay, visit: Visit<'_>, id: &str) {
     let reply = match authorize(relay, &visit, id) {
         Ok(_) => NO_RUNTIME.envelope(),
@@ -399,7 +399,7 @@ mod tests {
         Ok((query.limit, query.wait.as_millis(), query.filter.0.len()))
     }
 
-    #[test]
+    #[test] // relay-2
     fn a_poll_is_bounded_whatever_it_asks() {
         assert_eq!(query(""), Ok((1, 15_000, 0)));
         assert_eq!(query("limit=25&timeout_ms=999999&x=y"), Ok((25, 55_000, 0)));

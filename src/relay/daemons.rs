@@ -1,4 +1,4 @@
-//! The daemons that poll a tunnel, distinguished by their instance ids (wire.md, W-4).
+//! The daemons that poll a tunnel, distinguished by their instance ids (wire-4).
 //!
 //! Commands are distributed among all of them. That works for daemons in front of one server, but
 //! breaks the sessions of servers that live inside their daemons. Those daemons declare

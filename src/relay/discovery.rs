@@ -77,7 +77,7 @@ fn fetch(relay: &Relay, tunnel: &Tunnel, visit: &Visit<'_>) -> Result<Option<Pie
     let probe = visit.exchange.probe();
     let call = Arc::new(Call::new(relay.ids.random(), ChannelName::main(), false, false, probe));
     let token = relay.ids.shard_token(&tunnel.tag, &call.id);
-    // It carries no header of the client (R-42).
+    // It carries no header of the client (relay-42).
     let text = command_text(&call, &token, "oauth_discovery", DISCOVERY_TIMEOUT, &Headers::new());
     let command = Queued::new(call.clone(), [text.into_bytes(), Vec::new()], None);
     tunnel.enqueue(command, relay.times.client_last_seen, relay.is_warming_up()).map_err(
@@ -133,7 +133,7 @@ const NO_METHOD: Problem = Problem::new(405, "", "this path takes GET");
 mod tests {
     use super::*;
 
-    #[test] // R-42
+    #[test] // relay-42
     fn only_resource_changes_and_a_document_without_it_is_no_metadata() {
         let text = r#"{ "scopes_supported":["a"], "resource" : "http://10.0.0.1/mcp", "x":1e400}"#;
         assert_eq!(

@@ -14,7 +14,7 @@ use super::reply::Problem;
 /// Longest header value that goes back to a client, in bytes.
 const MAX_VALUE: usize = 8 * 1024;
 
-/// The status that a client sees for a daemon's `resp_code` (R-34).
+/// The status that a client sees for a daemon's `resp_code` (relay-34).
 pub fn edge_status(resp_code: i64) -> u16 {
     match resp_code {
         200..=208
@@ -45,7 +45,7 @@ pub fn status_with_body(resp_code: i64) -> u16 {
     }
 }
 
-/// The status of an error that a server on stdio gave to a request of the modern era (M-53): it
+/// The status of an error that a server on stdio gave to a request of the modern era (mcp-53): it
 /// had no way to give one itself.
 pub fn modern_status(resp_code: i64, message: &str) -> u16 {
     /// Errors are short. A longer message is a result and need not be parsed.
@@ -59,8 +59,8 @@ pub fn modern_status(resp_code: i64, message: &str) -> u16 {
     }
 }
 
-/// Request headers that the relay does not pass on (R-40): those of this hop, of proxies before it,
-/// and of the browser.
+/// Request headers that the relay does not pass on (relay-40): those of this hop, of proxies before
+/// it, and of the browser.
 const STOPPED: [&str; 33] = [
     "accept-encoding",
     "cdn-loop",
@@ -117,9 +117,9 @@ pub fn command_headers(headers: &Headers, keep_authorization: bool) -> Headers {
     kept
 }
 
-/// The headers of a daemon's answer that are passed on to the client (R-41), whatever it sent.
+/// The headers of a daemon's answer that are passed on to the client (relay-41), whatever it sent.
 /// `Content-Type` is not among them: the relay knows what it sends. The URL of the
-/// server's metadata in a challenge is replaced by `metadata_url`, if there is one (R-43).
+/// server's metadata in a challenge is replaced by `metadata_url`, if there is one (relay-43).
 pub fn answer_headers(
     headers: &Headers,
     metadata_url: Option<&str>,
@@ -153,7 +153,7 @@ pub struct Accepts {
 
 impl Accepts {
     /// Reads `Accept`. Without it only JSON is accepted. `None` if it names neither type nor a
-    /// wildcard (M-61).
+    /// wildcard (mcp-61).
     pub fn of(headers: &Headers) -> Option<Self> {
         if !headers.has("Accept") {
             return Some(Self { json: true, events: false });
@@ -181,7 +181,7 @@ impl Accepts {
 }
 
 /// Classifies a message, and checks what the relay must check of a modern request because it
-/// reads bodies (M-49, M-50). It never judges whether a version exists (M-51).
+/// reads bodies (mcp-49, mcp-50). It never judges whether a version exists (mcp-51).
 ///
 /// # Errors
 /// The answer to a modern request that is incomplete or contradicts itself.
@@ -245,7 +245,7 @@ mod tests {
         headers
     }
 
-    #[test] // R-34
+    #[test] // relay-34
     fn every_code_has_its_status() {
         let ours: Vec<i64> = (200..=208)
             .chain([226])
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!([i64::MIN, i64::MAX].map(edge_status), [502, 502]);
     }
 
-    #[test] // M-53
+    #[test] // mcp-53
     fn an_error_from_stdio_gets_its_status_in_the_modern_era() {
         let error = |code: &str| {
             format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#)
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(modern_status(503, &error("-32601")), 503);
     }
 
-    #[test] // R-40
+    #[test] // relay-40
     fn request_headers_of_this_hop_stop_here() {
         assert!(STOPPED.is_sorted());
         let kept = command_headers(
@@ -311,7 +311,7 @@ mod tests {
         assert!(!command_headers(&headers(&[("Authorization", "x")]), false).has("Authorization"));
     }
 
-    #[test] // R-41
+    #[test] // relay-41
     fn only_listed_answer_headers_with_harmless_values_go_back() {
         let long = "a".repeat(MAX_VALUE + 1);
         let given = headers(&[
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(sent, [("Last-Event-Id", "7".to_owned()), ("Mcp-Session-Id", "s".to_owned())]);
     }
 
-    #[test] // R-43
+    #[test] // relay-43
     fn a_challenge_points_to_the_metadata_at_the_relay() {
         let challenge = r#"Bearer realm="x", resource_metadata="http://10.0.0.1/private""#;
         let given = headers(&[("Www-Authenticate", challenge), ("Mcp-Session-Id", "s")]);
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(sent(None), challenge);
     }
 
-    #[test] // M-61
+    #[test] // mcp-61
     fn accept_is_read_as_it_is_meant() {
         let of =
             |value: &str| Accepts::of(&headers(&[("Accept", value)])).map(|a| (a.json, a.events));
@@ -358,7 +358,7 @@ mod tests {
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
-    #[test] // M-49, M-50, M-51
+    #[test] // mcp-49, mcp-50, mcp-51
     fn a_modern_request_must_agree_with_its_headers() {
         let list =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{META}}}}}"#);
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(judged(none, &[version, method]), Err(INVALID_PARAMS));
     }
 
-    #[test] // M-49
+    #[test] // mcp-49
     fn a_name_is_decoded_before_it_is_compared() {
         let call = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"zeiß",{META}}}}}"#

@@ -90,7 +90,7 @@ mod tests {
         crate::httpd::head::parse(text.as_bytes()).unwrap().unwrap().0
     }
 
-    #[test]
+    #[test] // relay-46
     fn a_loopback_listener_knows_only_loopback_names() {
         let bound = Bind::Tcp("127.0.0.1:8765".parse().unwrap());
         let guard = Guard::new(&bound, None, &[], &["https://app.example".to_owned()]);
@@ -120,7 +120,7 @@ mod tests {
         assert!(guard.allows_origin(&head("x", None)));
     }
 
-    #[test]
+    #[test] // relay-46
     fn a_public_listener_knows_its_public_name() {
         let bound = Bind::Tcp("0.0.0.0:8765".parse().unwrap());
         let url = Some("https://Relay.example:443/base");

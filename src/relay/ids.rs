@@ -88,7 +88,7 @@ impl Ids {
         format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(token))
     }
 
-    /// The tunnel and request of a token; `None` if it is not one of ours.
+    /// The tunnel and request of a token; `None` if it is not one of ours (relay-6).
     pub fn open_token(&self, token: &str) -> Option<(TunnelTag, RequestKey)> {
         let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(TOKEN_PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(TOKEN_BODY)?;
@@ -101,7 +101,7 @@ impl Ids {
     }
 }
 
-/// `req_` and 32 digits.
+/// `req_` and 32 digits (relay-26).
 pub fn request_id(key: &RequestKey) -> String {
     format!("req_{}", hex(key))
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    #[test]
+    #[test] // relay-26
     fn a_million_request_ids_differ_and_have_the_shape() {
         let ids = Ids::new().unwrap();
         let mut seen = HashSet::new();
@@ -133,7 +133,7 @@ mod tests {
         assert!(digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
     }
 
-    #[test]
+    #[test] // relay-6
     fn a_token_opens_only_as_it_was_made() {
         let ids = Ids::new().unwrap();
         let tunnel = ids.tunnel_tag(&ids.tunnel_id());

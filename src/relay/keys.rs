@@ -168,7 +168,8 @@ impl KeyRing {
     }
 }
 
-/// The credential of an `Authorization` header: exactly one field, exactly `Bearer <key>`.
+/// The credential of an `Authorization` header: exactly one field, exactly `Bearer <key>`
+/// (relay-45).
 pub fn bearer(values: &[String]) -> Option<&str> {
     let [value] = values else { return None };
     let key = value.strip_prefix("Bearer ")?;
@@ -196,7 +197,7 @@ mod tests {
         format!("tunnel_{}", c.to_string().repeat(32)).parse().unwrap()
     }
 
-    #[test]
+    #[test] // relay-44
     fn a_key_is_for_its_role_and_its_tunnels_until_it_ends() {
         let ring = KeyRing::new().unwrap();
         let secret = Secret::new("k".repeat(40));
@@ -217,7 +218,7 @@ mod tests {
         assert!(ring.find(secret.expose()).is_none());
     }
 
-    #[test]
+    #[test] // relay-45
     fn a_bearer_is_one_header_with_one_key() {
         let of = |values: &[&str]| {
             let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();

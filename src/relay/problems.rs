@@ -8,7 +8,7 @@ use super::reply::{DRAINING, Problem};
 use super::tunnel::Refused;
 
 /// The problem for a command that was not queued. With `not_404`, a client would take a 404 for
-/// the end of its session or for an unknown method, so it gets a 503 (relay.md, 3.7; M-52).
+/// the end of its session or for an unknown method, so it gets a 503 (relay.md, 3.7; mcp-52).
 pub fn refusal(refused: Refused, not_404: bool) -> Problem {
     let problem = match refused {
         Refused::NotSeen => {
@@ -110,7 +110,7 @@ pub const DELETED: Problem = Problem::new(404, "", "the tunnel was deleted");
 mod tests {
     use super::*;
 
-    #[test] // R-37, M-52
+    #[test] // relay-37, mcp-52
     fn a_missing_daemon_is_a_404_only_where_that_cannot_be_misread() {
         assert_eq!(refusal(Refused::NotSeen, false).status, 404);
         let problem = refusal(Refused::NotConnected, true);

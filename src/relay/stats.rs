@@ -33,8 +33,8 @@ impl<K: Ord + Copy> Labelled<K> {
     }
 }
 
-/// The counters of one relay. Calls balance: accepted is the sum of settled, undelivered,
-/// expired, abandoned, dropped, queued and handed.
+/// The counters of one relay. Calls balance (relay-57): accepted is the sum of settled,
+/// undelivered, expired, abandoned, dropped, queued and handed.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Answers to MCP clients: kind, status, error code.

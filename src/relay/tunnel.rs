@@ -533,7 +533,7 @@ impl Tunnel {
             bytes -= command.bytes();
             state.count_out(&command);
             self.stats.queued.add(-1);
-            // If the client left before a daemon could take the command, it is dropped.
+            // If the client left before a daemon could take the command, it is dropped (relay-20).
             if command.call.probe.client_gone() {
                 self.stats.dropped.inc();
                 state.forget_stream(&command.call);
@@ -574,7 +574,7 @@ impl Tunnel {
 
 impl State {
     /// True if a daemon is connected for this lane (relay.md, 3.7). A daemon that works on a
-    /// command may not poll meanwhile, and counts as connected.
+    /// command may not poll meanwhile, and counts as connected (relay-39).
     fn is_connected(&mut self, channel: &ChannelName, last_seen: Duration) -> bool {
         self.seen.is_some_and(|at| at.elapsed() < last_seen)
             || !self.handed.is_empty()

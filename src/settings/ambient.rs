@@ -1,4 +1,4 @@
-//! The standard proxy variables, matched as Go matches them (W-32, W-33).
+//! The standard proxy variables, matched as Go matches them (wire-32, wire-33).
 //!
 //! Pure: variables in, a choice out. `hops` asks it once for each target that has no proxy of its
 //! own.
@@ -23,7 +23,7 @@ pub enum Choice {
     Refused(String),
 }
 
-/// The variables, upper case first (W-32).
+/// The variables, upper case first (wire-32).
 pub fn of(env: &Env) -> AmbientProxy {
     let value = |names: [&'static str; 2]| {
         names.into_iter().find_map(|name| Some((name, env.non_blank(name)?.trim().to_owned())))
@@ -160,7 +160,7 @@ mod tests {
         HttpUrl::parse(text).unwrap()
     }
 
-    #[test] // W-33
+    #[test] // wire-33
     fn no_proxy_matches_as_go_does() {
         for (no_proxy, target, direct) in [
             ("", "https://api.example", false),
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    #[test] // W-32, D-6
+    #[test] // wire-32, wire-206
     fn each_scheme_has_its_own_variable() {
         let both = ambient("http://plain:1", "https://u:p@tls:2", "");
         let chosen = |ambient: &AmbientProxy, target: &str| match choose(ambient, &url(target)) {

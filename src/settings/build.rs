@@ -1,5 +1,5 @@
 //! Puts the values together into a [`Config`], and checks the rules that concern several of them
-//! (section 9). All errors are collected, in the order of the specification.
+//! (config.md, section 9). All errors are collected, in the order of the specification.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ use super::yaml::{Node, Value};
 use crate::secret::Secret;
 use crate::wire::{ChannelName, IDENTITY_HEADERS, TunnelId};
 
-/// The host that asks for client certificates, for the default control plane (P-7).
+/// The host that asks for client certificates, for the default control plane (config-17).
 const DEFAULT_BASE: &str = "https://api.openai.com";
 const MTLS_BASE: &str = "https://mtls.api.openai.com";
-/// The channel of the built-in server (E-7).
+/// The channel of the built-in server (config-57).
 const HARPOON: &str = "harpoon";
 /// Most forwarding threads: as many as commands can be in flight.
 const MAX_WORKERS: i64 = 10_000;
@@ -92,7 +92,7 @@ fn check_version(r: &mut Resolver<'_>) {
     }
 }
 
-/// Any `cloudflared` setting is an error, also an empty variable (section 10).
+/// Any `cloudflared` setting is an error, also an empty variable (config.md, section 10).
 fn refuse_cloudflared(r: &mut Resolver<'_>) {
     for setting in TABLE.iter().filter(|s| s.kind == super::table::Kind::Refused) {
         let id = setting.id;
@@ -106,7 +106,7 @@ fn refuse_cloudflared(r: &mut Resolver<'_>) {
 }
 
 fn ca_bundle(r: &mut Resolver<'_>) -> Option<PathBuf> {
-    // P-2: the empty flag turns a bundle of the other layers off.
+    // config-12: the empty flag turns a bundle of the other layers off.
     let (path, source) = r.path_ref(Id::CaBundle)?;
     check_certificates(r, Id::CaBundle, &path, &source);
     Some(path)
@@ -330,7 +330,7 @@ fn poll_channels(r: &mut Resolver<'_>) -> Option<Vec<ChannelName>> {
     Some(channels)
 }
 
-/// The runtime key: flag, `CONTROL_PLANE_API_KEY`, file, `OPENAI_API_KEY` (P-4).
+/// The runtime key: flag, `CONTROL_PLANE_API_KEY`, file, `OPENAI_API_KEY` (config-14).
 fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
     let id = Id::ApiKey;
     let names = Setting::of(id).env;
@@ -352,7 +352,7 @@ fn api_key(r: &mut Resolver<'_>) -> Option<Secret> {
     secret(r, id, &raw, &source)
 }
 
-/// A secret: a reference in a flag, itself in a variable, either in the file (P-4).
+/// A secret: a reference in a flag, itself in a variable, either in the file (config-14).
 fn secret<'a>(r: &mut Resolver<'a>, id: Id, raw: &Raw<'a>, source: &Source) -> Option<Secret> {
     let text = r.text_of(id, raw, source)?;
     let mut described = "[redacted]";
@@ -448,7 +448,7 @@ fn bindings(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Vec<Binding>
     let commands = commands(r);
     let identity = identity(r, Id::McpClientCert, Id::McpClientKey);
     if identity.is_some() && servers.is_empty() {
-        // V-7
+        // config-67
         let source = r.source_of(Id::McpClientCert);
         let message = "a client certificate needs at least one Streamable HTTP server";
         r.wrong(Id::McpClientCert, &source, message);
@@ -468,7 +468,7 @@ fn bindings(r: &mut Resolver<'_>, global: Option<&ProxySetting>) -> Vec<Binding>
     bindings
 }
 
-/// One server for each channel (E-8). Of a URL and a command from different layers the higher
+/// One server for each channel (config-58). Of a URL and a command from different layers the higher
 /// one wins; in the same layer both are a mistake.
 fn one_per_channel(
     r: &mut Resolver<'_>,
@@ -586,7 +586,7 @@ fn channel_of(r: &mut Resolver<'_>, id: Id, fields: &mut PlacedFields) -> Option
         text.parse().map_err(|e: crate::wire::ids::Malformed| e.to_string()),
     )?;
     if channel.as_str() == HARPOON {
-        // E-7
+        // config-57
         r.wrong(id, &source, "the channel `harpoon` is built in and cannot be bound");
         return None;
     }
@@ -680,7 +680,7 @@ fn commands(r: &mut Resolver<'_>) -> Vec<Bound> {
     bound
 }
 
-/// The entries of a list; a blank one of a flag is an error (P-2).
+/// The entries of a list; a blank one of a flag is an error (config-12).
 fn entries<'a>(r: &mut Resolver<'a>, id: Id) -> Vec<Item<'a>> {
     let items = r.items(id).unwrap_or_default();
     let blank = |item: &Item<'_>| matches!(item.raw, Raw::Text(text) if text.trim().is_empty());
@@ -715,7 +715,7 @@ fn shown_server(http: &HttpTarget) -> String {
     set.fold(http.url.to_string(), |shown, option| shown + &option)
 }
 
-/// Compares the channels that are served with those that are polled for (V-1, V-4).
+/// Compares the channels that are served with those that are polled for (config-61, config-64).
 fn check_coverage(
     r: &mut Resolver<'_>,
     bindings: &[Binding],
@@ -776,7 +776,7 @@ fn log(r: &mut Resolver<'_>) -> Option<Log> {
         let source = source.clone();
         r.warn(Id::HttpRawUnsafe, &source, "payloads are written to the log at level debug");
     }
-    // P-9
+    // config-19
     let unset = if file.is_some() { LogFormat::StructText } else { LogFormat::Plain };
     Some(Log {
         level: level?.0,
@@ -850,7 +850,7 @@ fn targets(r: &mut Resolver<'_>, plaintext: bool) -> Vec<HarpoonTarget> {
             continue;
         };
         if !url.https && !plaintext {
-            // V-8
+            // config-68
             let message = "a target without TLS needs `harpoon.allow_plaintext_http: true`";
             r.wrong(id, &url_source, message);
             continue;
@@ -868,7 +868,7 @@ fn health(r: &mut Resolver<'_>) -> Option<Health> {
     let address = r.parsed(Id::HealthListenAddr, grammar::listen_addr, show);
     let socket = r.path(Id::HealthUnixSocket);
     let url_file = r.path(Id::HealthUrlFile);
-    // P-8
+    // config-18
     let listener = match socket {
         Some(path) => HealthListener::Unix(path),
         None => {
@@ -909,7 +909,7 @@ fn process(r: &mut Resolver<'_>) -> Option<Process> {
     Some(Process { pid_file, shutdown_grace: shutdown_grace?.0, confinement: confinement?.0 })
 }
 
-/// Settings that are accepted so that existing files load (section 10).
+/// Settings that are accepted so that existing files load (config.md, section 10).
 fn compatibility(r: &mut Resolver<'_>) {
     for id in [Id::CapturePayloads, Id::OpenWebUi] {
         if let Some((true, source)) = r.boolean(id) {

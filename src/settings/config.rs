@@ -59,7 +59,7 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
     /// Scheme, host and port; its path is not used (see `url_path`). Already switched to the
-    /// client-certificate host if that applies (P-7).
+    /// client-certificate host if that applies (config-17).
     pub base_url: HttpUrl,
     /// Empty, or a cleaned path that starts with `/` and does not end with one.
     pub url_path: String,
@@ -99,8 +99,8 @@ pub struct ProxySetting {
     pub url: ProxyUrl,
     /// The setting that named it.
     pub id: Id,
-    /// The source of its URL, as the API shows it (W-35): the flag, the variable or the key of the
-    /// file, without dashes; `env:NAME` for a reference.
+    /// The source of its URL, as the API shows it (wire-35): the flag, the variable or the key of
+    /// the file, without dashes; `env:NAME` for a reference.
     pub source: String,
 }
 

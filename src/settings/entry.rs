@@ -1,4 +1,5 @@
-//! The entries of list settings in their text form (section 8): split here, checked later.
+//! The entries of list settings in their text form (config.md, section 8): split here, checked
+//! later.
 
 use super::grammar::Wrong;
 
@@ -11,7 +12,7 @@ pub const TARGET_FIELDS: [&str; 4] = ["label", "url", "unix_socket", "descriptio
 /// Field names with their texts.
 pub type Fields = Vec<(&'static str, String)>;
 
-/// True if a text is `key=value,...` and not a whole URL or command (E-1).
+/// True if a text is `key=value,...` and not a whole URL or command (config-51).
 fn is_qualified(text: &str) -> bool {
     const KEYS: [&str; 7] = [
         "url=",
@@ -26,7 +27,7 @@ fn is_qualified(text: &str) -> bool {
     KEYS.iter().any(|key| lower.starts_with(key))
 }
 
-/// A server URL (E-2).
+/// A server URL (config-52).
 ///
 /// # Errors
 /// Unknown keys, blank keys or values, no URL.
@@ -56,7 +57,7 @@ pub fn server(text: &str) -> Result<Fields, Wrong> {
     }
 }
 
-/// A command (E-4).
+/// A command (config-54).
 ///
 /// # Errors
 /// A qualified entry without command, or with options that commands do not have.
@@ -87,7 +88,7 @@ pub fn command(text: &str) -> Result<Fields, Wrong> {
     Ok(vec![("channel", channel.trim().to_owned()), ("command", command.trim().to_owned())])
 }
 
-/// A Harpoon target (E-6).
+/// A Harpoon target (config-56).
 ///
 /// # Errors
 /// Unknown keys, blank keys or values.
@@ -137,7 +138,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg E-1, E-2
+    #[test] // config-51, config-52
     fn a_server_entry_is_a_url_or_a_list_of_pairs() {
         assert_eq!(shown(server(" https://h/a,b=c ")), "url=https://h/a,b=c");
         assert_eq!(
@@ -149,7 +150,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg E-4
+    #[test] // config-54
     fn a_command_entry_keeps_its_commas() {
         assert_eq!(shown(command("srv --a,b=c")), "command=srv --a,b=c");
         assert_eq!(shown(command("channel=x,command=a b, c")), "channel=x command=a b, c");
@@ -163,7 +164,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg E-6
+    #[test] // config-56
     fn a_target_loses_its_quotes_and_unknown_keys_are_refused() {
         assert_eq!(
             shown(target("LABEL=a,url='https://h',desc=\"x y\"")),

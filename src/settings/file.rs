@@ -107,7 +107,7 @@ impl File {
         }
     }
 
-    /// Unknown keys inside the entries of a list are errors too (Y-1).
+    /// Unknown keys inside the entries of a list are errors too (config-71).
     fn check_items(&self, kind: Kind, node: &Node, path: &str, problems: &mut Vec<Problem>) {
         let Value::List(items) = &node.value else { return };
         let known = item_keys(kind);
@@ -165,7 +165,7 @@ mod tests {
         problems.iter().map(ToString::to_string).collect()
     }
 
-    #[test] // cfg Y-1
+    #[test] // config-71
     fn every_unknown_key_is_named_with_its_place() {
         let text = "control_plane:\n  base_ulr: x\nmpc: {}\nmcp:\n  commands:\n    - comand: x\n";
         assert_eq!(
@@ -178,12 +178,12 @@ mod tests {
         );
     }
 
-    #[test] // cfg section 10
+    #[test] // config.md, section 10
     fn keys_of_every_flavor_are_known() {
         assert!(problems("admin_ui: {open_browser: false}\ncloudflared: {path: x}\n").is_empty());
     }
 
-    #[test] // cfg Y-3, Y-4
+    #[test] // config-73, config-74
     fn null_is_unset_and_an_empty_file_is_an_empty_configuration() {
         let mut found = Vec::new();
         let file = File::parse("f", "log:\n  level: ~\nmcp:\n", &mut found);

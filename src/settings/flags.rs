@@ -12,7 +12,7 @@ pub struct Flags(BTreeMap<Id, Given>);
 struct Given {
     /// The spelling that counts, with dashes.
     flag: String,
-    /// True if that is the dotted one (C-3).
+    /// True if that is the dotted one (cli-3).
     dotted: bool,
     /// One value for each time it was given.
     values: Vec<String>,
@@ -28,7 +28,7 @@ pub fn lookup(name: &str) -> Option<(&'static Setting, bool)> {
 
 impl Flags {
     /// Takes a flag if it belongs to a setting: its value is the attached one, or for anything
-    /// but a boolean the next word (C-1, C-2). `false` if no setting has this flag.
+    /// but a boolean the next word (cli-1, cli-2). `false` if no setting has this flag.
     ///
     /// # Errors
     /// If the value is missing or not UTF-8.
@@ -89,7 +89,7 @@ impl Flags {
 mod tests {
     use super::*;
 
-    #[test] // cfg C-1, C-5
+    #[test] // cli-1, cli-5
     fn values_are_attached_or_the_next_word_and_lists_are_not_split() {
         let flags = Flags::of(&[
             "--mcp.command",
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(flags.all(Id::LogLevel).unwrap().0, ["warn"]);
     }
 
-    #[test] // cfg C-2
+    #[test] // cli-2
     fn a_boolean_never_takes_the_next_word() {
         let mut parser = lexopt::Parser::from_args(["--allow-remote-ui", "false"]);
         let mut flags = Flags::default();
@@ -113,7 +113,7 @@ mod tests {
         assert!(matches!(parser.next(), Ok(Some(lexopt::Arg::Value(v))) if v == "false"));
     }
 
-    #[test] // cfg C-3
+    #[test] // cli-3
     fn the_dotted_spelling_wins_over_its_alias() {
         for args in [
             ["--mcp-server-url=a", "--mcp.server-url=b"],
@@ -125,7 +125,7 @@ mod tests {
         assert!(lookup("mcp-http-proxy").is_none());
     }
 
-    #[test] // cfg C-6
+    #[test] // cli-6
     fn a_missing_value_is_an_error() {
         let mut parser = lexopt::Parser::from_args(["--log.level"]);
         assert!(matches!(parser.next(), Ok(Some(_))));

@@ -1,4 +1,5 @@
-//! The grammars of values (G-1 to G-18): text in, a checked value or a one-line error out.
+//! The grammars of values (config-31 to config-48): text in, a checked value or a one-line error
+//! out.
 //!
 //! No error here quotes the text, because only the caller knows whether it may be shown.
 
@@ -9,7 +10,7 @@ use super::url::{parse_port, split_host_port};
 /// An error in a value, to be printed after the name of the setting.
 pub type Wrong = String;
 
-/// The booleans of flags and variables (C-2).
+/// The booleans of flags and variables (cli-2).
 pub fn boolean(text: &str) -> Result<bool, Wrong> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
@@ -27,7 +28,7 @@ pub fn yaml_boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A duration in Go's syntax (G-1), as nanoseconds with its sign.
+/// A duration in Go's syntax (config-31), as nanoseconds with its sign.
 pub fn duration(text: &str) -> Result<i64, Wrong> {
     let wrong = || -> Wrong {
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -109,7 +110,7 @@ pub fn show_duration(duration: Duration) -> String {
     text
 }
 
-/// An integer of a flag or of YAML: Go's base-0 syntax (C-4).
+/// An integer of a flag or of YAML: Go's base-0 syntax (cli-4).
 pub fn integer(text: &str) -> Result<i64, Wrong> {
     let wrong = || -> Wrong { "a whole number is needed".into() };
     let (sign, digits) = match text.as_bytes().first() {
@@ -137,7 +138,7 @@ pub fn integer(text: &str) -> Result<i64, Wrong> {
     i64::from_str_radix(&body, radix).ok().and_then(|n| n.checked_mul(sign)).ok_or_else(wrong)
 }
 
-/// An integer of a variable: plain decimal with an optional sign (C-4).
+/// An integer of a variable: plain decimal with an optional sign (cli-4).
 pub fn decimal(text: &str) -> Result<i64, Wrong> {
     text.parse().map_err(|_| "a whole number in plain decimal is needed".into())
 }
@@ -148,7 +149,7 @@ fn is_token(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// A header name in its canonical spelling, such as `X-Request-Id` (G-18).
+/// A header name in its canonical spelling, such as `X-Request-Id` (config-48).
 pub fn header_name(name: &str) -> Result<String, Wrong> {
     let name = name.trim();
     if !is_token(name) {
@@ -165,7 +166,7 @@ pub fn header_name(name: &str) -> Result<String, Wrong> {
         .collect())
 }
 
-/// Checks a header value (G-6).
+/// Checks a header value (config-36).
 pub fn header_value(value: &str) -> Result<(), Wrong> {
     if value.is_empty() {
         return Err("the header value is empty".into());
@@ -176,7 +177,7 @@ pub fn header_value(value: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Splits `Key: Value` (G-6) without checking either side.
+/// Splits `Key: Value` (config-36) without checking either side.
 pub fn header_item(item: &str) -> Result<(&str, &str), Wrong> {
     match item.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
@@ -186,7 +187,7 @@ pub fn header_item(item: &str) -> Result<(&str, &str), Wrong> {
     }
 }
 
-/// Checks an API key (G-13).
+/// Checks an API key (config-43).
 pub fn api_key(key: &str) -> Result<(), Wrong> {
     if key.is_empty() {
         return Err("the key is empty".into());
@@ -202,7 +203,7 @@ pub fn api_key(key: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A log level with an optional offset (G-14): the least important level that is written.
+/// A log level with an optional offset (config-44): the least important level that is written.
 /// Levels are four apart, as in Go: debug -4, info 0, warn 4, error 8.
 pub fn log_level(text: &str) -> Result<log::LevelFilter, Wrong> {
     let wrong = || -> Wrong {
@@ -228,7 +229,7 @@ pub fn log_level(text: &str) -> Result<log::LevelFilter, Wrong> {
     })
 }
 
-/// A URL path (G-15), cleaned; blank and `/` are empty.
+/// A URL path (config-45), cleaned; blank and `/` are empty.
 pub fn url_path(text: &str) -> Result<String, Wrong> {
     let text = text.trim();
     if text.is_empty() {
@@ -258,7 +259,7 @@ pub fn listen_addr(text: &str) -> Result<(String, u16), Wrong> {
     Ok((host.to_owned(), parse_port(port)?))
 }
 
-/// True if a Harpoon label is well formed (G-16).
+/// True if a Harpoon label is well formed (config-46).
 pub fn is_harpoon_label(label: &str) -> bool {
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (1..=64).contains(&label.len())
@@ -266,15 +267,15 @@ pub fn is_harpoon_label(label: &str) -> bool {
         && label.bytes().all(|b| alnum(b) || b == b'_' || b == b'-')
 }
 
-/// True if a text is a valid profile name (section 2).
+/// True if a text is a valid profile name (config.md, section 2).
 pub fn is_profile_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && name.as_bytes()[0].is_ascii_alphanumeric()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// Splits a command line into arguments without a shell (E-5). Empty quoted words are kept
-/// (B-34).
+/// Splits a command line into arguments without a shell (config-55). Empty quoted words are kept
+/// (stdio-234).
 pub fn argv(command: &str) -> Result<Vec<String>, Wrong> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -327,7 +328,7 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    #[test] // cfg G-1
+    #[test] // config-31
     fn durations_have_units_and_a_bare_number_is_an_error() {
         for (text, ns) in [
             ("0", 0),
@@ -358,7 +359,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg C-2, G-2
+    #[test] // cli-2, config-32
     fn booleans_are_exactly_the_listed_words() {
         for yes in ["1", "t", "T", "TRUE", "true", "True"] {
             assert_eq!(boolean(yes), Ok(true));
@@ -371,7 +372,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg C-4
+    #[test] // cli-4
     fn integers_of_flags_are_base_0_and_those_of_variables_decimal() {
         for (text, value) in [
             ("20", 20),
@@ -394,7 +395,7 @@ mod tests {
         assert!(decimal("1_0").is_err());
     }
 
-    #[test] // cfg G-6, G-18
+    #[test] // config-36, config-48
     fn headers_are_tokens_with_printable_values() {
         assert_eq!(header_item(" a : b:c "), Ok(("a", "b:c")));
         for bad in ["", "a", ":b", "a:", " : "] {
@@ -408,7 +409,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg G-13
+    #[test] // config-43
     fn a_malformed_key_is_explained_without_being_shown() {
         assert_eq!(api_key("sk-proj_123"), Ok(()));
         for bad in ["", "sk-1\n", " sk-1", "sk 1", "sk:1", "schlüssel"] {
@@ -418,7 +419,7 @@ mod tests {
         assert!(api_key("sk-1\n").unwrap_err().contains("white space"));
     }
 
-    #[test] // cfg G-14
+    #[test] // config-44
     fn levels_take_offsets_and_are_not_trimmed() {
         use log::LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
         for (text, level) in [
@@ -438,7 +439,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg G-15
+    #[test] // config-45
     fn a_url_path_is_cleaned() {
         for (text, path) in
             [("", ""), (" / ", ""), ("/a/", "/a"), ("/a//b/./c", "/a/b/c"), ("/a/../b", "/b")]
@@ -450,7 +451,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg E-5, G-17
+    #[test] // config-55, config-47
     fn a_command_is_split_without_a_shell() {
         for (text, words) in [
             ("a  b\tc\nd\re", vec!["a", "b", "c", "d", "e"]),

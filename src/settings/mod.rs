@@ -79,8 +79,8 @@ pub fn load(flags: &Flags, env: &Env) -> Loaded {
     loaded
 }
 
-/// All errors in the text of a file by itself (Y-9): references are not looked up, and settings
-/// that flags or the environment may supply are not missed.
+/// All errors in the text of a file by itself (config-79): references are not looked up, and
+/// settings that flags or the environment may supply are not missed.
 pub fn check_text(path: &str, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let file = File::parse(path, text, &mut problems);

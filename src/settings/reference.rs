@@ -1,7 +1,8 @@
-//! `env:NAME` and `file:PATH` in values (section 7). What a prefix means depends on the setting.
+//! `env:NAME` and `file:PATH` in values (config.md, section 7). What a prefix means depends on the
+//! setting.
 //!
 //! Only values that count are resolved, not those that a higher layer overrides. Errors name the
-//! variable or path, never its content.
+//! variable or path, never its content (config-84).
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -28,7 +29,7 @@ const SECRETS: &str = "/etc/mcp-tunnel.d";
 /// Resolves references, and collects warnings about the files.
 pub struct References<'a> {
     env: &'a Env,
-    /// Files that others can read, one line each.
+    /// Files that others can read (config-83), one line each.
     pub warnings: Vec<String>,
     /// Files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
@@ -259,8 +260,8 @@ pub fn text_of(e: &std::io::Error) -> String {
     }
 }
 
-/// The warning for a file with a secret that others can read. A group may read it if root
-/// owns the file: that is how a service gets its secrets.
+/// The warning for a file with a secret that others can read (config-83). A group may read it if
+/// root owns the file: that is how a service gets its secrets.
 pub fn exposure(path: &Path) -> Option<String> {
     let meta = path.metadata().ok()?;
     let others = meta.mode() & 0o007 != 0;
@@ -314,7 +315,7 @@ mod tests {
         TestFile(path)
     }
 
-    #[test] // cfg section 7, class A
+    #[test] // config.md, section 7, class A
     fn a_value_reference_is_the_trimmed_value_or_contents() {
         let env = env();
         let mut refs = References::new(&env);
@@ -327,7 +328,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg section 7, class B; G-5, R-1
+    #[test] // config.md, section 7, class B; config-35, config-81
     fn a_path_reference_is_a_path_and_never_read() {
         let env = env();
         let refs = References::new(&env);
@@ -337,7 +338,7 @@ mod tests {
         assert!(refs.path("env:ABSENT").is_err());
     }
 
-    #[test] // cfg section 7, classes C1, C3, F; R-4
+    #[test] // config.md, section 7, classes C1, C3, F; config-84
     fn keys_are_read_and_never_shown() {
         let env = env();
         let mut refs = References::new(&env);
@@ -354,7 +355,7 @@ mod tests {
         assert!(refs.admin_key("sk-literal").is_err());
     }
 
-    #[test] // cfg section 7, class D; G-4
+    #[test] // config.md, section 7, class D; config-34
     fn a_proxy_is_a_url_or_a_variable_and_never_a_file() {
         let env = env();
         let refs = References::new(&env);
@@ -365,7 +366,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg section 7, class E
+    #[test] // config.md, section 7, class E
     fn a_header_loses_one_final_line_ending_and_may_have_no_other() {
         let env = env();
         let mut refs = References::new(&env);
@@ -406,7 +407,7 @@ mod tests {
         );
     }
 
-    #[test] // cfg R-3
+    #[test] // config-83
     fn a_secret_that_others_can_read_is_reported_once() {
         let path = file("open", "sk-1\n");
         std::fs::set_permissions(&*path, PermissionsExt::from_mode(0o644)).unwrap();

@@ -1,5 +1,5 @@
-//! Finds one value for each setting (section 3): the layer that counts (flag, environment or file),
-//! its grammar, its bounds. `build` puts the values together.
+//! Finds one value for each setting (config.md, section 3): the layer that counts (flag,
+//! environment or file), its grammar, its bounds. `build` puts the values together.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Effective {
     pub source: Source,
 }
 
-/// Variables that must not be empty; any other empty variable means the default (P-1).
+/// Variables that must not be empty; any other empty variable means the default (config-11).
 const EMPTY_IS_WRONG: [Id; 6] = [
     Id::TunnelId,
     Id::ApiKey,
@@ -146,7 +146,7 @@ impl<'a> Resolver<'a> {
             return Some((Raw::Texts(values), source));
         }
         let value = values.last()?;
-        // P-2; an empty CA bundle flag counts, it turns the bundle off.
+        // config-12; an empty CA bundle flag counts, it turns the bundle off.
         let absent = value.is_empty() && setting.empty_flag_is_absent() && id != Id::CaBundle;
         (!absent).then_some((Raw::Text(value), source))
     }
@@ -161,7 +161,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The layer that counts: flag, then environment, then file. An empty variable still overrides
-    /// the file (P-1).
+    /// the file (config-11).
     pub fn find(&mut self, id: Id) -> Option<Sourced<Raw<'a>>> {
         if let Some(found) = self.in_flags(id) {
             return Some(found);
@@ -250,7 +250,7 @@ impl<'a> Resolver<'a> {
         Some((path, source))
     }
 
-    /// A proxy (class D). An empty flag is an error (P-2), a blank variable or key is unset.
+    /// A proxy (class D). An empty flag is an error (config-12), a blank variable or key is unset.
     pub fn proxy(&mut self, id: Id) -> Option<ProxySetting> {
         let found = match self.in_flags(id) {
             Some((Raw::Text(text), source)) => Some((text.to_owned(), source)),
@@ -278,7 +278,7 @@ impl<'a> Resolver<'a> {
         Some(ProxySetting { url, id, source: label.to_owned() })
     }
 
-    /// A whole number within its bounds (C-4, Y-3).
+    /// A whole number within its bounds (cli-4, config-73).
     pub fn int(&mut self, id: Id) -> Option<Sourced<i64>> {
         let setting = Setting::of(id);
         let Kind::Int(min, max) = setting.kind else { unreachable!("{id:?} is a number") };
@@ -306,7 +306,7 @@ impl<'a> Resolver<'a> {
         Some((value, source))
     }
 
-    /// A duration within its bounds (G-1).
+    /// A duration within its bounds (config-31).
     pub fn duration(&mut self, id: Id) -> Option<Sourced<Duration>> {
         let setting = Setting::of(id);
         let Kind::Duration(min) = setting.kind else { unreachable!("{id:?} is a duration") };
@@ -324,7 +324,7 @@ impl<'a> Resolver<'a> {
         Some((value, source))
     }
 
-    /// A boolean (C-2, Y-3).
+    /// A boolean (cli-2, config-73).
     pub fn boolean(&mut self, id: Id) -> Option<Sourced<bool>> {
         let setting = Setting::of(id);
         let (text, value, source) = match self.find(id) {
@@ -370,7 +370,7 @@ impl<'a> Resolver<'a> {
                     _ => &[';', '\n'],
                 };
                 let parts = text.split(separators);
-                // The channels of G-10 are not trimmed and may not be blank.
+                // The channels of config-40 are not trimmed and may not be blank.
                 if kind == Kind::Channels {
                     return texts(parts.collect());
                 }
@@ -411,7 +411,7 @@ impl<'a> Resolver<'a> {
         texts
     }
 
-    /// A header map (G-6, G-7, G-18, class E).
+    /// A header map (config-36, config-37, config-48, class E).
     pub fn headers(&mut self, id: Id, reserved: &[&str]) -> HeaderMap {
         let mut found: Vec<(String, Secret, Source)> = Vec::new();
         let (pairs, source) = self.header_pairs(id);
@@ -442,7 +442,7 @@ impl<'a> Resolver<'a> {
         found.into_iter().map(|(name, value, _)| (name, value)).collect()
     }
 
-    /// Names and values of a header map as written; an exact repeat keeps the last one (G-18).
+    /// Names and values of a header map as written; an exact repeat keeps the last one (config-48).
     fn header_pairs(&mut self, id: Id) -> (Vec<(String, String, Source)>, Source) {
         let mut pairs: Vec<(String, String, Source)> = Vec::new();
         let Some((raw, source)) = self.find(id) else { return (pairs, Source::Default) };
@@ -473,7 +473,7 @@ impl<'a> Resolver<'a> {
         (pairs, source)
     }
 
-    /// A literal secret makes the configuration file itself one.
+    /// A literal secret makes the configuration file itself one (config-83).
     pub fn note_literal_secret(&mut self, value: &str) {
         if !super::reference::is_reference(value)
             && let Some(file) = self.file

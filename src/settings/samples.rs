@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::settings::check_text;
 
-    #[test] // cfg 11.4, section 10
+    #[test] // cli.md, 11.4, section 10
     fn every_sample_is_a_valid_configuration() {
         for sample in &SAMPLES {
             let text = sample.example();
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg 11.4
+    #[test] // cli.md, 11.4
     fn a_sample_asks_for_what_it_needs() {
         let url = Some("http://h");
         let command = Some("srv \"a b\" \\ ü\n");

@@ -1,4 +1,5 @@
-//! Which configuration file is read, if any (section 2), and the environment as it was found.
+//! Which configuration file is read, if any (config.md, section 2), and the environment as it was
+//! found.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub struct Selected {
     pub source: Source,
 }
 
-/// Chooses the file (S-1 to S-4).
+/// Chooses the file (config-1 to config-4).
 ///
 /// # Errors
 /// Two choices at once, or one that is blank or malformed.
@@ -57,7 +58,7 @@ pub fn select(flags: &Flags, env: &Env) -> Result<Option<Selected>, Problem> {
         .into_iter()
         .filter_map(|id| flags.last(id).map(|(text, flag)| (id, text, Source::Flag(flag))))
         .collect();
-    // Blank variables count as unset; blank flags are errors (S-1, S-2).
+    // Blank variables count as unset; blank flags are errors (config-1, config-2).
     let chosen = if by_flag.is_empty() {
         SOURCES
             .into_iter()
@@ -131,7 +132,7 @@ fn problem(id: Id, source: Source, message: &str) -> Problem {
     Problem { id: Some(id), source: Some(source), message: message.to_owned() }
 }
 
-/// The directory of named profiles (S-4).
+/// The directory of named profiles (config-4).
 ///
 /// # Errors
 /// If nothing says where it is.
@@ -175,7 +176,7 @@ mod tests {
             .map_err(|p| p.to_string())
     }
 
-    #[test] // cfg S-1, S-2
+    #[test] // config-1, config-2
     fn one_source_at_most_and_flags_silence_variables() {
         let both = &["--config=a", "--profile=b"];
         assert!(chosen(both, &[]).unwrap_err().contains("exclude each other"));
@@ -188,12 +189,12 @@ mod tests {
         }
     }
 
-    #[test] // cfg S-3
+    #[test] // config-3
     fn without_a_source_there_is_no_file() {
         assert_eq!(chosen(&["--profile-dir=/d"], &[("HOME", "/home/x")]), Ok(None));
     }
 
-    #[test] // cfg S-4
+    #[test] // config-4
     fn the_profile_directory_is_looked_up_in_order() {
         let env = [
             ("TUNNEL_CLIENT_PROFILE_DIR", "~/v"),

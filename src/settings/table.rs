@@ -83,33 +83,33 @@ pub enum Kind {
     Text,
     /// A literal path.
     Path,
-    /// A path, or `env:NAME` whose value is one (G-5).
+    /// A path, or `env:NAME` whose value is one (config-35).
     PathRef,
-    /// An `http` or `https` URL (G-3).
+    /// An `http` or `https` URL (config-33).
     Url,
-    /// G-15.
+    /// config-45.
     UrlPath,
-    /// G-12.
+    /// config-42.
     TunnelId,
-    /// G-13.
+    /// config-43.
     ApiKey,
-    /// G-4.
+    /// config-34.
     Proxy,
     /// A whole number within bounds.
     Int(i64, i64),
-    /// A duration (G-1), at least so many nanoseconds.
+    /// A duration (config-31), at least so many nanoseconds.
     Duration(i64),
-    /// G-2.
+    /// config-32.
     Bool,
-    /// G-11.
+    /// config-41.
     Channels,
-    /// G-6.
+    /// config-36.
     Headers,
-    /// E-1 to E-3.
+    /// config-51 to config-53.
     ServerUrls,
-    /// E-4, E-5.
+    /// config-54, config-55.
     Commands,
-    /// E-6.
+    /// config-56.
     Targets,
     /// Texts, blank ones dropped.
     Texts,
@@ -117,7 +117,7 @@ pub enum Kind {
     Variables,
     /// `http-streamable`.
     Transports,
-    /// G-14.
+    /// config-44.
     LogLevel,
     /// `struct-text` or `json`.
     LogFormat,
@@ -125,7 +125,7 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `host:port`.
     ListenAddr,
-    /// Any use is an error (section 10).
+    /// Any use is an error (config.md, section 10).
     Refused,
 }
 
@@ -185,7 +185,7 @@ pub struct Setting {
     pub key: &'static str,
     /// Long flag without dashes; empty if there is none.
     pub flag: &'static str,
-    /// True if the flag is also accepted with dashes for dots (C-3).
+    /// True if the flag is also accepted with dashes for dots (cli-3).
     pub dashed: bool,
     /// Variables, the one that counts first.
     pub env: &'static [&'static str],
@@ -243,7 +243,7 @@ impl Setting {
         )
     }
 
-    /// True if an empty flag counts as not given (P-2).
+    /// True if an empty flag counts as not given (config-12).
     pub fn empty_flag_is_absent(&self) -> bool {
         matches!(
             self.kind,
@@ -259,7 +259,7 @@ impl Setting {
         )
     }
 
-    /// The flag in its other spelling, if it has one (C-3).
+    /// The flag in its other spelling, if it has one (cli-3).
     pub fn dashed_flag(&self) -> Option<String> {
         self.dashed.then(|| self.flag.replace('.', "-"))
     }
@@ -1242,9 +1242,9 @@ pub const TABLE: &[Setting] = &[
     },
 ];
 
-/// The longest poll deadline: poll timeout and guardrail together (V-3), in nanoseconds.
+/// The longest poll deadline: poll timeout and guardrail together (config-63), in nanoseconds.
 pub(super) const POLL_DEADLINE_MAX_NS: i64 = 600 * SECOND_NS;
-/// The guardrail must be shorter than this (V-3), in nanoseconds.
+/// The guardrail must be shorter than this (config-63), in nanoseconds.
 pub(super) const GUARDRAIL_LIMIT_NS: i64 = 60 * SECOND_NS;
 
 #[cfg(test)]
@@ -1277,7 +1277,7 @@ mod tests {
         assert_eq!(ids.len(), Id::CloudflaredReadyTimeout as usize + 1);
     }
 
-    #[test] // cfg C-3
+    #[test] // cli-3
     fn dashed_spellings_are_distinct() {
         let dashed: BTreeSet<String> = TABLE.iter().filter_map(Setting::dashed_flag).collect();
         assert_eq!(dashed.len(), TABLE.iter().filter(|s| s.dashed).count());

@@ -57,7 +57,7 @@ fn only(problems: &[String], what: &str) {
     assert!(problems.len() == 1 && problems[0].contains(what), "{what:?} not in {problems:?}");
 }
 
-#[test] // cfg section 5
+#[test] // config.md, section 5
 fn the_defaults_are_those_of_the_surface() {
     let c = good(&[], &BASE, "");
     let (cp, mcp) = (&c.control_plane, &c.mcp);
@@ -78,7 +78,7 @@ fn the_defaults_are_those_of_the_surface() {
     assert!(!c.admin_ui.allow_remote && !c.log.http_raw_unsafe);
 }
 
-#[test] // cfg section 3
+#[test] // config.md, section 3
 fn flags_win_over_environment_over_file_over_default() {
     let yaml = "control_plane: {max_inflight_requests: 3}";
     let var = [("CONTROL_PLANE_MAX_INFLIGHT_REQUESTS", "4")];
@@ -92,7 +92,7 @@ fn flags_win_over_environment_over_file_over_default() {
     assert_eq!(inflight(&flag, &var, yaml), 5);
 }
 
-#[test] // cfg P-1
+#[test] // config-11
 fn an_empty_variable_hides_the_file() {
     let yaml = "log: {format: json}\nmcp: {max_concurrent_requests: 3}";
     let env = [("LOG_FORMAT", ""), ("MCP_MAX_CONCURRENT_REQUESTS", "")];
@@ -115,7 +115,7 @@ fn an_empty_variable_hides_the_file() {
     }
 }
 
-#[test] // cfg P-2
+#[test] // config-12
 fn an_empty_flag_is_not_given_except_where_it_means_something() {
     let env = [("LOG_FORMAT", "json"), ("CA_BUNDLE", "/nonexistent")];
     let config =
@@ -140,7 +140,7 @@ fn an_empty_flag_is_not_given_except_where_it_means_something() {
     }
 }
 
-#[test] // cfg P-3, E-8
+#[test] // config-13, config-58
 fn lists_replace_and_a_higher_layer_takes_a_channel_over() {
     let yaml = "mcp: {server_urls: [{url: 'http://a'}, {channel: b, url: 'http://b'}]}";
     let env = [BASE[0], BASE[1]];
@@ -165,7 +165,7 @@ fn lists_replace_and_a_higher_layer_takes_a_channel_over() {
     assert_eq!(config.mcp.extra_headers.len(), 1);
 }
 
-#[test] // cfg P-4
+#[test] // config-14
 fn the_key_comes_from_flag_variable_file_and_last_the_other_variable() {
     let id = ("CONTROL_PLANE_TUNNEL_ID", ID);
     let url = ("MCP_SERVER_URL", "http://h");
@@ -183,7 +183,7 @@ fn the_key_comes_from_flag_variable_file_and_last_the_other_variable() {
     assert_eq!(key(&flag, &[other, main, ("MINE", "sk-mine")], yaml), "sk-mine");
 }
 
-#[test] // cfg P-5
+#[test] // config-15
 fn an_overridden_reference_is_never_looked_at() {
     let yaml = "control_plane: {base_url: 'env:ABSENT', api_key: 'file:/nonexistent'}\n\
                 mcp: {server_urls: [{url: 'env:ABSENT'}]}";
@@ -193,7 +193,7 @@ fn an_overridden_reference_is_never_looked_at() {
     only(&problems, "f.yaml:1:27: `control_plane.base_url`: `env:ABSENT`: the variable ABSENT");
 }
 
-#[test] // cfg P-6, V-5
+#[test] // config-16, config-65
 fn the_nearest_proxy_wins_and_sockets_have_none() {
     let yaml = "http_proxy: http://global\n\
                 mcp:\n  http_proxy: http://mcp\n  server_urls:\n\
@@ -215,7 +215,7 @@ fn the_nearest_proxy_wins_and_sockets_have_none() {
     assert_eq!(config.harpoon.http_proxy.unwrap().url.to_string(), "http://global");
 }
 
-#[test] // W-35
+#[test] // wire-35
 fn a_proxy_knows_where_it_was_named() {
     let entry = "mcp: {server_urls: [{url: 'http://a', http_proxy: 'http://p'}]}";
     let of_server = |config: Config| match config.mcp.bindings.into_iter().next()?.target {
@@ -235,7 +235,7 @@ fn a_proxy_knows_where_it_was_named() {
     assert_eq!(of_server(good(&[], &BASE[..2], entry)), is("mcp.server_urls"));
 }
 
-#[test] // cfg P-8, R-1
+#[test] // config-18, config-81
 fn the_unix_socket_of_the_health_listener_wins() {
     let yaml = "health: {listen_addr: '127.0.0.1:1', unix_socket: /run/s}";
     let config = good_base(&[], &[], yaml);
@@ -246,7 +246,7 @@ fn the_unix_socket_of_the_health_listener_wins() {
     assert_eq!(value.health.listener, HealthListener::Unix("/v".into()));
 }
 
-#[test] // cfg P-9
+#[test] // config-19
 fn a_log_file_without_format_is_struct_text_and_a_level_stands_alone() {
     let config = good_base(&["--log.file=/tmp/x"], &[], "");
     assert_eq!(config.log.format, LogFormat::StructText);
@@ -255,7 +255,7 @@ fn a_log_file_without_format_is_struct_text_and_a_level_stands_alone() {
     assert_eq!(good_base(&["--log.level=warn"], &[], "").log.format, LogFormat::Plain);
 }
 
-#[test] // cfg V-1, V-2
+#[test] // config-61, config-62
 fn what_is_required_is_named_with_every_way_to_give_it() {
     let problems = shown(&load_text(&[], &[], "").problems);
     assert_eq!(problems.len(), 3, "{problems:?}");
@@ -271,7 +271,7 @@ fn what_is_required_is_named_with_every_way_to_give_it() {
     assert!(problems.iter().all(|p| !p.contains("sk-admin")));
 }
 
-#[test] // cfg G-12, G-13, R-4
+#[test] // config-42, config-43, config-84
 fn malformed_ids_and_keys_are_told_apart_and_keys_are_not_shown() {
     only(&bad_base(&["--control-plane.tunnel-id=tunnel_1"], &[], ""), "`tunnel_1`");
     let spaced = format!(" {ID}\n");
@@ -287,7 +287,7 @@ fn malformed_ids_and_keys_are_told_apart_and_keys_are_not_shown() {
     only(&bad_base(&["--control-plane.api-key=sk-literal"], &[], ""), "env:NAME");
 }
 
-#[test] // cfg V-3
+#[test] // config-63
 fn poll_times_are_bounded_together() {
     only(&bad_base(&["--control-plane.poll-timeout=9m56s"], &[], ""), "at most 10m");
     good_base(&["--control-plane.poll-timeout=9m55s"], &[], "");
@@ -297,7 +297,7 @@ fn poll_times_are_bounded_together() {
     only(&bad_base(&[], &[], "control_plane: {poll_timeout: 30}"), "`30s`");
 }
 
-#[test] // cfg G-10, G-11, V-4, Y-8
+#[test] // config-40, config-41, config-64, config-78
 fn poll_channels_are_canonical_distinct_and_served() {
     let config = good_base(&["--control-plane.poll-channel=main"], &[], "");
     assert_eq!(config.control_plane.poll_channels.unwrap().len(), 1);
@@ -320,13 +320,13 @@ fn poll_channels_are_canonical_distinct_and_served() {
     assert!(good(&[], &env, &target).mcp.bindings.is_empty());
 }
 
-#[test] // cfg V-4
+#[test] // config-64
 fn a_missing_main_channel_has_its_own_line() {
     let env = [BASE[0], BASE[1], ("MCP_COMMAND", "channel=b,command=srv")];
     only(&shown(&load_text(&[], &env, "").problems), "no MCP server for the channel `main`");
 }
 
-#[test] // cfg E-3, E-7, V-5, V-7
+#[test] // config-53, config-57, config-65, config-67
 fn entries_are_checked() {
     let url = |entry: &str| bad_base(&[], &[("MCP_SERVER_URL", entry)], "");
     only(&url("channel=harpoon,url=http://h"), "built in");
@@ -340,7 +340,7 @@ fn entries_are_checked() {
     only(&problems, "`mcp.client_key` is missing");
 }
 
-#[test] // cfg G-8, Y-7
+#[test] // config-38, config-77
 fn entries_of_environment_and_file_mean_the_same() {
     let env = [BASE[0], BASE[1], ("MCP_COMMAND", "a 'b c'\n\r\n channel=x,command=d, e \n")];
     let config = good(&[], &env, "");
@@ -355,7 +355,7 @@ fn entries_of_environment_and_file_mean_the_same() {
     assert_eq!(config.harpoon.targets[0].description, "x, y; z");
 }
 
-#[test] // cfg G-9, G-16, V-8, E-6
+#[test] // config-39, config-46, config-68, config-56
 fn harpoon_targets_are_checked() {
     let target = |entry: &str| bad_base(&[], &[("HARPOON_TARGETS", entry)], "");
     only(&target("label=A,url=https://h"), "a label is");
@@ -368,7 +368,7 @@ fn harpoon_targets_are_checked() {
     only(&bad_base(&["--harpoon.additional-transport=stdio"], &[], ""), "http-streamable");
 }
 
-#[test] // cfg G-6, G-7, G-18
+#[test] // config-36, config-37, config-48
 fn headers_are_canonical_and_reserved_ones_refused() {
     let env = [("CONTROL_PLANE_EXTRA_HEADERS", "x-a: 1; X-B: env:B , x-b: two"), ("B", "two")];
     let headers = good_base(&[], &env, "").control_plane.extra_headers;
@@ -381,7 +381,7 @@ fn headers_are_canonical_and_reserved_ones_refused() {
     good_base(&[], &[], "mcp: {extra_headers: {}}");
 }
 
-#[test] // cfg Y-2, Y-3
+#[test] // config-72, config-73
 fn types_of_the_file_are_strict() {
     for (yaml, what) in [
         ("config_version: 2", "the only version is 1"),
@@ -404,7 +404,7 @@ fn types_of_the_file_are_strict() {
     );
 }
 
-#[test] // cfg section 10
+#[test] // config.md, section 10
 fn cloudflared_is_refused_in_every_layer() {
     only(&bad_base(&["--cloudflared.managed=false"], &[], ""), "no cloudflared companion");
     only(&bad_base(&[], &[("CLOUDFLARED_PATH", "")], ""), "CLOUDFLARED_PATH");
@@ -414,7 +414,7 @@ fn cloudflared_is_refused_in_every_layer() {
     assert!(with_base(&["--open-web-ui=false"], &[], "").warnings.is_empty());
 }
 
-#[test] // cfg P-7, W-28
+#[test] // config-17, wire-28
 fn the_default_host_becomes_the_one_for_client_certificates() {
     let dir = std::env::temp_dir().join(format!("mcp-tunnel-mtls-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -463,7 +463,7 @@ fn every_problem_is_reported_at_once() {
     assert_eq!(problems.len(), 6, "{problems:#?}");
 }
 
-#[test] // cfg C-4
+#[test] // cli-4
 fn integers_differ_by_layer() {
     only(&bad_base(&[], &[("MCP_MAX_CONCURRENT_REQUESTS", "0x10")], ""), "plain decimal");
     let config = good_base(&[], &[], "mcp: {max_concurrent_requests: 0x10}");
@@ -496,13 +496,13 @@ fn the_admin_key_in_the_environment_is_warned_about() {
     assert!(shown(&loaded.warnings)[0].contains("OPENAI_ADMIN_KEY"));
 }
 
-#[test] // cfg S-5
+#[test] // config-5
 fn an_unreadable_file_is_the_only_thing_that_is_said() {
     let loaded = load(&Flags::of(&["--config=/nonexistent/f"]), &Env::default());
     only(&shown(&loaded.problems), "cannot read the configuration file /nonexistent/f");
 }
 
-#[test] // cfg Y-9
+#[test] // config-79
 fn a_text_is_checked_without_looking_anything_up() {
     let yaml = "ca_bundle: env:ABSENT\n\
                 http_proxy: env:ABSENT\n\

@@ -23,7 +23,7 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Splits a URL (G-3). The text must be an absolute `http` or `https` URL.
+    /// Splits a URL (config-33). The text must be an absolute `http` or `https` URL.
     ///
     /// # Errors
     /// The problem, without the text itself, which may hold a password.
@@ -175,7 +175,7 @@ pub fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// The configured path with its doubled slashes and dot segments gone (W-6), percent-encoded
+/// The configured path with its doubled slashes and dot segments gone (wire-6), percent-encoded
 /// where it must be; empty for none.
 pub fn clean_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
@@ -211,7 +211,7 @@ const SEGMENT: AsciiSet = NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// Percent-decodes a segment and encodes it again, so that both spellings send the same (W-6).
+/// Percent-decodes a segment and encodes it again, so that both spellings send the same (wire-6).
 pub fn encode_segment(segment: &str) -> String {
     let decoded: Vec<u8> = percent_decode_str(segment).collect();
     percent_encode(&decoded, &SEGMENT).to_string()
@@ -221,7 +221,7 @@ pub fn encode_segment(segment: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test] // cfg G-3
+    #[test] // config-33
     fn a_url_is_split_and_its_port_filled_in() {
         let url = HttpUrl::parse("HTTPS://u:p@Example.COM/mcp?x=1#f").unwrap();
         assert_eq!((url.https, url.host.as_str(), url.port), (true, "example.com", 443));
@@ -232,14 +232,14 @@ mod tests {
         assert_eq!(url.full(), "http://[::1]:3001/?q");
     }
 
-    #[test] // cfg R-4
+    #[test] // config-84
     fn a_url_does_not_print_what_may_be_secret() {
         let url = HttpUrl::parse("http://u:pass@h:81/p?token=t").unwrap();
         assert_eq!(format!("{url} {url:?}"), "http://h:81/p?[redacted] http://h:81/p?[redacted]");
         assert_eq!(ProxyUrl(url).to_string(), "http://h:81");
     }
 
-    #[test] // cfg G-3
+    #[test] // config-33
     fn what_is_no_http_url_is_refused() {
         for bad in [
             "example.com",
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    #[test] // W-6
+    #[test] // wire-6
     fn a_path_is_cleaned_and_both_spellings_of_a_byte_are_the_same() {
         for (path, cleaned) in [
             ("", ""),

@@ -80,10 +80,10 @@ impl Value {
     }
 }
 
-/// Reads the one document of a text. An empty text is an empty map (Y-4).
+/// Reads the one document of a text. An empty text is an empty map (config-74).
 ///
 /// # Errors
-/// Everything that is not YAML, duplicate keys (Y-1), a second document (Y-5).
+/// Everything that is not YAML, duplicate keys (config-71), a second document (config-75).
 pub fn parse(text: &str) -> Result<Node, Broken> {
     let mut reader =
         Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 };
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    #[test] // cfg Y-4
+    #[test] // config-74
     fn an_empty_text_is_an_empty_map() {
         for text in ["", "# only a comment\n", "---\n", "---\n...\n", "null"] {
             assert!(entries(&parse(text).unwrap()).is_empty(), "{text:?}");
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(b.node.mark, Mark { line: 2, column: 6 });
     }
 
-    #[test] // cfg Y-3
+    #[test] // config-73
     fn quotes_and_null_are_told_apart() {
         let root = parse("a: ~\nb: 'null'\nc: 20\nd: \"20\"\ne:\n").unwrap();
         let kinds: Vec<_> = entries(&root)
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(kinds, ["null", "quoted", "plain", "quoted", "null"]);
     }
 
-    #[test] // cfg Y-1, Y-5
+    #[test] // config-71, config-75
     fn duplicate_keys_and_second_documents_are_refused() {
         let broken = parse("a: 1\nb:\n  c: 1\n  c: 2\n").unwrap_err();
         assert_eq!(broken.mark, Mark { line: 4, column: 3 });
@@ -288,7 +288,7 @@ mod tests {
         );
     }
 
-    #[test] // cfg Y-6
+    #[test] // config-76
     fn json_is_yaml() {
         let root = parse("{\"a\": {\"b\": [1, \"x\\n\", null]}}").unwrap();
         assert_eq!(entries(&root)[0].key, "a");

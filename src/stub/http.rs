@@ -99,7 +99,7 @@ impl Endpoint {
             return send(exchange, &error);
         }
         match server::serve(&self.identity, message, false) {
-            // Without a session it is unknown whose request it names (M-70).
+            // Without a session it is unknown whose request it names (mcp-70).
             Outcome::Accepted | Outcome::Cancel(_) => exchange.respond(202, &[], b""),
             Outcome::Answer(answer) => send(exchange, &answer),
             Outcome::Slow(call) => {
@@ -196,7 +196,7 @@ fn run(exchange: Exchange<'_>, call: &SlowCall, cancelled: &Receiver<()>, era: E
         };
         return match call.run(cancelled, &mut step) {
             Ok(Some(answer)) => send(exchange, &answer),
-            // The protocol leaves open what a cancelled caller that still waits gets (M-69).
+            // The protocol leaves open what a cancelled caller that still waits gets (mcp-69).
             Ok(None) => {
                 let why = "the call was cancelled";
                 send(
@@ -330,7 +330,7 @@ mod tests {
 
     const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
-    #[test] // M-44, M-45
+    #[test] // mcp-44, mcp-45
     fn a_session_begins_with_initialize_and_ends_with_delete() {
         let running = start();
         assert!(ask(&running, "POST", "", LIST).starts_with("HTTP/1.1 400"));
@@ -364,7 +364,7 @@ mod tests {
         assert!(answer.contains("2 steps"));
     }
 
-    #[test] // M-38
+    #[test] // mcp-38
     fn a_cancelled_notification_ends_the_stream_of_its_call_in_its_session_only() {
         let running = start();
         let (session, other) = (begin(&running), begin(&running));
@@ -381,7 +381,7 @@ mod tests {
         assert!(!rest.contains("result"), "{rest}");
     }
 
-    #[test] // M-29, M-49
+    #[test] // mcp-29, mcp-49
     fn a_modern_request_needs_headers_that_agree_with_its_body() {
         let running = start();
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;

@@ -180,7 +180,7 @@ mod tests {
         assert!(ask(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, false).text.contains("{}"));
     }
 
-    #[test] // mcp.md section 4
+    #[test] // mcp.md section 4, forwarding-124
     fn a_modern_request_stands_alone_and_its_errors_have_their_status() {
         let answer = ask(&modern("server/discover", "2026-07-28"), false);
         assert!(answer.text.contains(r#""resultType":"complete""#), "{}", answer.text);
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(ask(&lacking, false).status, 400);
     }
 
-    #[test] // M-7
+    #[test] // mcp-7
     fn a_notification_is_not_answered() {
         for text in [
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,

@@ -8,7 +8,7 @@ use super::json::splice;
 
 const NAME: &str = "resource_metadata";
 
-/// The URL of the first `resource_metadata` of a Bearer challenge (O-8); `None` if it is empty.
+/// The URL of the first `resource_metadata` of a Bearer challenge (oauth-8); `None` if it is empty.
 pub fn resource_metadata(value: &str) -> Option<String> {
     let (_, url) = hits(value).into_iter().next()?;
     (!url.is_empty()).then_some(url)
@@ -139,7 +139,7 @@ fn unquoted(value: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test] // O-8
+    #[test] // oauth-8
     fn the_url_is_found_in_a_bearer_challenge_alone() {
         let url = Some("https://a.example/p");
         for (value, expected) in [
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[test] // relay-43
     fn a_new_url_changes_nothing_else() {
         for (value, expected) in [
             (

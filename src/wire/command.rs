@@ -1,4 +1,4 @@
-//! Commands as the poll hands them out (W-48 to W-56).
+//! Commands as the poll hands them out (wire-48 to wire-56).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,15 +23,15 @@ pub struct Command {
     pub created_at: Option<SystemTime>,
     /// Headers of the remote client.
     pub headers: Headers,
-    /// The moment at which the headers of the poll answer had arrived (W-42).
+    /// The moment at which the headers of the poll answer had arrived (wire-42).
     pub received_at: Instant,
-    /// The moment after which no answer is of use (W-56).
+    /// The moment after which no answer is of use (wire-56).
     pub deadline: Option<Instant>,
     /// The request itself.
     pub kind: CommandKind,
 }
 
-/// The types of command (W-50).
+/// The types of command (wire-50).
 #[derive(Debug)]
 pub enum CommandKind {
     /// Deliver one JSON-RPC message.
@@ -62,7 +62,7 @@ impl Command {
     }
 }
 
-/// A command that could not be used. The others of the same poll answer still can (W-49). It is
+/// A command that could not be used. The others of the same poll answer still can (wire-49). It is
 /// logged, and nothing is posted for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rejected {
@@ -90,7 +90,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads the body of a poll answer (W-48). `received_at` is the moment of W-42.
+    /// Reads the body of a poll answer (wire-48). `received_at` is the moment of wire-42.
     ///
     /// # Errors
     /// If the document is not one JSON object or `null`, or its `commands` is not an array: the
@@ -147,7 +147,7 @@ fn command(text: &str, received_at: Instant) -> Result<Command, Rejected> {
     })
 }
 
-/// The members of one command and the checks on each (W-49).
+/// The members of one command and the checks on each (wire-49).
 struct Fields<'a> {
     members: json::Members<'a>,
     /// The command's id, if it could be read, for [`Rejected`].
@@ -228,7 +228,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A `response_timeout` (W-55): digits and one unit, the whole at most 2^63-1 nanoseconds.
+/// A `response_timeout` (wire-55): digits and one unit, the whole at most 2^63-1 nanoseconds.
 /// Anything else means that there is no deadline.
 pub fn parse_timeout(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    #[test] // W-48
+    #[test] // wire-48
     fn an_envelope_without_commands_holds_none() {
         for body in ["{}", "null", r#"{"commands":null,"x":1}"#, r#"{"commands":[]}"#] {
             let envelope = parse(body);
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    #[test] // W-49
+    #[test] // wire-49
     fn one_bad_command_never_harms_its_neighbours() {
         let good = r#"{"request_id":"a","shard_token":"t","command_type":"jsonrpc","jsonrpc":{"jsonrpc":"2.0","id":1,"method":"m"}}"#;
         let envelope = parse(&format!(r#"{{"commands":[7,{good},{{"request_id":"b"}},{good}]}}"#));
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(envelope.rejected[1].request_id.as_deref(), Some("b"));
     }
 
-    #[test] // W-49
+    #[test] // wire-49
     fn every_field_is_checked_as_the_table_says() {
         let with = |extra: &str| {
             one(&format!(
@@ -332,7 +332,7 @@ mod tests {
         assert!(with(r#","response_timeout":"45s""#).unwrap().deadline.is_some());
     }
 
-    #[test] // W-50
+    #[test] // wire-50
     fn types_have_their_own_demands() {
         let common = r#""request_id":"a","shard_token":"t""#;
         let unknown = one(&format!(r#"{{{common},"command_type":"reboot"}}"#)).unwrap_err();
@@ -349,7 +349,7 @@ mod tests {
         assert!(one(&format!(r#"{{{common},"command_type":"oauth_discovery"}}"#)).is_ok());
     }
 
-    #[test] // W-52
+    #[test] // wire-52
     fn the_payload_is_carried_as_text() {
         let text = r#"{"jsonrpc":"2.0", "id":1.0,"method":"m","params":{"z":1e400,"a":"\u00e9"},"x":[1,1.0]}"#;
         let command = one(&format!(
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(message.text(), text);
     }
 
-    #[test] // W-55
+    #[test] // wire-55
     fn a_timeout_is_digits_and_one_unit() {
         for (text, ns) in [
             ("30s", 30_000_000_000),
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    #[test] // W-56
+    #[test] // wire-56
     fn the_deadline_counts_from_the_receipt() {
         let received_at = Instant::now();
         let body = r#"{"commands":[{"request_id":"a","shard_token":"t","command_type":"oauth_discovery","response_timeout":"2s","created_at":"2001-01-01T00:00:00Z"}]}"#;

@@ -24,7 +24,7 @@ pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities"
 pub const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 /// The member of `result._meta` by which a modern server names itself.
 pub const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
-/// The member of `_meta` that holds the id of a `subscriptions/listen` request (M-23).
+/// The member of `_meta` that holds the id of a `subscriptions/listen` request (mcp-23).
 pub const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The generation of MCP that a message belongs to.
@@ -48,7 +48,7 @@ pub fn is_modern(version: &str) -> bool {
     date && version >= FIRST_MODERN
 }
 
-/// The HTTP status of a modern server's answer with this error code; `None` means 200 (M-53).
+/// The HTTP status of a modern server's answer with this error code; `None` means 200 (mcp-53).
 pub fn status_of_error(code: i64) -> Option<u16> {
     match code {
         METHOD_NOT_FOUND => Some(404),
@@ -63,7 +63,7 @@ pub fn is_modern_error(code: i64) -> bool {
     matches!(code, -32022..=-32020)
 }
 
-/// The member of `params` that the header `Mcp-Name` repeats for requests of this method (M-29).
+/// The member of `params` that the header `Mcp-Name` repeats for requests of this method (mcp-29).
 pub fn named_member(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    #[test] // M-53
+    #[test] // mcp-53
     fn only_errors_of_the_modern_era_have_a_status_of_their_own() {
         for (code, status) in
             [(-32601, Some(404)), (-32022, Some(400)), (-32020, Some(400)), (-32602, None)]

@@ -1,10 +1,11 @@
-//! Failures of the private hop, classified: `error.data.tunnel_failure` (W-62, F-57 to F-63).
+//! Failures of the private hop, classified: `error.data.tunnel_failure` (wire-62, forwarding-57 to
+//! forwarding-63).
 
 use super::RpcId;
 use super::jsonrpc::{INTERNAL_ERROR, error_with};
 
 words! {
-    /// The part of the way that failed (F-58).
+    /// The part of the way that failed (forwarding-58).
     FailureSource {
         /// The MCP server answered with a status of 400..=599 and no MCP error.
         TargetHttp = "target_http",
@@ -26,7 +27,7 @@ words! {
 }
 
 words! {
-    /// The exact failure (F-59).
+    /// The exact failure (forwarding-59).
     FailureKind {
         /// The pipe to the child is closed.
         ClosedPipe = "closed_pipe",
@@ -87,7 +88,7 @@ pub struct Failure {
     pub upstream_status: Option<u16>,
 }
 
-/// The status of a failure without an upstream status (F-61).
+/// The status of a failure without an upstream status (forwarding-61).
 pub const BAD_GATEWAY: u16 = 502;
 
 impl Failure {
@@ -96,7 +97,7 @@ impl Failure {
         Self { source, kind, upstream_status: None }
     }
 
-    /// A failure that follows from an HTTP answer with this status (F-58, rows 1 and 2).
+    /// A failure that follows from an HTTP answer with this status (forwarding-58, rows 1 and 2).
     pub const fn of_answer(status: u16, kind: FailureKind) -> Self {
         let source = match status {
             400..=599 => FailureSource::TargetHttp,
@@ -105,21 +106,21 @@ impl Failure {
         Self { source, kind, upstream_status: Some(status) }
     }
 
-    /// The status to report: the upstream status, or 502 without one (F-61).
+    /// The status to report: the upstream status, or 502 without one (forwarding-61).
     pub fn resp_code(&self) -> u16 {
         match self.upstream_status {
-            // A 2xx status without an MCP answer is not a success (B-23).
+            // A 2xx status without an MCP answer is not a success (forwarding-223).
             Some(status) if status >= 300 => status,
             _ => BAD_GATEWAY,
         }
     }
 
-    /// True if the server answered at all (F-63 ties this to `target_http`).
+    /// True if the server answered at all (forwarding-63 ties this to `target_http`).
     pub fn upstream_response_received(&self) -> bool {
         self.upstream_status.is_some() && self.source != FailureSource::TransportClosed
     }
 
-    /// The JSON-RPC error to post (F-57). Without an id the member is left out.
+    /// The JSON-RPC error to post (forwarding-57). Without an id the member is left out.
     pub fn to_json(&self, id: Option<&RpcId>) -> String {
         let status = match (self.source, self.upstream_status) {
             (FailureSource::TargetHttp, Some(status)) => format!(",\"upstream_status\":{status}"),
@@ -136,7 +137,7 @@ impl Failure {
     }
 }
 
-/// The standard reason phrase of a status, or a general text (F-57).
+/// The standard reason phrase of a status, or a general text (forwarding-57).
 pub fn reason_phrase(status: u16) -> &'static str {
     ureq::http::StatusCode::from_u16(status)
         .ok()
@@ -148,7 +149,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    #[test] // F-57
+    #[test] // forwarding-57
     fn a_refused_connection_reads_as_specified() {
         let failure = Failure::new(FailureSource::Connect, FailureKind::ConnectionRefused);
         let id = RpcId::from_json("\"q7\"");
@@ -158,7 +159,7 @@ mod tests {
         );
     }
 
-    #[test] // F-63
+    #[test] // forwarding-63
     fn the_upstream_status_goes_with_target_http_only() {
         let failure = Failure::of_answer(503, FailureKind::MalformedJson);
         assert_eq!(failure.source, FailureSource::TargetHttp);
@@ -174,13 +175,13 @@ mod tests {
         assert!(!redirect.to_json(None).contains("upstream_status"));
     }
 
-    #[test] // B-23
+    #[test] // forwarding-223
     fn a_success_without_an_mcp_answer_is_502() {
         let failure = Failure::of_answer(202, FailureKind::NonProtocolResponse);
         assert_eq!((failure.source, failure.resp_code()), (FailureSource::Protocol, 502));
     }
 
-    #[test] // F-57
+    #[test] // forwarding-57
     fn a_status_without_a_phrase_has_a_general_message() {
         assert_eq!(reason_phrase(502), "Bad Gateway");
         assert_eq!(reason_phrase(599), "MCP transport error");

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Multi-valued header fields. Names are kept canonical (`mcp-session-id` is `Mcp-Session-Id`)
 /// and compare without case; values keep their order; a name without values does not exist
-/// (W-53).
+/// (wire-53).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, Vec<String>)>);
 
@@ -86,7 +86,7 @@ impl Headers {
             .collect()
     }
 
-    /// The session id: the first `Mcp-Session-Id` that is not empty (W-53).
+    /// The session id: the first `Mcp-Session-Id` that is not empty (wire-53).
     pub fn session_id(&self) -> Option<&str> {
         self.get("Mcp-Session-Id")
     }
@@ -142,7 +142,7 @@ impl Serialize for Headers {
 mod tests {
     use super::*;
 
-    #[test] // W-53
+    #[test] // wire-53
     fn names_are_merged_without_case_and_an_empty_array_is_no_header() {
         let headers: Headers = serde_json::from_str(
             r#"{"mcp-session-id":["a"],"MCP-Session-ID":["b"],"X":[],"Y":null}"#,
@@ -153,14 +153,14 @@ mod tests {
         assert_eq!(headers.iter().next().unwrap().0, "Mcp-Session-Id");
     }
 
-    #[test] // W-49
+    #[test] // wire-49
     fn a_bare_string_is_not_a_list_of_values() {
         assert!(serde_json::from_str::<Headers>(r#"{"a":"b"}"#).is_err());
         assert!(serde_json::from_str::<Headers>(r#"{"a":[1]}"#).is_err());
         assert!(serde_json::from_str::<Headers>("[]").is_err());
     }
 
-    #[test] // W-53
+    #[test] // wire-53
     fn the_session_id_is_the_first_that_is_not_empty() {
         let mut headers = Headers::new();
         headers.append("mcp-session-id", "");

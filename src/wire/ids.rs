@@ -16,7 +16,7 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// `tunnel_` and 32 characters of `a-z0-9` (W-1). Surrounding white space is trimmed once.
+/// `tunnel_` and 32 characters of `a-z0-9` (wire-1). Surrounding white space is trimmed once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelId(String);
 
@@ -52,11 +52,11 @@ impl fmt::Display for TunnelId {
     }
 }
 
-/// A canonical channel name (W-3): trimmed, lower case, `[a-z0-9_-]{1,64}`; empty means `main`.
+/// A canonical channel name (wire-3): trimmed, lower case, `[a-z0-9_-]{1,64}`; empty means `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(String);
 
-/// Longest channel name, in bytes (W-3).
+/// Longest channel name, in bytes (wire-3).
 const CHANNEL_NAME_MAX: usize = 64;
 
 impl ChannelName {
@@ -164,7 +164,7 @@ impl fmt::Debug for ShardToken {
 mod tests {
     use super::*;
 
-    #[test] // W-1
+    #[test] // wire-1
     fn a_tunnel_id_is_trimmed_once_and_not_only_hex() {
         let id: TunnelId = " tunnel_0123456789abcdefghijklmnopqrstuv\n".parse().unwrap();
         assert_eq!(id.as_str(), "tunnel_0123456789abcdefghijklmnopqrstuv");
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    #[test] // W-3
+    #[test] // wire-3
     fn a_channel_name_is_trimmed_lowered_and_checked() {
         assert_eq!("  Main ".parse::<ChannelName>().unwrap(), ChannelName::main());
         assert_eq!(" ".parse::<ChannelName>().unwrap(), ChannelName::main());

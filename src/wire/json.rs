@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(Members::of(r#"{"\u0069d":7}"#).unwrap().get("id"), Some("7"));
     }
 
-    #[test] // W-52
+    #[test] // wire-52
     fn a_member_name_that_is_no_text_is_passed_over() {
         let text = r#"{"\ud810":1,"id":7,"a\"\udc00":2}"#;
         let members = Members::of(text).unwrap();
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(splice(text, edits), r#"{"id":99,"params":{"n":1e400},"id":99}"#);
     }
 
-    #[test] // M-13
+    #[test] // mcp-13
     fn compacting_keeps_strings_and_numbers() {
         let text = "{\n \"a\" : \"x \\\" \\n y\",\r\n\t\"b\" : [ 1.0 , 1e400 ]\n}";
         assert_eq!(compact(text), r#"{"a":"x \" \n y","b":[1.0,1e400]}"#);

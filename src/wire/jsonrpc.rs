@@ -35,7 +35,7 @@ pub fn error_with(id: Option<&RpcId>, code: i64, message: &str, data: Option<&st
 }
 
 /// The answer to a request that a server sends to its client. The tunnel protocol cannot carry such
-/// a request to the remote client (B-3, M-10).
+/// a request to the remote client (forwarding-203, mcp-10).
 pub fn answer_to_server(id: &RpcId, method: &str) -> String {
     match method {
         "ping" => result(id, "{}"),
@@ -46,8 +46,8 @@ pub fn answer_to_server(id: &RpcId, method: &str) -> String {
     }
 }
 
-/// The notification that nobody waits for the answer to a request any more (B-11). `reason` is
-/// plain text.
+/// The notification that nobody waits for the answer to a request any more (forwarding-211).
+/// `reason` is plain text.
 pub fn cancel(id: impl Display, reason: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
@@ -55,17 +55,17 @@ pub fn cancel(id: impl Display, reason: &str) -> String {
 }
 
 /// The answer to a call that its client cancelled and its server has not answered since. The client
-/// expects no answer, but the control plane does (M-69).
+/// expects no answer, but the control plane does (mcp-69).
 pub fn cancelled(id: &RpcId) -> String {
     error(Some(id), INTERNAL_ERROR, "Request cancelled")
 }
 
-/// The answer to a call that was cancelled before its server received it (B-2).
+/// The answer to a call that was cancelled before its server received it (stdio-202).
 pub fn cancelled_unstarted(id: &RpcId) -> String {
     error(Some(id), INTERNAL_ERROR, "Request cancelled before it was started")
 }
 
-/// The client's notification that a session has begun (M-17).
+/// The client's notification that a session has begun (mcp-17).
 pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// The request that begins a session of the tunnel's own.
@@ -77,7 +77,7 @@ pub fn initialize(id: impl Display) -> String {
     request(id, "initialize", &params)
 }
 
-/// The tunnel's own request to a modern server for the revisions that it supports (M-18).
+/// The tunnel's own request to a modern server for the revisions that it supports (mcp-18).
 pub fn discover(id: impl Display) -> String {
     request(id, "server/discover", &modern_params())
 }
@@ -104,7 +104,7 @@ mod tests {
         RpcId::from_json(r#""a\"b""#).unwrap()
     }
 
-    #[test] // M-10
+    #[test] // mcp-10
     fn a_ping_of_the_server_is_answered_and_all_else_is_refused() {
         let ping = answer_to_server(&id(), "ping");
         assert_eq!(ping, r#"{"jsonrpc":"2.0","id":"a\"b","result":{}}"#);
@@ -113,13 +113,13 @@ mod tests {
         assert_eq!(other.kind(), &kind);
     }
 
-    #[test] // B-11
+    #[test] // forwarding-211
     fn a_cancel_names_its_request() {
         let message = Message::parse(cancel(id(), "too late")).unwrap();
         assert_eq!(message.cancelled_id(), Some(id()));
     }
 
-    #[test] // M-18
+    #[test] // mcp-18
     fn what_the_tunnel_asks_is_a_message_of_the_era_that_it_asks_about() {
         let initialize = Message::parse(initialize(7)).unwrap();
         assert_eq!(initialize.era(), Era::Legacy);

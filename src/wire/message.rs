@@ -91,7 +91,7 @@ impl MessageKind {
 }
 
 impl Message {
-    /// Reads a message (W-50, W-51). Unknown members are kept as part of the text.
+    /// Reads a message (wire-50, wire-51). Unknown members are kept as part of the text.
     pub fn parse(text: impl Into<String>) -> Result<Self, NotAMessage> {
         let text = text.into();
         let (kind, members) = MessageKind::read(&text)?;
@@ -276,7 +276,7 @@ mod tests {
         Message::parse(text).map(|m| m.kind)
     }
 
-    #[test] // W-50, W-51
+    #[test] // wire-50, wire-51
     fn kinds_are_told_apart_by_members() {
         assert_eq!(
             parse(r#"{"jsonrpc":"2.0","id":"a","method":"ping","x":1}"#),
@@ -298,7 +298,7 @@ mod tests {
         );
     }
 
-    #[test] // W-50
+    #[test] // wire-50
     fn what_is_no_message_says_why() {
         assert_eq!(parse("nonsense"), Err(NotAMessage::NotJson));
         assert_eq!(parse(r#"{"jsonrpc":"2.0","method":"a"} x"#), Err(NotAMessage::NotJson));
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(parse(r#"{"jsonrpc":"2.0","id":null}"#), Err(NotAMessage::Shape));
     }
 
-    #[test] // W-52
+    #[test] // wire-52
     fn an_id_keeps_its_text() {
         for id in ["12345678901234567890", "1.5", "-0", "1e400", r#""\u00e9""#] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
@@ -321,7 +321,7 @@ mod tests {
         }
     }
 
-    #[test] // M-1
+    #[test] // mcp-1
     fn ids_compare_by_meaning_and_never_across_types() {
         let same = |a, b| RpcId::from_json(a).unwrap().same_as(&RpcId::from_json(b).unwrap());
         assert!(same("1", "1"));
@@ -331,7 +331,7 @@ mod tests {
         assert!(!same("9007199254740993", "9007199254740992"));
     }
 
-    #[test] // M-29
+    #[test] // mcp-29
     fn the_era_and_the_name_are_told_by_the_params() {
         let call = |params: &str| {
             let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":PARAMS}"#;

@@ -49,12 +49,12 @@ pub use ids::{ChannelName, RequestId, ShardToken, TunnelId};
 pub use message::{MESSAGE_MAX, Message, MessageKind, RpcId};
 pub use response::{Response, ResponseType};
 
-/// The name by which the daemon identifies itself on both hops (W-5).
+/// The name by which the daemon identifies itself on both hops (wire-5).
 pub const CLIENT_NAME: &str = env!("CARGO_PKG_NAME");
-/// The version that the daemon reports on both hops (W-5).
+/// The version that the daemon reports on both hops (wire-5).
 pub const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Headers by which a daemon identifies itself; no setting may name one (W-8).
+/// Headers by which a daemon identifies itself; no setting may name one (wire-8).
 pub const IDENTITY_HEADERS: [&str; 7] = [
     "authorization",
     "accept",

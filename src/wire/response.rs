@@ -1,4 +1,4 @@
-//! The body of a response POST (W-59 to W-61): printed by the daemon, parsed by the relay.
+//! The body of a response POST (wire-59 to wire-61): printed by the daemon, parsed by the relay.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::headers::Headers;
 
 words! {
-    /// The type of a response (W-60).
+    /// The type of a response (wire-60).
     ResponseType {
         /// Result or error of a request; final.
         JsonRpcResponse = "jsonrpc_response",
@@ -41,7 +41,7 @@ pub struct Response {
     pub resp_json: Option<String>,
 }
 
-/// The only response headers that are sent (W-61), in their spelling on the wire.
+/// The only response headers that are sent (wire-61), in their spelling on the wire.
 pub const FORWARDED_RESPONSE_HEADERS: [&str; 6] = [
     "Access-Control-Expose-Headers",
     "Content-Type",
@@ -51,7 +51,7 @@ pub const FORWARDED_RESPONSE_HEADERS: [&str; 6] = [
     "Www-Authenticate",
 ];
 
-/// Keeps the headers that W-61 allows: listed names that `Connection` does not nominate, with
+/// Keeps the headers that wire-61 allows: listed names that `Connection` does not nominate, with
 /// values that are not empty.
 pub fn forwarded_headers(headers: &Headers) -> Headers {
     let nominated = headers.nominated_by_connection();
@@ -67,7 +67,7 @@ pub fn forwarded_headers(headers: &Headers) -> Headers {
     kept
 }
 
-/// The body of a response POST, tied to its command (W-59).
+/// The body of a response POST, tied to its command (wire-59).
 #[derive(Debug, Deserialize)]
 pub struct ResponseBody {
     /// As polled.
@@ -127,7 +127,7 @@ impl Response {
 mod tests {
     use super::*;
 
-    #[test] // W-59, W-60
+    #[test] // wire-59, wire-60
     fn a_termination_answer_has_no_json_and_no_headers() {
         let response = Response {
             resp_type: ResponseType::SessionTermination,
@@ -141,7 +141,7 @@ mod tests {
         );
     }
 
-    #[test] // W-52
+    #[test] // wire-52
     fn the_payload_is_the_text_it_was() {
         let json = r#"{"jsonrpc":"2.0","id":1.0,"result":{"b":1e400,"a":1,"a":2}}"#;
         let response = Response {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(parsed.resp_code, Some(200));
     }
 
-    #[test] // W-61
+    #[test] // wire-61
     fn only_listed_headers_travel_in_the_listed_spelling() {
         let mut headers = Headers::new();
         headers.append("WWW-Authenticate", "Bearer");

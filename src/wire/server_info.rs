@@ -1,12 +1,12 @@
-//! The `X-Tunnel-MCP-Server-Info` header (W-11 to W-15): the channels that a daemon serves.
+//! The `X-Tunnel-MCP-Server-Info` header (wire-11 to wire-15): the channels that a daemon serves.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::ChannelName;
 
-/// Most channels that the header may declare (W-14).
+/// Most channels that the header may declare (wire-14).
 pub const MAX_CHANNELS: usize = 32;
-/// Longest header value, in bytes (W-14).
+/// Longest header value, in bytes (wire-14).
 pub const MAX_BYTES: usize = 4096;
 
 /// The content of the header.
@@ -38,7 +38,7 @@ impl ServerInfo {
         Self { version: 1, channels }
     }
 
-    /// The header value, or the rule that it would break (W-14).
+    /// The header value, or the rule that it would break (wire-14).
     pub fn to_header(&self) -> Result<String, &'static str> {
         if self.channels.is_empty() || self.channels.len() > MAX_CHANNELS {
             return Err("a daemon serves 1 to 32 channels");
@@ -50,7 +50,7 @@ impl ServerInfo {
         Ok(text)
     }
 
-    /// Reads a header value; `None` if it breaks any rule (W-11, W-14).
+    /// Reads a header value; `None` if it breaks any rule (wire-11, wire-14).
     pub fn from_header(text: &str) -> Option<Self> {
         if text.len() > MAX_BYTES {
             return None;
@@ -79,7 +79,7 @@ impl ServerInfo {
 mod tests {
     use super::*;
 
-    #[test] // W-11
+    #[test] // wire-11
     fn the_header_has_exactly_this_shape() {
         let main = ChannelName::main();
         let harpoon: ChannelName = "harpoon".parse().unwrap();
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(ServerInfo::from_header(&text), Some(info));
     }
 
-    #[test] // W-14
+    #[test] // wire-14
     fn limits_hold_both_ways() {
         let names: Vec<ChannelName> = (0..33).map(|i| format!("c{i}").parse().unwrap()).collect();
         assert!(ServerInfo::new(names.iter().take(32).map(|n| (n, false))).to_header().is_ok());

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::support::{Answer, Command};
 use super::{RESULT, Stand, call, expect_failure, notification, result};
 
-#[test] // F-33, F-43, M-28
+#[test] // forwarding-33, forwarding-43, mcp-28
 fn a_call_is_one_post_of_the_message_as_it_is() {
     let stand = Stand::start();
     let message =
@@ -24,7 +24,8 @@ fn a_call_is_one_post_of_the_message_as_it_is() {
     assert_eq!(stand.server.count("GET"), 0);
 }
 
-#[test] // F-21, F-23, F-28, F-36, M-1, M-2, M-3, B-21
+#[test] // forwarding-21, forwarding-23, forwarding-28, forwarding-36, mcp-1, mcp-2, mcp-3,
+// forwarding-221
 fn ids_and_payloads_arrive_as_they_were_sent() {
     let stand = Stand::start();
     for id in ["12345678901234567890", "1.0", "-0", "1e400", r#""\u00e9""#, r#""1""#] {
@@ -45,7 +46,7 @@ fn ids_and_payloads_arrive_as_they_were_sent() {
     assert_eq!(posted.resp_json(), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
 }
 
-#[test] // F-36, B-23
+#[test] // forwarding-36, forwarding-223
 fn json_is_taken_in_every_spelling_and_nothing_else_for_an_answer() {
     let stand = Stand::start();
     for media in
@@ -69,7 +70,7 @@ fn json_is_taken_in_every_spelling_and_nothing_else_for_an_answer() {
     }
 }
 
-#[test] // F-21, F-30, F-31, F-32, F-36, F-61
+#[test] // forwarding-21, forwarding-30, forwarding-31, forwarding-32, forwarding-36, forwarding-61
 fn a_body_that_is_no_answer_to_the_request_is_a_failure_of_the_protocol() {
     let stand = Stand::start();
     let bodies = [
@@ -98,7 +99,8 @@ fn a_body_that_is_no_answer_to_the_request_is_a_failure_of_the_protocol() {
     }
 }
 
-#[test] // F-29, F-35, F-36, F-42, F-43, F-93, M-33, M-34
+#[test] // forwarding-29, forwarding-35, forwarding-36, forwarding-42, forwarding-43, forwarding-93,
+// mcp-33, mcp-34
 fn an_mcp_error_in_a_refused_answer_is_passed_on_as_it_is() {
     let stand = Stand::start();
     for status in [302, 400, 401, 403, 404, 405, 429, 500, 503, 600] {
@@ -127,7 +129,8 @@ fn an_mcp_error_in_a_refused_answer_is_passed_on_as_it_is() {
     assert!(stand.server.count("initialize") <= 1, "nobody but the probe initializes");
 }
 
-#[test] // F-35, F-36, F-57, F-58, F-59, F-60, F-61, F-62, F-63, M-9
+#[test] // forwarding-35, forwarding-36, forwarding-57, forwarding-58, forwarding-59, forwarding-60,
+// forwarding-61, forwarding-62, forwarding-63, mcp-9
 fn what_is_no_mcp_error_is_reported_by_status_and_kind() {
     let stand = Stand::start();
     let error = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);
@@ -184,7 +187,7 @@ fn what_is_no_mcp_error_is_reported_by_status_and_kind() {
     }
 }
 
-#[test] // F-35
+#[test] // forwarding-35
 fn a_body_of_an_error_that_breaks_off_is_unreadable() {
     let stand = Stand::start();
     let answer = Answer::raw("HTTP/1.1 500 Oh\r\nContent-Length: 100\r\n\r\n{\"jsonrpc\"").close();
@@ -192,7 +195,8 @@ fn a_body_of_an_error_that_breaks_off_is_unreadable() {
     expect_failure(&posted, "target_http", "response_body_unreadable", 500);
 }
 
-#[test] // F-6, F-18, F-19, F-20, F-37, F-41, B-24, M-7
+#[test] // forwarding-6, forwarding-18, forwarding-19, forwarding-20, forwarding-37, forwarding-41,
+// forwarding-224, mcp-7
 fn a_notification_is_acknowledged_with_the_status_whatever_it_is() {
     let stand = Stand::start();
     let method = "notifications/message";
@@ -215,7 +219,7 @@ fn a_notification_is_acknowledged_with_the_status_whatever_it_is() {
     assert!(body.get("resp_json").is_none() && body.get("resp_headers").is_none(), "{body}");
 }
 
-#[test] // F-40, F-41
+#[test] // forwarding-40, forwarding-41
 fn only_listed_headers_of_an_answer_travel() {
     let stand = Stand::start();
     let answer = result()
@@ -247,7 +251,7 @@ fn only_listed_headers_of_an_answer_travel() {
     assert_eq!(posted.json()["resp_headers"], json!({"Content-Type": ["application/json"]}));
 }
 
-#[test] // F-44, B-12
+#[test] // forwarding-44, forwarding-212
 fn a_failure_ends_no_session() {
     let stand = Stand::start();
     for answer in [
@@ -263,7 +267,7 @@ fn a_failure_ends_no_session() {
     assert_eq!(stand.server.count("DELETE"), 0);
 }
 
-#[test] // B-32
+#[test] // forwarding-232
 fn a_connection_is_used_again_after_every_answer_that_was_read() {
     let stand = Stand::with(|s| s.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     stand.call(result());
@@ -280,7 +284,7 @@ fn a_connection_is_used_again_after_every_answer_that_was_read() {
     }
 }
 
-#[test] // F-43, M-6
+#[test] // forwarding-43, mcp-6
 fn a_connection_that_the_server_closed_between_calls_costs_none() {
     let stand = Stand::with(|s| s.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     for call in 1..=5 {
@@ -290,7 +294,7 @@ fn a_connection_that_the_server_closed_between_calls_costs_none() {
     }
 }
 
-#[test] // F-43, M-6
+#[test] // forwarding-43, mcp-6
 fn a_connection_that_ends_under_a_call_costs_the_call_and_not_a_second_one() {
     let stand = Stand::with(|s| s.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     // The first call leaves a connection behind, the second finds it and its end.
@@ -302,7 +306,7 @@ fn a_connection_that_ends_under_a_call_costs_the_call_and_not_a_second_one() {
     assert_eq!(stand.call(result()).resp_code(), 200);
 }
 
-#[test] // F-15, F-21, B-4
+#[test] // forwarding-15, forwarding-21, forwarding-204
 fn an_answer_of_the_remote_client_is_acknowledged_and_goes_nowhere() {
     let stand = Stand::start();
     let answer = r#"{"jsonrpc":"2.0","id":"server-1","result":{"roots":[]}}"#;

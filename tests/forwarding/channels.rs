@@ -5,7 +5,7 @@ use serde_json::json;
 use super::support::{Child, Command, ControlPlane, McpServer, Tunnel};
 use super::{Stand, call, notification, result};
 
-#[test] // F-12, F-13
+#[test] // forwarding-12, forwarding-13
 fn each_channel_has_its_own_server_and_its_name_is_read_generously() {
     let control_plane = ControlPlane::start();
     let (main, other) = (McpServer::start(), McpServer::start());
@@ -29,7 +29,7 @@ fn each_channel_has_its_own_server_and_its_name_is_read_generously() {
     assert_eq!(control_plane.next_response().request_id(), "r2");
 }
 
-#[test] // F-13
+#[test] // forwarding-13
 fn one_channel_can_not_be_configured_twice() {
     let control_plane = ControlPlane::start();
     let urls = "channel=a,url=http://127.0.0.1:1/\nchannel=A,url=http://127.0.0.1:2/";
@@ -38,7 +38,8 @@ fn one_channel_can_not_be_configured_twice() {
     assert_eq!(program.stderr().lines().count(), 1, "{}", program.stderr());
 }
 
-#[test] // F-13, F-14, F-90, F-91, B-4, W-54, O-31
+#[test] // forwarding-13, forwarding-14, forwarding-90, forwarding-91, forwarding-204, wire-54,
+// oauth-31
 fn a_command_for_a_channel_that_is_not_served_is_refused_and_never_given_to_another() {
     let stand = Stand::start();
     let error = |id: &str, channel: &str| {
@@ -99,7 +100,7 @@ fn a_command_for_a_channel_that_is_not_served_is_refused_and_never_given_to_anot
     assert!(!metrics.contains("channel=\"other\",command_type"), "{metrics}");
 }
 
-#[test] // F-14, F-15, F-16, B-15, O-30
+#[test] // forwarding-14, forwarding-15, forwarding-16, forwarding-215, oauth-30
 fn a_discovery_that_can_not_be_done_is_answered() {
     let stand = Stand::start();
     let posted = stand.answer(Command::of("oauth_discovery", "r1"));
@@ -108,7 +109,7 @@ fn a_discovery_that_can_not_be_done_is_answered() {
     assert!(posted.message()["error"]["message"].is_string(), "{}", posted.0.text());
 }
 
-#[test] // F-15, F-56, F-91
+#[test] // forwarding-15, forwarding-56, forwarding-91
 fn a_child_has_no_session_to_end_and_serves_on() {
     let control_plane = ControlPlane::start();
     let child = Child::new();

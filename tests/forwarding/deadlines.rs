@@ -23,7 +23,8 @@ fn expect_nothing_posted(stand: &Stand) {
     assert_eq!(stand.control_plane.responses_waiting(), 0);
 }
 
-#[test] // F-9, F-10, F-24, F-91, F-92, B-11, M-8, M-38, W-57
+#[test] // forwarding-9, forwarding-10, forwarding-24, forwarding-91, forwarding-92, forwarding-211,
+// mcp-8, mcp-38, wire-57
 fn a_deadline_at_the_server_ends_the_call_in_silence_and_the_server_is_told() {
     let stand = Stand::start();
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
@@ -56,7 +57,7 @@ fn a_deadline_at_the_server_ends_the_call_in_silence_and_the_server_is_told() {
     assert_eq!(stand.server.count("DELETE"), 0);
 }
 
-#[test] // F-24, B-11, M-21, M-38
+#[test] // forwarding-24, forwarding-211, mcp-21, mcp-38
 fn an_initialize_and_a_stateless_call_are_not_cancelled_by_a_message() {
     let stand = Stand::with(|settings| settings.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     stand.server.next("initialize");
@@ -73,7 +74,7 @@ fn an_initialize_and_a_stateless_call_are_not_cancelled_by_a_message() {
     assert_eq!(stand.server.count("notifications/cancelled"), 0);
 }
 
-#[test] // F-10, F-19, F-55
+#[test] // forwarding-10, forwarding-19, forwarding-55
 fn a_deadline_of_a_notification_or_a_session_end_passes_in_silence() {
     let stand = Stand::start();
     for command in [notification("n1", "notifications/message"), Command::termination("t1", "s")] {
@@ -86,7 +87,7 @@ fn a_deadline_of_a_notification_or_a_session_end_passes_in_silence() {
     }
 }
 
-#[test] // F-10, W-57
+#[test] // forwarding-10, wire-57
 fn an_expired_command_reaches_neither_the_server_nor_the_control_plane() {
     let stand = Stand::start();
     for command in [
@@ -109,7 +110,8 @@ fn an_expired_command_reaches_neither_the_server_nor_the_control_plane() {
     }
 }
 
-#[test] // F-9, F-11, F-21, F-26, F-27, F-58, F-59, B-14, B-20, M-8
+#[test] // forwarding-9, forwarding-11, forwarding-21, forwarding-26, forwarding-27, forwarding-58,
+// forwarding-59, forwarding-214, forwarding-220, mcp-8
 fn a_call_without_a_deadline_that_outlives_the_time_to_live_is_answered_with_a_timeout() {
     let stand = with_ttl("300ms");
     for answer in [
@@ -134,7 +136,7 @@ fn a_call_without_a_deadline_that_outlives_the_time_to_live_is_answered_with_a_t
     assert_eq!(stand.server.count("DELETE"), 0);
 }
 
-#[test] // F-11, W-57
+#[test] // forwarding-11, wire-57
 fn a_deadline_before_the_time_to_live_is_the_one_that_counts() {
     let stand = with_ttl("10s");
     let gone = Gate::new();
@@ -144,7 +146,7 @@ fn a_deadline_before_the_time_to_live_is_the_one_that_counts() {
     expect_nothing_posted(&stand);
 }
 
-#[test] // F-26, F-55, B-14, B-20
+#[test] // forwarding-26, forwarding-55, forwarding-214, forwarding-220
 fn the_time_to_live_ends_notifications_and_session_ends_too() {
     let stand = with_ttl("300ms");
     let gone = Gate::new();
@@ -157,7 +159,7 @@ fn the_time_to_live_ends_notifications_and_session_ends_too() {
     assert_eq!(posted.resp_code(), 502);
 }
 
-#[test] // F-25, W-57
+#[test] // forwarding-25, wire-57
 fn a_deadline_while_the_answer_is_posted_leaves_the_server_alone() {
     let stand = Stand::start();
     let gone = Gate::new();
@@ -170,7 +172,7 @@ fn a_deadline_while_the_answer_is_posted_leaves_the_server_alone() {
     assert_eq!(stand.server.count("notifications/cancelled") + stand.server.count("DELETE"), 0);
 }
 
-#[test] // F-92, F-95
+#[test] // forwarding-92, forwarding-95
 fn a_deadline_ends_a_wait_to_resume_a_stream() {
     let stand = Stand::start();
     let answer = Answer::sse().body("id: 1\nretry: 3600000\ndata:\n\n").close();

@@ -27,7 +27,8 @@ fn listener_that_says(bytes: &'static [u8]) -> u16 {
     port
 }
 
-#[test] // F-36, F-58, F-59, F-61, F-62, F-94, B-13
+#[test] // forwarding-36, forwarding-58, forwarding-59, forwarding-61, forwarding-62, forwarding-94,
+// forwarding-213
 fn a_refused_connection_is_told() {
     let posted = call_to(&format!("{}/mcp", dead_url()));
     expect_failure(&posted, "connect", "connection_refused", 502);
@@ -37,18 +38,18 @@ fn a_refused_connection_is_told() {
     );
 }
 
-#[test] // F-58, F-59, F-94, B-13
+#[test] // forwarding-58, forwarding-59, forwarding-94, forwarding-213
 fn a_name_that_is_not_known_is_told() {
     expect_failure(&call_to("http://no-such-host.invalid/mcp"), "dns", "dns", 502);
 }
 
-#[test] // F-58, F-59, F-94, B-13
+#[test] // forwarding-58, forwarding-59, forwarding-94, forwarding-213
 fn a_server_without_tls_where_it_is_due_is_told() {
     let port = listener_that_says(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     expect_failure(&call_to(&format!("https://127.0.0.1:{port}/mcp")), "tls", "tls", 502);
 }
 
-#[test] // F-58, F-59, F-63, F-94, B-13
+#[test] // forwarding-58, forwarding-59, forwarding-63, forwarding-94, forwarding-213
 fn a_connection_that_ends_is_told_by_how_it_ends() {
     let stand = Stand::start();
     let cut = |bytes: &str| Answer::raw(bytes).close();
@@ -68,14 +69,14 @@ fn a_connection_that_ends_is_told_by_how_it_ends() {
     }
 }
 
-#[test] // F-58, F-59
+#[test] // forwarding-58, forwarding-59
 fn an_answer_that_is_not_http_is_told() {
     let port = listener_that_says(b"220 mail.example ESMTP\r\n");
     let posted = call_to(&format!("http://127.0.0.1:{port}/mcp"));
     expect_failure(&posted, "protocol", "invalid_protocol_response", 502);
 }
 
-#[test] // F-57, F-88, F-91
+#[test] // forwarding-57, forwarding-88, forwarding-91
 fn neither_failure_nor_log_shows_target_body_or_header_values() {
     let stand = Stand::with(|settings| settings.env("MCP_EXTRA_HEADERS", "X-Key: site-secret"));
     let answer = Answer::status(503)

@@ -26,8 +26,8 @@ const STOPPED: [&str; 15] = [
     "Upgrade",
 ];
 
-/// Names that only the control plane removes (F-51): a daemon that did so too could not be told
-/// from one that loses headers.
+/// Names that only the control plane removes (forwarding-51): a daemon that did so too could not be
+/// told from one that loses headers.
 const PASSED: [&str; 27] = [
     "CF-Connecting-IP",
     "Forwarded",
@@ -58,7 +58,7 @@ const PASSED: [&str; 27] = [
     "Authorization",
 ];
 
-#[test] // F-34, F-51, F-52, B-26, M-40
+#[test] // forwarding-34, forwarding-51, forwarding-52, forwarding-226, mcp-40
 fn headers_of_the_client_pass_but_for_those_of_its_own_hop() {
     let stand = Stand::start();
     let mut command = call("r1").header("X-Many", "b").header("X-Many", "a").header("X-Hop", "1");
@@ -88,7 +88,7 @@ fn headers_of_the_client_pass_but_for_those_of_its_own_hop() {
     }
 }
 
-#[test] // F-34, F-52, M-28
+#[test] // forwarding-34, forwarding-52, mcp-28
 fn defaults_give_way_to_the_operator_and_he_to_the_client() {
     let stand = Stand::with(|settings| {
         settings.env("MCP_EXTRA_HEADERS", "Authorization: of-site,X-Site: s,Accept: text/html")
@@ -123,7 +123,7 @@ fn defaults_give_way_to_the_operator_and_he_to_the_client() {
     assert_eq!(post.header_values("Accept"), ["application/json, text/event-stream"]);
 }
 
-#[test] // F-52
+#[test] // forwarding-52
 fn the_clients_request_id_goes_both_ways() {
     let stand = Stand::start();
     stand.server.on("tools/call", result());
@@ -132,7 +132,7 @@ fn the_clients_request_id_goes_both_ways() {
     assert_eq!(posted.0.header_values("X-Client-Request-Id"), ["abc"]);
 }
 
-#[test] // F-33, M-31
+#[test] // forwarding-33, mcp-31
 fn session_and_version_are_those_of_the_command_alone() {
     let stand = Stand::start();
     let answer = result().header("Mcp-Session-Id", "s1").header("Mcp-Protocol-Version", "v");
@@ -151,7 +151,7 @@ fn session_and_version_are_those_of_the_command_alone() {
     assert_eq!(post.header_values("Mcp-Method"), [""; 0]);
 }
 
-#[test] // M-29, M-30, M-32
+#[test] // mcp-29, mcp-30, mcp-32
 fn a_stateless_request_has_the_headers_of_its_era_and_none_of_the_other() {
     let stand = Stand::start();
     let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
@@ -188,7 +188,7 @@ fn a_stateless_request_has_the_headers_of_its_era_and_none_of_the_other() {
     }
 }
 
-#[test] // F-46, F-47, F-81, B-29
+#[test] // forwarding-46, forwarding-47, forwarding-81, forwarding-229
 fn the_operators_headers_for_discovery_go_with_the_probe_alone() {
     let control_plane = ControlPlane::start();
     let server = McpServer::start();
@@ -223,7 +223,7 @@ fn redirect(status: u16, location: &str) -> Answer {
     Answer::status(status).header("Location", location).body("moved")
 }
 
-#[test] // F-45, F-46, B-25
+#[test] // forwarding-45, forwarding-46, forwarding-225
 fn a_redirect_on_the_same_origin_is_followed_with_the_message() {
     let stand = Stand::with(|s| s.env("MCP_EXTRA_HEADERS", "X-Site-Key: secret"));
     for (status, location, keeps_site_headers) in
@@ -242,7 +242,7 @@ fn a_redirect_on_the_same_origin_is_followed_with_the_message() {
     }
 }
 
-#[test] // F-36, F-45, B-25, M-41
+#[test] // forwarding-36, forwarding-45, forwarding-225, mcp-41
 fn a_redirect_elsewhere_is_the_answer_and_nothing_goes_there() {
     let stand = Stand::start();
     let other = McpServer::start();
@@ -264,7 +264,7 @@ fn a_redirect_elsewhere_is_the_answer_and_nothing_goes_there() {
     assert_eq!(stand.server.count("tools/call"), 7);
 }
 
-#[test] // F-45
+#[test] // forwarding-45
 fn a_redirect_in_a_circle_ends() {
     let stand = Stand::start();
     stand.server.always("tools/call", redirect(307, "/mcp"));
@@ -273,7 +273,7 @@ fn a_redirect_in_a_circle_ends() {
     assert_eq!(stand.server.count("tools/call"), 10);
 }
 
-#[test] // M-32
+#[test] // mcp-32
 fn notifications_of_both_eras_have_their_headers_too() {
     let stand = Stand::start();
     let command = notification("n1", "notifications/message").header("Mcp-Session-Id", "s1");
@@ -306,7 +306,7 @@ fn whole_request(connection: &mut impl Read) -> String {
     }
 }
 
-#[test] // F-50, F-84
+#[test] // forwarding-50, forwarding-84
 fn a_server_behind_a_unix_socket_is_spoken_to_by_its_url() {
     let control_plane = ControlPlane::start();
     let scratch = Scratch::new();

@@ -17,7 +17,7 @@ fn result_of(bytes: usize) -> Vec<u8> {
     [head.as_slice(), &filling, tail].concat()
 }
 
-#[test] // F-35
+#[test] // forwarding-35
 fn of_an_error_body_so_much_is_read_and_no_more() {
     let stand = Stand::start();
     let error = |bytes: usize| {
@@ -33,7 +33,7 @@ fn of_an_error_body_so_much_is_read_and_no_more() {
     expect_failure(&posted, "target_http", "response_body_too_large", 500);
 }
 
-#[test] // B-19, M-12
+#[test] // forwarding-219, mcp-12
 fn a_large_answer_passes_both_as_a_body_and_as_an_event() {
     let stand = Stand::start();
     let large = result_of(16 * 1024 * 1024);
@@ -44,7 +44,7 @@ fn a_large_answer_passes_both_as_a_body_and_as_an_event() {
     assert!(posted.resp_json().as_bytes() == large);
 }
 
-#[test] // B-19, M-12
+#[test] // forwarding-219, mcp-12
 fn an_answer_over_the_limit_is_a_failure_and_the_next_call_is_served() {
     let stand = Stand::start();
     // Refused for the length that it declares.
@@ -61,26 +61,26 @@ fn an_answer_over_the_limit_is_a_failure_and_the_next_call_is_served() {
     assert_eq!(stand.call(result()).resp_code(), 200);
 }
 
-#[test] // B-19
+#[test] // forwarding-219
 fn a_line_over_the_limit_of_a_child_fails_its_call_and_nothing_else() {
     let control_plane = ControlPlane::start();
     let child = Child::new();
     let _tunnel = Tunnel::to(&control_plane.url()).stdio(&child.command()).start();
     let mut running = child.next_start();
     control_plane.push(call("r1"));
-    let line = super::stdio::next_of(&mut running, "tools/call");
+    let line = crate::support::calls::next_of(&mut running, "tools/call");
     let id = line.id.unwrap();
     let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":\"");
     running.write(&[head.as_bytes(), &vec![b'x'; MESSAGE_MAX], b"\"}\n"].concat());
     let posted = control_plane.next_response();
     expect_failure(&posted, "protocol", "response_body_too_large", 502);
     control_plane.push(Command::call("r2", "2", "tools/list", "{}"));
-    let line = super::stdio::next_of(&mut running, "tools/list");
+    let line = crate::support::calls::next_of(&mut running, "tools/list");
     running.reply(&line, "{}");
     assert_eq!(control_plane.next_response().resp_code(), 200);
 }
 
-#[test] // B-27
+#[test] // forwarding-227
 fn notifications_beyond_the_backlog_wait_in_the_stream_and_none_is_lost() {
     let stand = Stand::start();
     // More than 256 of them, and more than 1 MiB.
@@ -99,7 +99,7 @@ fn notifications_beyond_the_backlog_wait_in_the_stream_and_none_is_lost() {
     assert_eq!(stand.control_plane.next_response().resp_json(), super::RESULT);
 }
 
-#[test] // F-19, B-19
+#[test] // forwarding-19, forwarding-219
 fn a_head_of_an_answer_over_the_limit_is_a_failure() {
     let stand = Stand::start();
     let answer = result().header("X-Long", &"x".repeat(70 * 1024));

@@ -18,7 +18,7 @@ fn occupy(stand: &Stand, request_id: &str, session: &str) -> Gate {
     gate
 }
 
-#[test] // F-4, F-22, B-1, M-4
+#[test] // forwarding-4, forwarding-22, stdio-201, mcp-4
 fn a_slow_call_delays_no_other_while_a_worker_is_free() {
     let stand = with_workers("2");
     let gate = occupy(&stand, "slow", "s1");
@@ -32,7 +32,7 @@ fn a_slow_call_delays_no_other_while_a_worker_is_free() {
     assert_eq!(stand.control_plane.next_response().request_id(), "slow");
 }
 
-#[test] // F-1, F-2, F-3, F-4, F-5, W-44
+#[test] // forwarding-1, forwarding-2, forwarding-3, forwarding-4, forwarding-5, wire-44
 fn more_commands_than_room_are_all_served_and_started_in_order() {
     let stand = Stand::with(|settings| {
         let settings = settings.env("MCP_MAX_CONCURRENT_REQUESTS", "1");
@@ -51,7 +51,7 @@ fn more_commands_than_room_are_all_served_and_started_in_order() {
     }
 }
 
-#[test] // F-2, F-3, F-96
+#[test] // forwarding-2, forwarding-3, forwarding-96
 fn no_more_is_asked_for_than_there_is_room() {
     let stand = Stand::with(|settings| {
         let settings = settings.env("MCP_MAX_CONCURRENT_REQUESTS", "1");
@@ -70,7 +70,7 @@ fn no_more_is_asked_for_than_there_is_room() {
     assert!(metrics.contains("dispatcher_worker_pool_capacity 1"), "{metrics}");
 }
 
-#[test] // F-8
+#[test] // forwarding-8
 fn no_workers_are_refused_at_the_start() {
     let stand = Stand::start();
     let settings = Tunnel::to(&stand.control_plane.url()).http(&stand.server.url());
@@ -79,7 +79,7 @@ fn no_workers_are_refused_at_the_start() {
     assert_eq!(program.stderr().lines().count(), 1, "{}", program.stderr());
 }
 
-#[test] // F-24, F-75, B-2, M-4
+#[test] // forwarding-24, stdio-75, stdio-202, mcp-4
 fn a_cancel_and_a_session_end_overtake_waiting_calls() {
     let stand = with_workers("1");
     let gate = occupy(&stand, "slow", "s1");
@@ -100,7 +100,7 @@ fn a_cancel_and_a_session_end_overtake_waiting_calls() {
     }
 }
 
-#[test] // B-2
+#[test] // stdio-202
 fn a_cancel_keeps_a_waiting_call_from_the_server() {
     let stand = with_workers("1");
     let gate = occupy(&stand, "slow", "s1");
@@ -129,7 +129,7 @@ fn a_cancel_keeps_a_waiting_call_from_the_server() {
     assert_eq!(stand.server.count("notifications/cancelled"), 0, "the server knows of no call");
 }
 
-#[test] // B-2, M-70
+#[test] // stdio-202, mcp-70
 fn a_cancel_without_a_session_is_not_taken_for_somebody_elses() {
     let stand = with_workers("1");
     let gate = occupy(&stand, "slow", "");
@@ -142,7 +142,7 @@ fn a_cancel_without_a_session_is_not_taken_for_somebody_elses() {
     assert_eq!(stand.server.count("notifications/cancelled"), 1, "the server may know");
 }
 
-#[test] // F-4, B-33, M-5
+#[test] // forwarding-4, forwarding-233, mcp-5
 fn a_notification_is_delivered_before_later_commands_of_its_session_start() {
     let stand = Stand::start();
     let gate = Gate::new();
@@ -163,7 +163,7 @@ fn a_notification_is_delivered_before_later_commands_of_its_session_start() {
     assert_eq!(rest.iter().map(Posted::request_id).collect::<Vec<_>>(), ["end", "mine", "n1"]);
 }
 
-#[test] // B-33
+#[test] // forwarding-233
 fn a_notification_that_is_not_delivered_holds_up_its_session_no_longer() {
     let stand = Stand::start();
     stand.server.on("notifications/initialized", Answer::reset_at_once());
@@ -175,7 +175,7 @@ fn a_notification_that_is_not_delivered_holds_up_its_session_no_longer() {
     assert_eq!(stand.control_plane.next_response_for("r1").resp_json(), RESULT);
 }
 
-#[test] // F-95, M-4
+#[test] // forwarding-95, mcp-4
 fn a_notification_that_hangs_at_the_server_does_not_hold_up_a_cancel() {
     let stand = with_workers("1");
     let gate = occupy(&stand, "slow", "s1");
@@ -190,7 +190,7 @@ fn a_notification_that_hangs_at_the_server_does_not_hold_up_a_cancel() {
     assert_eq!(stand.control_plane.next_response().request_id(), "slow");
 }
 
-#[test] // F-90, B-30, B-31
+#[test] // forwarding-90, forwarding-230, forwarding-231
 fn what_became_of_commands_is_counted_and_nothing_of_the_client_becomes_a_label() {
     let stand = Stand::with(|settings| settings.env("MCP_CONNECTION_MAX_TTL", "300ms"));
     let never = Gate::new();

@@ -7,7 +7,7 @@ fn port_of(url: &str) -> u16 {
     url.rsplit(':').next().unwrap().parse().unwrap()
 }
 
-#[test] // F-82, B-28
+#[test] // forwarding-82, forwarding-228
 fn readiness_goes_down_and_up_with_the_server_as_often_as_it_likes() {
     let control_plane = ControlPlane::start();
     let url = dead_url();
@@ -23,7 +23,7 @@ fn readiness_goes_down_and_up_with_the_server_as_often_as_it_likes() {
     }
 }
 
-#[test] // F-82, B-28
+#[test] // forwarding-82, forwarding-228
 fn a_server_that_answers_only_errors_is_not_ready_until_it_answers_well() {
     let stand = Stand::start();
     stand.tunnel.wait_ready();
@@ -39,7 +39,7 @@ fn a_server_that_answers_only_errors_is_not_ready_until_it_answers_well() {
     assert_eq!(stand.server.count("initialize"), before);
 }
 
-#[test] // F-80, F-81, F-82, B-29
+#[test] // forwarding-80, forwarding-81, forwarding-82, forwarding-229
 fn a_server_that_wants_credentials_is_there() {
     let control_plane = ControlPlane::start();
     let server = McpServer::start();
@@ -50,7 +50,7 @@ fn a_server_that_wants_credentials_is_there() {
     assert_eq!(server.count("GET") + server.count("DELETE"), 0);
 }
 
-#[test] // F-82, B-28
+#[test] // forwarding-82, forwarding-228, operations-59
 fn what_answers_and_is_no_mcp_server_for_us_is_not_ready_and_why_is_told() {
     let no_server = "there is no MCP server at the path of its URL";
     let html = || Answer::status(200).header("Content-Type", "text/html").body("<h1>hello</h1>");
@@ -88,7 +88,7 @@ fn what_answers_and_is_no_mcp_server_for_us_is_not_ready_and_why_is_told() {
     );
 }
 
-#[test] // F-82, B-28
+#[test] // forwarding-82, forwarding-228
 fn a_server_that_moves_away_from_its_path_is_noticed_by_a_call_and_when_it_comes_back() {
     let stand = Stand::start();
     stand.tunnel.wait_ready();
@@ -103,14 +103,14 @@ fn a_server_that_moves_away_from_its_path_is_noticed_by_a_call_and_when_it_comes
     stand.tunnel.wait_ready();
 }
 
-#[test] // F-83
+#[test] // forwarding-83, operations-96
 fn polling_does_not_wait_for_the_server() {
     let control_plane = ControlPlane::start();
     let _tunnel = Tunnel::to(&control_plane.url()).http(&format!("{}/mcp", dead_url())).start();
     control_plane.next_poll();
 }
 
-#[test] // F-83, F-84
+#[test] // forwarding-83, forwarding-84, operations-64
 fn with_a_startup_wait_polling_begins_when_the_server_is_there() {
     let control_plane = ControlPlane::start();
     let url = dead_url();
@@ -126,7 +126,7 @@ fn with_a_startup_wait_polling_begins_when_the_server_is_there() {
     tunnel.wait_ready();
 }
 
-#[test] // F-83, F-84
+#[test] // forwarding-83, forwarding-84
 fn with_a_startup_wait_any_sign_of_the_server_lets_polling_begin() {
     for status in [401, 500] {
         let control_plane = ControlPlane::start();
@@ -140,7 +140,7 @@ fn with_a_startup_wait_any_sign_of_the_server_lets_polling_begin() {
     }
 }
 
-#[test] // F-83, F-84
+#[test] // forwarding-83, forwarding-84, operations-64
 fn a_startup_wait_ends_in_polling_although_nobody_came() {
     let control_plane = ControlPlane::start();
     let _tunnel = Tunnel::to(&control_plane.url())
@@ -150,7 +150,7 @@ fn a_startup_wait_ends_in_polling_although_nobody_came() {
     control_plane.next_poll();
 }
 
-#[test] // F-82, F-84
+#[test] // forwarding-82, forwarding-84
 fn a_server_that_does_not_answer_the_probe_settles_the_wait_and_is_not_ready() {
     let control_plane = ControlPlane::start();
     let server = McpServer::start();

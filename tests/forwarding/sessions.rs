@@ -5,7 +5,7 @@ use serde_json::json;
 use super::support::{Answer, Command};
 use super::{Stand, call, result};
 
-#[test] // F-34, F-53, F-54, M-33
+#[test] // forwarding-34, forwarding-53, forwarding-54, mcp-33
 fn a_session_end_is_a_delete_with_the_clients_headers() {
     let stand = Stand::with(|settings| settings.env("MCP_EXTRA_HEADERS", "X-Site: s"));
     let answer = Answer::status(204).header("Mcp-Session-Id", "s1").header("Server", "x");
@@ -26,7 +26,7 @@ fn a_session_end_is_a_delete_with_the_clients_headers() {
     assert_eq!(delete.header_values("Content-Type"), [""; 0]);
 }
 
-#[test] // F-54, F-61, M-33
+#[test] // forwarding-54, forwarding-61, mcp-33
 fn any_answer_to_a_session_end_is_passed_on_without_its_body() {
     let stand = Stand::start();
     for status in [200, 202, 204, 302, 400, 401, 404, 405, 500, 503] {
@@ -44,7 +44,7 @@ fn any_answer_to_a_session_end_is_passed_on_without_its_body() {
     assert_eq!(stand.server.count("DELETE"), 11, "each was sent once");
 }
 
-#[test] // F-53
+#[test] // forwarding-53
 fn a_session_end_without_a_session_is_dropped() {
     let stand = Stand::start();
     stand.control_plane.push(Command::of("session_termination", "t1"));

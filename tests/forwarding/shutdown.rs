@@ -1,8 +1,8 @@
 //! The way down: nothing that was taken is dropped without an answer.
 
-use super::stdio::next_of;
 use super::support::{Answer, Child, Command, ControlPlane, Gate, McpServer, Signal, Tunnel};
 use super::{RESULT, Stand, call, expect_failure, notification, result};
+use crate::support::calls::next_of;
 
 /// One worker, so that commands wait; and a grace period.
 fn with_grace(grace: &str) -> Stand {
@@ -24,7 +24,7 @@ fn taken(stand: &Stand, calls: &str) {
     });
 }
 
-#[test] // F-7, F-95, B-16
+#[test] // forwarding-7, forwarding-95, forwarding-216, operations-206, cli-11
 fn what_waits_and_what_runs_is_finished_and_posted_within_the_grace() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut stand = with_grace("5m");
@@ -46,7 +46,7 @@ fn what_waits_and_what_runs_is_finished_and_posted_within_the_grace() {
     }
 }
 
-#[test] // F-7, B-16, F-58
+#[test] // forwarding-7, forwarding-216, forwarding-58
 fn what_is_past_the_grace_is_answered_with_a_failure() {
     let mut stand = with_grace("200ms");
     let gone = Gate::new();
@@ -69,7 +69,7 @@ fn what_is_past_the_grace_is_answered_with_a_failure() {
     assert_eq!(stand.server.count("initialize"), probes);
 }
 
-#[test] // F-95, B-16
+#[test] // forwarding-95, forwarding-216
 fn a_wait_to_resume_a_stream_and_a_gate_are_given_up_too() {
     let mut stand = Stand::with(|s| s.env("MCP_TUNNEL_SHUTDOWN_GRACE", "200ms"));
     let broken = Answer::sse().body("id: 1\nretry: 3600000\ndata:\n\n").close();
@@ -92,7 +92,7 @@ fn a_wait_to_resume_a_stream_and_a_gate_are_given_up_too() {
     assert_eq!(stand.server.count("tools/call"), 1);
 }
 
-#[test] // B-16
+#[test] // forwarding-216
 fn a_command_without_time_left_is_not_answered_on_the_way_down_either() {
     let mut stand = with_grace("5m");
     let gate = Gate::new();
@@ -109,7 +109,7 @@ fn a_command_without_time_left_is_not_answered_on_the_way_down_either() {
     assert_eq!(stand.control_plane.responses_waiting(), 0);
 }
 
-#[test] // B-16
+#[test] // forwarding-216, operations-206
 fn a_second_signal_ends_it_at_once() {
     let mut stand = with_grace("5m");
     let gone = Gate::new();
@@ -124,7 +124,7 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(stand.control_plane.responses_waiting(), 0);
 }
 
-#[test] // F-70, B-16, B-17, M-24
+#[test] // stdio-70, forwarding-216, stdio-217, mcp-24
 fn the_child_is_ended_only_when_its_calls_are_answered() {
     let control_plane = ControlPlane::start();
     let child = Child::new();
@@ -141,7 +141,7 @@ fn the_child_is_ended_only_when_its_calls_are_answered() {
     running.wait_gone();
 }
 
-#[test] // F-10, F-95, B-16
+#[test] // forwarding-10, forwarding-95, forwarding-216
 fn an_idle_daemon_ends_at_once() {
     let control_plane = ControlPlane::start();
     let server = McpServer::start();

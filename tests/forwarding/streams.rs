@@ -15,7 +15,7 @@ fn progress(step: u32) -> String {
     )
 }
 
-#[test] // F-21, F-22, F-23, F-41, M-5, M-28
+#[test] // forwarding-21, forwarding-22, forwarding-23, forwarding-41, mcp-5, mcp-28
 fn notifications_are_posted_in_order_and_the_answer_last() {
     let stand = Stand::start();
     let answer = Answer::sse()
@@ -42,7 +42,7 @@ fn notifications_are_posted_in_order_and_the_answer_last() {
     assert_eq!(stand.call(result()).resp_json(), RESULT);
 }
 
-#[test] // F-22, B-27
+#[test] // forwarding-22, forwarding-227
 fn a_notification_is_posted_before_the_stream_goes_on() {
     let stand = Stand::start();
     let gate = Gate::new();
@@ -54,7 +54,7 @@ fn a_notification_is_posted_before_the_stream_goes_on() {
     assert_eq!(stand.control_plane.next_response().resp_json(), RESULT);
 }
 
-#[test] // F-38, M-35, M-36
+#[test] // forwarding-38, mcp-35, mcp-36
 fn a_stream_is_read_in_every_dialect() {
     let stand = Stand::start();
     let e_acute = r#"{"jsonrpc":"2.0","id":1,"result":{"e":"é"}}"#;
@@ -88,7 +88,8 @@ fn a_stream_is_read_in_every_dialect() {
     assert_eq!(posted.message(), serde_json::from_str::<serde_json::Value>(RESULT).unwrap());
 }
 
-#[test] // F-21, F-30, F-32, F-38, F-41, F-61, B-6
+#[test] // forwarding-21, forwarding-30, forwarding-32, forwarding-38, forwarding-41, forwarding-61,
+// stdio-206
 fn what_is_no_mcp_in_a_stream_fails_the_call() {
     let stand = Stand::start();
     for event in [
@@ -111,7 +112,7 @@ fn what_is_no_mcp_in_a_stream_fails_the_call() {
     }
 }
 
-#[test] // F-21, F-39, F-58, B-22, M-37
+#[test] // forwarding-21, forwarding-39, forwarding-58, forwarding-222, mcp-37
 fn a_stream_that_ends_without_the_answer_is_a_failure() {
     let stand = Stand::start();
     for (answer, kind) in [
@@ -144,7 +145,7 @@ fn marked(stream: Answer, id: &str, data: &str) -> Answer {
     stream.body(format!("id: {id}\nretry: 1\ndata: {data}\n\n"))
 }
 
-#[test] // F-39, M-6, M-36, M-37
+#[test] // forwarding-39, mcp-6, mcp-36, mcp-37
 fn a_broken_stream_is_taken_up_at_the_last_event() {
     let stand = Stand::with(|settings| settings.env("MCP_EXTRA_HEADERS", "X-Site: s"));
     let first = marked(Answer::sse().header("Mcp-Session-Id", "s1"), "e1", "");
@@ -171,7 +172,7 @@ fn a_broken_stream_is_taken_up_at_the_last_event() {
     assert_eq!(stand.server.count("tools/call"), 1, "the call is not made again");
 }
 
-#[test] // F-39
+#[test] // forwarding-39
 fn a_stream_that_brings_nothing_new_is_asked_for_five_times() {
     let stand = Stand::start();
     stand.server.on("tools/call", marked(Answer::sse(), "e1", NOTE).close());
@@ -183,7 +184,7 @@ fn a_stream_that_brings_nothing_new_is_asked_for_five_times() {
     assert_eq!(stand.server.count("GET"), 5);
 }
 
-#[test] // F-39
+#[test] // forwarding-39
 fn a_server_that_has_no_stream_to_take_up_ends_the_call() {
     let stand = Stand::start();
     for refusal in [Answer::status(405), Answer::status(404), Answer::status(503), result()] {
@@ -194,7 +195,7 @@ fn a_server_that_has_no_stream_to_take_up_ends_the_call() {
     assert_eq!(stand.server.count("GET"), 4);
 }
 
-#[test] // M-32, M-37
+#[test] // mcp-32, mcp-37
 fn a_stateless_stream_that_breaks_is_lost() {
     let stand = Stand::start();
     stand.server.on("tools/call", marked(Answer::sse(), "e1", NOTE).close());
@@ -206,7 +207,7 @@ fn a_stateless_stream_that_breaks_is_lost() {
     assert_eq!(stand.server.count("tools/call"), 1);
 }
 
-#[test] // F-21, B-3, M-10, M-31
+#[test] // forwarding-21, forwarding-203, mcp-10, mcp-31
 fn a_request_of_the_server_is_answered_and_the_call_goes_on() {
     let stand = Stand::start();
     let answer = Answer::sse()
@@ -229,7 +230,7 @@ fn a_request_of_the_server_is_answered_and_the_call_goes_on() {
     }
 }
 
-#[test] // B-3, M-10
+#[test] // forwarding-203, mcp-10
 fn a_server_that_does_not_take_the_answer_to_its_request_still_answers_the_call() {
     let stand = Stand::start();
     // Silence costs as long as such a courtesy may take.
@@ -241,7 +242,7 @@ fn a_server_that_does_not_take_the_answer_to_its_request_still_answers_the_call(
     }
 }
 
-#[test] // M-22, M-32
+#[test] // mcp-22, mcp-32
 fn nothing_is_answered_to_a_stateless_server() {
     let stand = Stand::start();
     let answer = Answer::sse().event(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).event(RESULT);
@@ -250,7 +251,7 @@ fn nothing_is_answered_to_a_stateless_server() {
     assert_eq!(stand.server.count("POST"), 0);
 }
 
-#[test] // B-27
+#[test] // forwarding-227
 fn a_slow_control_plane_gets_the_latest_progress_and_every_other_notification() {
     let stand = Stand::start();
     // While the first notification is posted, the server says all the rest.
@@ -272,7 +273,7 @@ fn a_slow_control_plane_gets_the_latest_progress_and_every_other_notification() 
     assert_eq!(posted, [&progress(1), NOTE, &progress(199), RESULT]);
 }
 
-#[test] // F-22
+#[test] // forwarding-22
 fn a_quick_control_plane_gets_every_step() {
     let stand = Stand::start();
     let steps: Vec<String> = (0..50).map(progress).collect();
@@ -285,7 +286,7 @@ fn a_quick_control_plane_gets_every_step() {
     assert_eq!(stand.control_plane.next_response().resp_json(), RESULT);
 }
 
-#[test] // F-21, F-22
+#[test] // forwarding-21, forwarding-22
 fn after_a_lost_notification_only_the_answer_is_posted() {
     let stand = Stand::start();
     stand.control_plane.on_response(Answer::json(400, r#"{"error":{"message":"no"}}"#));
@@ -298,7 +299,7 @@ fn after_a_lost_notification_only_the_answer_is_posted() {
     assert_eq!(stand.control_plane.next_response().resp_json(), RESULT);
 }
 
-#[test] // F-91, M-38
+#[test] // forwarding-91, mcp-38
 fn a_call_that_nobody_waits_for_any_more_is_stopped() {
     let stand = Stand::start();
     for (command, era) in
@@ -326,7 +327,7 @@ fn a_call_that_nobody_waits_for_any_more_is_stopped() {
     });
 }
 
-#[test] // F-91, M-21
+#[test] // forwarding-91, mcp-21
 fn an_initialize_that_nobody_waits_for_any_more_is_not_cancelled() {
     let stand = Stand::with(|settings| settings.env("MCP_MAX_CONCURRENT_REQUESTS", "1"));
     stand.server.next("initialize");
@@ -341,7 +342,7 @@ fn an_initialize_that_nobody_waits_for_any_more_is_not_cancelled() {
     assert_eq!(stand.server.count("notifications/cancelled"), 0);
 }
 
-#[test] // F-39, F-95, B-2
+#[test] // forwarding-39, forwarding-95, stdio-202
 fn a_cancel_ends_a_wait_to_resume_a_stream() {
     let stand = Stand::start();
     let answer = Answer::sse().body("id: 1\nretry: 3600000\ndata:\n\n").close();

@@ -1,4 +1,4 @@
-//! R-1 to R-10: what daemons and operators may rely on.
+//! relay-1 to relay-10: what daemons and operators may rely on.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-#[test] // R-1
+#[test] // relay-1
 fn a_poll_without_work_ends_with_204_and_not_before_its_time() {
     let relay = Relay::start(&[]);
     let begun = Instant::now();
@@ -16,7 +16,7 @@ fn a_poll_without_work_ends_with_204_and_not_before_its_time() {
     assert!(answer.header("Content-Length").is_none());
 }
 
-#[test] // R-2
+#[test] // relay-2
 fn a_poll_asks_for_1_to_25_commands_and_never_gets_more() {
     let relay = Relay::start(&[]);
     for query in ["limit=0", "limit=26", "limit=x", "timeout_ms=0"] {
@@ -31,7 +31,7 @@ fn a_poll_asks_for_1_to_25_commands_and_never_gets_more() {
     drop(clients);
 }
 
-#[test] // R-3, R-4
+#[test] // relay-3, relay-4
 fn a_command_has_all_that_the_contract_names() {
     let relay = Relay::start(&["--response-timeout", "45s"]);
     let daemon = Daemon::of_a(&relay);
@@ -61,7 +61,7 @@ fn a_command_has_all_that_the_contract_names() {
     drop(clients);
 }
 
-#[test] // R-4
+#[test] // relay-4
 fn the_metadata_of_a_tunnel_is_its_id_name_and_description() {
     let relay = Relay::start(&[]);
     let get = |tunnel: &str, key: &str| {
@@ -74,7 +74,7 @@ fn the_metadata_of_a_tunnel_is_its_id_name_and_description() {
     assert_eq!(get(C, "unknown").status, 401);
 }
 
-#[test] // R-5
+#[test] // relay-5
 fn a_response_is_accepted_once() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -87,7 +87,7 @@ fn a_response_is_accepted_once() {
     assert_eq!(client.join().unwrap().json()["result"]["was"], 1);
 }
 
-#[test] // R-6
+#[test] // relay-6
 fn without_the_genuine_token_nothing_is_settled() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -118,7 +118,7 @@ fn without_the_genuine_token_nothing_is_settled() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // R-6
+#[test] // relay-6
 fn an_undecodable_response_under_the_genuine_token_ends_the_wait() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -163,7 +163,7 @@ fn a_response_of_unknown_type_or_wrong_channel_settles_nothing() {
     assert_eq!(client.join().unwrap().text(), r#"{"a":1}"#);
 }
 
-#[test] // R-7
+#[test] // relay-7
 fn a_response_on_the_path_of_another_tunnel_is_refused() {
     let relay = Relay::start(&[]);
     let (of_a, of_b) = (Daemon::of_a(&relay), Daemon::of_b(&relay));
@@ -175,7 +175,7 @@ fn a_response_on_the_path_of_another_tunnel_is_refused() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // R-8
+#[test] // relay-8
 fn a_malformed_tunnel_id_is_named_on_every_plane() {
     let relay = Relay::start(&[]);
     let bad = "tunnel_SHOUTING";
@@ -199,7 +199,7 @@ fn a_malformed_tunnel_id_is_named_on_every_plane() {
     assert_eq!(relay.send(&bad_channel).code(), "invalid_channel_format");
 }
 
-#[test] // R-9
+#[test] // relay-9
 fn tunnels_are_created_listed_read_changed_and_deleted() {
     let relay = Relay::start(&[]);
     let admin = |method: &str, path: &str, body: &str| {
@@ -251,7 +251,7 @@ fn tunnels_are_created_listed_read_changed_and_deleted() {
     assert_eq!(admin("POST", "/v1/tunnels", &body).code(), "tunnel_principal_limit_exceeded");
 }
 
-#[test] // R-10
+#[test] // relay-10
 fn paths_that_are_not_ours_are_404_and_wrong_methods_405() {
     let relay = Relay::start(&[]);
     for path in [

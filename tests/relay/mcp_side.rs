@@ -1,4 +1,4 @@
-//! R-28 to R-41, and what mcp.md asks of the relay's endpoint.
+//! relay-28 to relay-41, and what mcp.md asks of the relay's endpoint.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn json_only(request: Request) -> Request {
 const PROGRESS: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":N}}"#;
 
-#[test] // R-28
+#[test] // relay-28
 fn a_message_reaches_the_daemon_byte_for_byte() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -30,7 +30,7 @@ fn a_message_reaches_the_daemon_byte_for_byte() {
     assert_eq!(client.read().text(), result);
 }
 
-#[test] // R-29
+#[test] // relay-29
 fn without_events_the_answer_is_one_json_object() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -47,7 +47,7 @@ fn without_events_the_answer_is_one_json_object() {
     assert_eq!(neither.status, 406);
 }
 
-#[test] // R-30, M-54
+#[test] // relay-30, mcp-54, mcp-46, mcp-55
 fn with_events_notifications_come_in_order_before_the_answer() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -77,7 +77,7 @@ fn with_events_notifications_come_in_order_before_the_answer() {
     assert_eq!(client.read().status, 200);
 }
 
-#[test] // R-30
+#[test] // relay-30
 fn each_notification_is_sent_at_once() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -115,7 +115,7 @@ fn a_server_that_answered_by_events_is_passed_on_as_events() {
     assert_eq!(answer.header("Content-Type"), Some("text/event-stream"));
 }
 
-#[test] // R-31
+#[test] // relay-31
 fn a_long_call_shows_signs_of_life_and_initialize_waits_for_its_status() {
     let relay = Relay::start(&["--sse-commit-after", "50ms", "--sse-keepalive", "50ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -169,7 +169,7 @@ fn a_deadline_in_an_open_stream_is_its_last_event() {
     assert_eq!(last["error"]["data"]["tunnel_error"]["status"], 504);
 }
 
-#[test] // R-32, M-42
+#[test] // relay-32, mcp-42
 fn a_notification_gets_202_once_it_is_delivered() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -193,7 +193,7 @@ fn a_notification_gets_202_once_it_is_delivered() {
     assert_eq!(misfit.status, 502);
 }
 
-#[test] // R-33, M-45
+#[test] // relay-33, mcp-45
 fn get_is_refused_and_delete_ends_a_session() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -216,7 +216,7 @@ fn get_is_refused_and_delete_ends_a_session() {
     }
 }
 
-#[test] // R-34
+#[test] // relay-34
 fn statuses_are_mapped_as_the_table_says() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -241,7 +241,7 @@ fn statuses_are_mapped_as_the_table_says() {
     }
 }
 
-#[test] // R-35
+#[test] // relay-35
 fn errors_of_the_server_and_of_the_daemon_pass_unchanged() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -262,7 +262,7 @@ fn errors_of_the_server_and_of_the_daemon_pass_unchanged() {
     assert_eq!(relay.metric(r#"relay_tunnel_failures_total{source="connect"}"#), 1);
 }
 
-#[test] // R-36, M-57
+#[test] // relay-36, mcp-57
 fn what_is_no_single_message_is_refused_and_never_queued() {
     let relay = Relay::start(&[]);
     let _daemon = Daemon::of_a(&relay);
@@ -287,7 +287,7 @@ fn what_is_no_single_message_is_refused_and_never_queued() {
     assert_eq!(relay.metric("relay_accepted_total"), 0);
 }
 
-#[test] // R-36, B-4
+#[test] // relay-36, forwarding-204
 fn a_response_of_the_client_passes_to_a_daemon_that_acknowledges_it() {
     let relay = Relay::start(&[]);
     let ours = poll(A, KEY_A, "timeout_ms=1").with("X-Tunnel-Client-Name", "mcp-tunnel");
@@ -304,7 +304,7 @@ fn a_response_of_the_client_passes_to_a_daemon_that_acknowledges_it() {
     assert_eq!(relay.send(&modern).status, 400);
 }
 
-#[test] // R-37, M-52
+#[test] // relay-37, mcp-52
 fn a_tunnel_without_daemon_says_so_at_once() {
     let relay = Relay::start(&[]);
     let answer = relay.send(&mcp(A, &rpc("1", "m")));
@@ -317,7 +317,7 @@ fn a_tunnel_without_daemon_says_so_at_once() {
     assert_eq!((note.status, note.code().as_str()), (404, "tunnel_client_not_seen"));
 }
 
-#[test] // R-38
+#[test] // relay-38
 fn a_daemon_that_has_stopped_is_missed_after_a_while_or_at_once_if_it_says_so() {
     let relay = Relay::start(&["--client-last-seen", "300ms", "--pickup-timeout", "50ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -343,7 +343,7 @@ fn a_daemon_that_has_stopped_is_missed_after_a_while_or_at_once_if_it_says_so() 
     assert_eq!(code(), "tunnel_client_not_connected");
 }
 
-#[test] // R-39
+#[test] // relay-39
 fn a_daemon_that_works_is_not_missed_though_it_does_not_poll() {
     let relay = Relay::start(&["--client-last-seen", "1ms"]);
     let parked = relay.send_later(poll(A, KEY_A, "timeout_ms=20000"));
@@ -358,7 +358,7 @@ fn a_daemon_that_works_is_not_missed_though_it_does_not_poll() {
     assert_eq!((first.join().unwrap().status, second.join().unwrap().status), (200, 200));
 }
 
-#[test] // R-40
+#[test] // relay-40
 fn only_headers_meant_for_the_server_reach_the_daemon() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -388,7 +388,7 @@ fn only_headers_meant_for_the_server_reach_the_daemon() {
     drop(client);
 }
 
-#[test] // R-41
+#[test] // relay-41
 fn only_listed_headers_with_harmless_values_reach_the_client() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -418,7 +418,7 @@ fn modern_list() -> Request {
     mcp(A, body).with("MCP-Protocol-Version", "2026-07-28").with("Mcp-Method", "tools/list")
 }
 
-#[test] // M-49, M-50
+#[test] // mcp-49, mcp-50
 fn a_modern_request_that_contradicts_itself_is_not_queued() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -441,7 +441,7 @@ fn a_modern_request_that_contradicts_itself_is_not_queued() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // M-53
+#[test] // mcp-53
 fn an_error_from_stdio_gets_the_status_of_its_era() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -454,7 +454,7 @@ fn an_error_from_stdio_gets_the_status_of_its_era() {
     }
 }
 
-#[test] // M-70
+#[test] // mcp-70
 fn a_modern_cancel_by_message_is_accepted_and_cancels_nothing() {
     let relay = Relay::start(&[]);
     let body = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
@@ -462,7 +462,7 @@ fn a_modern_cancel_by_message_is_accepted_and_cancels_nothing() {
     assert_eq!((answer.status, relay.metric("relay_accepted_total")), (202, 0));
 }
 
-#[test] // M-12
+#[test] // mcp-12
 fn sixteen_mebibytes_pass_in_both_directions() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);

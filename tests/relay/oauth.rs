@@ -1,4 +1,5 @@
-//! R-42 and R-43: how MCP clients find the authorization server of a server behind the tunnel.
+//! relay-42 and relay-43: how MCP clients find the authorization server of a server behind the
+//! tunnel.
 
 use crate::support::*;
 
@@ -13,7 +14,7 @@ fn found(document: &str) -> String {
     format!(r#","resp_code":200,"resp_type":"oauth_discovery_response","resp_json":{document}"#)
 }
 
-#[test] // R-42
+#[test] // relay-42
 fn the_metadata_are_the_servers_own_but_for_the_resource() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -41,7 +42,7 @@ fn the_metadata_are_the_servers_own_but_for_the_resource() {
     );
 }
 
-#[test] // R-42
+#[test] // relay-42
 fn many_clients_at_once_are_one_question_to_the_daemon() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -54,7 +55,7 @@ fn many_clients_at_once_are_one_question_to_the_daemon() {
     assert!(daemon.finds_nothing());
 }
 
-#[test] // R-42, R-49
+#[test] // relay-42, relay-49
 fn without_metadata_the_answer_is_404_for_a_while() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -84,7 +85,7 @@ fn without_metadata_the_answer_is_404_for_a_while() {
     assert_eq!(relay.send(&post).header("Allow"), Some("GET, OPTIONS"));
 }
 
-#[test] // R-42
+#[test] // relay-42
 fn a_daemon_that_does_not_answer_is_not_waited_for_longer_than_a_probe_lasts() {
     let relay = Relay::start(&["--response-timeout", "10m"]);
     let daemon = Daemon::of_a(&relay);
@@ -96,7 +97,7 @@ fn a_daemon_that_does_not_answer_is_not_waited_for_longer_than_a_probe_lasts() {
     relay.wait_metric("relay_expired_total", 1);
 }
 
-#[test] // R-42
+#[test] // relay-42
 fn a_guarded_tunnel_tells_where_tokens_are_to_be_had() {
     let relay = Relay::start(&[]);
     let daemon = Daemon { relay: &relay, tunnel: C, key: KEY_C };
@@ -107,7 +108,7 @@ fn a_guarded_tunnel_tells_where_tokens_are_to_be_had() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // R-42, R-43
+#[test] // relay-42, relay-43
 fn behind_a_proxy_the_urls_are_those_of_the_proxy() {
     let public = "https://relay.example";
     let relay = Relay::start(&["--public-url", public]);
@@ -136,7 +137,7 @@ fn challenge(relay: &Relay, daemon: &Daemon<'_>, channel: &str) -> String {
     answer.header("WWW-Authenticate").unwrap().to_owned()
 }
 
-#[test] // R-43
+#[test] // relay-43
 fn a_challenge_points_to_the_relay_for_metadata() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -149,7 +150,7 @@ fn a_challenge_points_to_the_relay_for_metadata() {
     assert!(challenge(&relay, &daemon, "/docs").contains("http://10.0.0.1/private"));
 }
 
-#[test] // R-42
+#[test] // relay-42
 fn a_web_page_may_look_for_the_metadata_if_it_may_call() {
     let relay = Relay::start(&["--allowed-origin", "https://app.example"]);
     let preflight = Request { method: "OPTIONS".to_owned(), ..metadata(A) }

@@ -1,4 +1,4 @@
-//! R-55 to R-57, the first run, and the ends of the process.
+//! relay-55 to relay-57, the first run, and the ends of the process.
 
 use std::io::{BufRead, BufReader};
 
@@ -13,7 +13,7 @@ fn health_and_readiness_are_open_to_probes() {
     }
 }
 
-#[test] // R-55
+#[test] // relay-55
 fn a_drain_ends_polls_and_lets_calls_finish() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -48,7 +48,7 @@ fn a_drain_ends_polls_and_lets_calls_finish() {
     assert!(status.success(), "{status} {log}");
 }
 
-#[test] // R-55
+#[test] // relay-55
 fn a_drain_has_an_end_though_calls_have_none() {
     let relay = Relay::start(&["--drain-timeout", "100ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -63,7 +63,7 @@ fn a_drain_has_an_end_though_calls_have_none() {
     assert!(relay.wait().0.success());
 }
 
-#[test] // R-55
+#[test] // relay-55
 fn a_second_signal_ends_at_once() {
     let relay = Relay::start(&["--drain-timeout", "10m", "--response-timeout", "10m"]);
     let daemon = Daemon::of_a(&relay);
@@ -83,7 +83,7 @@ fn a_second_signal_ends_at_once() {
     assert!(running.is_closed() && asking.is_closed());
 }
 
-#[test] // R-56
+#[test] // relay-56
 fn revoking_a_key_ends_its_parked_polls() {
     let relay = Relay::start(&[]);
     let body = format!(r#"{{"role":"runtime","tunnel_ids":["{A}"],"label":"l"}}"#);
@@ -97,7 +97,7 @@ fn revoking_a_key_ends_its_parked_polls() {
     assert_eq!(other.join().unwrap().status, 204);
 }
 
-#[test] // R-57
+#[test] // relay-57
 fn every_accepted_call_is_counted_out_once() {
     let relay = Relay::start(&["--pickup-timeout", "300ms", "--response-timeout", "500ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -183,7 +183,7 @@ fn a_port_in_use_is_one_clear_line() {
     );
 }
 
-#[test] // R-39, relay.md 3.7
+#[test] // relay-39, relay.md 3.7
 fn right_after_a_start_a_call_waits_for_its_daemon() {
     let relay = Relay::start(&["--warm-up", "10m"]);
     let client = relay.send_later(mcp(A, &rpc("1", "m")));

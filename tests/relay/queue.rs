@@ -1,4 +1,4 @@
-//! order, hand-over, time limits, cancellation and bounds.
+//! relay-11 to relay-25: order, hand-over, time limits, cancellation and bounds.
 
 use std::thread;
 
@@ -25,7 +25,7 @@ fn on_channel(channel: &str, id: u32) -> Request {
     Request { path: format!("/v1/mcp/{A}/{channel}"), ..mcp(A, &rpc(&id.to_string(), "m")) }
 }
 
-#[test]
+#[test] // relay-11
 fn commands_are_delivered_in_the_order_of_arrival() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -36,7 +36,7 @@ fn commands_are_delivered_in_the_order_of_arrival() {
     drop(clients);
 }
 
-#[test]
+#[test] // relay-12
 fn a_filtered_poll_drains_its_lanes_and_an_unfiltered_one_merges_all() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -54,7 +54,7 @@ fn a_filtered_poll_drains_its_lanes_and_an_unfiltered_one_merges_all() {
     drop(clients);
 }
 
-#[test]
+#[test] // relay-13, relay-14
 fn parked_polls_get_one_command_each_in_the_order_of_parking() {
     let relay = Relay::start(&[]);
     let polls: Vec<_> = (1..=3)
@@ -72,7 +72,7 @@ fn parked_polls_get_one_command_each_in_the_order_of_parking() {
     }
 }
 
-#[test]
+#[test] // relay-15
 fn a_poller_that_has_left_swallows_nothing() {
     let relay = Relay::start(&[]);
     let gone = relay.begin(&poll(A, KEY_A, "timeout_ms=20000"));
@@ -87,7 +87,7 @@ fn a_poller_that_has_left_swallows_nothing() {
     assert_eq!(relay.metric("relay_settled_total"), 1);
 }
 
-#[test]
+#[test] // relay-16
 fn a_command_that_may_have_been_received_is_never_delivered_again() {
     let relay = Relay::start(&["--response-timeout", "300ms", "--deliver-grace", "0s"]);
     let mut poller = relay.begin(&poll(A, KEY_A, "timeout_ms=20000"));
@@ -103,7 +103,7 @@ fn a_command_that_may_have_been_received_is_never_delivered_again() {
     assert!(daemon.finds_nothing());
 }
 
-#[test]
+#[test] // relay-18
 fn a_command_that_nobody_picks_up_fails_and_is_never_delivered() {
     let relay = Relay::start(&["--pickup-timeout", "200ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -116,7 +116,7 @@ fn a_command_that_nobody_picks_up_fails_and_is_never_delivered() {
     assert!(daemon.finds_nothing());
 }
 
-#[test]
+#[test] // relay-19
 fn an_answer_after_the_deadline_comes_too_late() {
     let relay = Relay::start(&["--response-timeout", "100ms", "--deliver-grace", "100ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -127,7 +127,7 @@ fn an_answer_after_the_deadline_comes_too_late() {
     assert_eq!(relay.metric("relay_expired_total"), 1);
 }
 
-#[test]
+#[test] // relay-20, mcp-47, mcp-48
 fn a_client_that_leaves_takes_its_command_along() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -146,7 +146,7 @@ fn a_client_that_leaves_takes_its_command_along() {
     assert_eq!(relay.metric("relay_abandoned_total"), 1);
 }
 
-#[test]
+#[test] // relay-20
 fn a_client_that_leaves_is_noticed_without_any_daemon() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -160,7 +160,7 @@ fn a_client_that_leaves_is_noticed_without_any_daemon() {
     relay.wait_metric("relay_waiting_clients", 0);
 }
 
-#[test]
+#[test] // relay-21, relay-22
 fn a_full_queue_refuses_and_harms_no_other_tunnel() {
     let relay = Relay::start(&[]);
     let (_of_a, of_b) = (Daemon::of_a(&relay), Daemon::of_b(&relay));
@@ -176,7 +176,7 @@ fn a_full_queue_refuses_and_harms_no_other_tunnel() {
     drop(waiting);
 }
 
-#[test]
+#[test] // relay-23
 fn answers_find_their_clients_in_any_order_and_with_equal_ids() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -199,7 +199,7 @@ fn answers_find_their_clients_in_any_order_and_with_equal_ids() {
     }
 }
 
-#[test]
+#[test] // relay-24
 fn a_response_that_breaks_off_settles_nothing() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -215,7 +215,7 @@ fn a_response_that_breaks_off_settles_nothing() {
     assert_eq!(client.join().unwrap().json()["result"]["was"], 1);
 }
 
-#[test]
+#[test] // relay-25
 fn a_client_that_does_not_read_stops_notifications_and_still_gets_its_answer() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);

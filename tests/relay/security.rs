@@ -1,4 +1,4 @@
-//! R-44 to R-52: who gets in, from where, with how much.
+//! relay-44 to relay-52: who gets in, from where, with how much.
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ fn made_key(relay: &Relay, body: &str) -> (String, String) {
     (text("key"), text("id"))
 }
 
-#[test] // R-44
+#[test] // relay-44
 fn each_role_opens_its_own_doors_only() {
     let relay = Relay::start(&[]);
     let runtime = format!(r#"{{"role":"runtime","tunnel_ids":["{C}"]}}"#);
@@ -65,7 +65,7 @@ fn each_role_opens_its_own_doors_only() {
     assert!(!listed.contains("0123456789abcdef") && !listed.contains(&expired), "{listed}");
 }
 
-#[test] // R-44, R-40
+#[test] // relay-44, relay-40
 fn a_connector_key_is_taken_from_two_places_and_goes_no_further() {
     let relay = Relay::start(&[]);
     assert_eq!(relay.send(&poll(C, KEY_C, "timeout_ms=1")).status, 204);
@@ -92,7 +92,7 @@ fn a_connector_key_is_taken_from_two_places_and_goes_no_further() {
     }
 }
 
-#[test] // R-45
+#[test] // relay-45
 fn a_credential_is_one_header_of_one_form() {
     let relay = Relay::start(&[]);
     let bare = poll(A, KEY_A, "timeout_ms=1").without("Authorization");
@@ -111,7 +111,7 @@ fn a_credential_is_one_header_of_one_form() {
     assert_eq!(relay.send(&twice).status, 401);
 }
 
-#[test] // R-46, M-43
+#[test] // relay-46, mcp-43
 fn foreign_origins_and_hosts_are_refused_before_anything_happens() {
     let relay = Relay::start(&["--allowed-origin", "https://app.example"]);
     let daemon = Daemon::of_a(&relay);
@@ -143,7 +143,7 @@ fn foreign_origins_and_hosts_are_refused_before_anything_happens() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // R-47
+#[test] // relay-47
 fn a_start_that_would_open_the_relay_fails_with_one_line() {
     let tunnel = ["serve", "--tunnel-id", A, "--runtime-key", "env:KEY_A"];
     let proxy = ["--behind-tls-proxy", "--public-url", "https://relay.example"];
@@ -160,7 +160,7 @@ fn a_start_that_would_open_the_relay_fails_with_one_line() {
     }
 }
 
-#[test] // R-48, M-62
+#[test] // relay-48, mcp-62
 fn no_key_and_no_payload_is_in_the_log_the_metrics_or_an_error() {
     let relay = Relay::start(&["--log-level", "debug", "--response-timeout", "200ms"]);
     let daemon = Daemon::of_a(&relay);
@@ -183,7 +183,7 @@ fn no_key_and_no_payload_is_in_the_log_the_metrics_or_an_error() {
     }
 }
 
-#[test] // R-49, M-59
+#[test] // relay-49, mcp-59
 fn an_unknown_tunnel_and_a_forbidden_one_look_the_same() {
     let relay = Relay::start(&[]);
     let of = |request: Request| {
@@ -207,7 +207,7 @@ fn an_unknown_tunnel_and_a_forbidden_one_look_the_same() {
     }
 }
 
-#[test] // R-50
+#[test] // relay-50
 fn a_request_that_two_readers_could_delimit_differently_is_refused() {
     let relay = Relay::start(&[]);
     let start = format!("POST /v1/mcp/{A} HTTP/1.1\r\nHost: {}\r\n", relay.address);
@@ -226,7 +226,7 @@ fn a_request_that_two_readers_could_delimit_differently_is_refused() {
     assert_eq!(relay.metric("relay_accepted_total"), 0);
 }
 
-#[test] // R-51
+#[test] // relay-51
 fn a_client_that_does_not_finish_its_request_holds_no_place_in_the_queue() {
     let relay = Relay::start(&[]);
     let daemon = Daemon::of_a(&relay);
@@ -242,7 +242,7 @@ fn a_client_that_does_not_finish_its_request_holds_no_place_in_the_queue() {
     assert_eq!(client.join().unwrap().status, 200);
 }
 
-#[test] // R-52, M-12
+#[test] // relay-52, mcp-12
 fn what_is_too_large_gets_413_and_its_client_502() {
     const REQUEST: usize = 32 * 1024 * 1024 + 1;
     // What the daemon takes from a server, and the envelope.
@@ -273,7 +273,7 @@ fn what_is_too_large_gets_413_and_its_client_502() {
     );
 }
 
-#[test] // R-52
+#[test] // relay-52
 fn the_memory_for_requests_is_bounded_for_the_whole_relay() {
     let relay = Relay::start(&[]);
     // Each of these announces the largest body and sends none of it; the budget holds 16.

@@ -14,7 +14,7 @@ pub const STRICT: Duration = Duration::from_secs(60);
 /// How much later than its deadline a command may still be on its way, by our clock.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// Refusals of one final answer that its sender must survive: it has three attempts (W-69).
+/// Refusals of one final answer that its sender must survive: it has three attempts (wire-69).
 const REFUSALS: u8 = 2;
 
 /// What a command asks for, and what its answer must hold.

@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, missing_docs)]
 
 pub mod browser;
+pub mod calls;
 pub mod child;
 pub mod control_plane;
 pub mod http;

@@ -1,4 +1,5 @@
-//! The admin calls as they are on the wire (W-82 to W-87); tests/admin.rs makes them of a relay.
+//! The admin calls as they are on the wire (wire-82 to wire-87); tests/cli/admin.rs makes them of a
+//! relay.
 
 use serde_json::{Value, json};
 
@@ -44,7 +45,7 @@ fn sent(args: &[&str]) -> Request {
     request
 }
 
-#[test] // W-82, D-11
+#[test] // wire-82, wire-211
 fn each_call_has_its_method_path_and_body_and_only_the_headers_of_an_admin() {
     let create = ["create", "--name= n ", "--description=d", "--organization-id=o1,o2"];
     for (args, method, target, body) in [
@@ -96,7 +97,7 @@ fn each_call_has_its_method_path_and_body_and_only_the_headers_of_an_admin() {
     }
 }
 
-#[test] // W-84
+#[test] // wire-84
 fn any_2xx_is_a_success_and_an_empty_body_an_empty_result() {
     let control_plane = ControlPlane::start();
     let run = |answer: Answer, args: &[&str]| {
@@ -121,7 +122,7 @@ fn any_2xx_is_a_success_and_an_empty_body_an_empty_result() {
     );
 }
 
-#[test] // W-86
+#[test] // wire-86
 fn a_refusal_is_told_with_all_that_is_known_of_it_and_not_repeated() {
     let control_plane = ControlPlane::start();
     let error = r#"{"error":{"code":"rate_limit_exceeded","type":"t-1","message":"m-1"}}"#;
@@ -149,7 +150,7 @@ fn a_refusal_is_told_with_all_that_is_known_of_it_and_not_repeated() {
     assert_eq!(control_plane.others_waiting(), 0);
 }
 
-#[test] // W-86
+#[test] // wire-86
 fn a_control_plane_that_can_not_delete_is_told_as_such() {
     let control_plane = ControlPlane::start();
     control_plane.on_metadata(Answer::json(404, r#"{"error":{"message":"Invalid URL (DELETE)"}}"#));
@@ -158,7 +159,7 @@ fn a_control_plane_that_can_not_delete_is_told_as_such() {
     assert!(ran.stderr.contains("no call for deleting"), "{}", ran.stderr);
 }
 
-#[test] // W-87
+#[test] // wire-87
 fn a_tunnel_id_is_encoded_once_and_never_leads_elsewhere() {
     assert_eq!(sent(&["get", "a b\u{e9}"]).target, "/team/v1/tunnels/a%20b%C3%A9");
     let control_plane = ControlPlane::start();

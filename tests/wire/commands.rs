@@ -1,4 +1,4 @@
-//! What a poll hands out, and what becomes of it (W-3, W-49 to W-54).
+//! What a poll hands out, and what becomes of it (wire-3, wire-49 to wire-54).
 
 use serde_json::json;
 
@@ -46,7 +46,7 @@ fn bad_commands() -> Vec<String> {
     bad
 }
 
-#[test] // W-49, W-50, W-66, D-3, D-4, D-18
+#[test] // wire-49, wire-50, wire-66, wire-203, wire-204, wire-218
 fn one_bad_command_never_harms_its_neighbours() {
     let (control_plane, server, tunnel) = between();
     let bad = bad_commands();
@@ -71,7 +71,7 @@ fn one_bad_command_never_harms_its_neighbours() {
     assert!(!said.contains("shard-of") && !said.contains("Injected"), "a credential in: {said}");
 }
 
-#[test] // W-3, W-49, W-54, D-4, D-14
+#[test] // wire-3, wire-49, wire-54, wire-204, wire-214
 fn what_may_be_absent_is_absent_without_harm() {
     let (control_plane, _server, _tunnel) = between();
     let good = [
@@ -99,7 +99,7 @@ fn what_may_be_absent_is_absent_without_harm() {
     }
 }
 
-#[test] // W-50, D-13
+#[test] // wire-50, wire-213
 fn an_unknown_type_is_told_with_its_id_and_never_guessed() {
     let (control_plane, server, tunnel) = between();
     control_plane.push_batch([
@@ -120,7 +120,7 @@ fn an_unknown_type_is_told_with_its_id_and_never_guessed() {
     assert_eq!(control_plane.responses_waiting(), 0);
 }
 
-#[test] // W-51, W-60
+#[test] // wire-51, wire-60
 fn a_message_without_an_id_is_a_notification_and_one_without_a_method_a_response() {
     let (control_plane, server, _tunnel) = between();
     control_plane.push_batch([
@@ -138,7 +138,7 @@ fn a_message_without_an_id_is_a_notification_and_one_without_a_method_a_response
     assert_eq!(server.count("POST"), 0, "no server waits for these responses");
 }
 
-#[test] // W-52, W-67, D-16
+#[test] // wire-52, wire-67, wire-216
 fn payloads_pass_as_the_text_they_are() {
     let (control_plane, server, _tunnel) = between();
     for id in ["12345678901234567890", "1.50", "-0", "1e400", r#""a\u0062\/""#, r#""""#] {
@@ -153,7 +153,7 @@ fn payloads_pass_as_the_text_they_are() {
     }
 }
 
-#[test] // W-53
+#[test] // wire-53
 fn headers_keep_their_values_in_order_whatever_the_case_of_their_names() {
     let (control_plane, server, _tunnel) = between();
     let headers = r#"{"x-multi":["b","a, c"],"X-MULTI":["d"],"mcp-session-id":["","s-1"],"MCP-Session-Id":["s-2"],"X-None":[]}"#;
@@ -169,7 +169,7 @@ fn headers_keep_their_values_in_order_whatever_the_case_of_their_names() {
     assert!(ended.header_values("Mcp-Session-Id").contains(&"s-1"), "{:?}", ended.headers);
 }
 
-#[test] // W-54
+#[test] // wire-54
 fn a_command_goes_to_its_own_channel_and_the_answer_names_it() {
     let (control_plane, main, side) =
         (ControlPlane::start(), McpServer::start(), McpServer::start());
@@ -181,7 +181,7 @@ fn a_command_goes_to_its_own_channel_and_the_answer_names_it() {
     assert_eq!((main.count("tools/call"), side.count("tools/call")), (0, 1));
 }
 
-#[test] // W-54
+#[test] // wire-54
 fn a_command_for_a_channel_that_is_not_served_is_answered_and_not_passed_to_main() {
     let (control_plane, server, _tunnel) = between();
     control_plane.push_batch([
@@ -209,7 +209,7 @@ fn a_command_for_a_channel_that_is_not_served_is_answered_and_not_passed_to_main
     assert_eq!(server.count("DELETE"), 0);
 }
 
-#[test] // W-50, W-60, D-5
+#[test] // wire-50, wire-60, wire-205
 fn oauth_discovery_is_answered() {
     let (control_plane, _server, _tunnel) = between();
     control_plane.push(Command::of("oauth_discovery", "r1"));

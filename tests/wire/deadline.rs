@@ -1,4 +1,4 @@
-//! `response_timeout`: what it may be, and that nothing outlives it (W-55 to W-58).
+//! `response_timeout`: what it may be, and that nothing outlives it (wire-55 to wire-58).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn unanswered(tunnel: &Tunnel, reason: &str) {
     tunnel.wait_metric(&name, 1.0);
 }
 
-#[test] // W-55, W-57, W-58
+#[test] // wire-55, wire-57, wire-58
 fn a_timeout_of_zero_drops_a_command_and_what_is_no_timeout_sets_no_deadline() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
@@ -77,7 +77,7 @@ fn a_timeout_of_zero_drops_a_command_and_what_is_no_timeout_sets_no_deadline() {
     });
 }
 
-#[test] // W-56
+#[test] // wire-56
 fn the_date_of_a_command_has_no_part_in_its_deadline() {
     let (control_plane, _server, _tunnel) = between();
     control_plane.push_batch([
@@ -89,7 +89,7 @@ fn the_date_of_a_command_has_no_part_in_its_deadline() {
     }
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn a_command_that_expires_in_the_queue_reaches_neither_the_server_nor_the_control_plane() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url())
@@ -105,7 +105,7 @@ fn a_command_that_expires_in_the_queue_reaches_neither_the_server_nor_the_contro
     assert_eq!(server.count("tools/call"), 1);
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn a_deadline_ends_a_connection_to_the_server_that_does_not_come_about() {
     let (control_plane, server, hole) =
         (ControlPlane::start(), McpServer::start(), BlackHole::new());
@@ -116,7 +116,7 @@ fn a_deadline_ends_a_connection_to_the_server_that_does_not_come_about() {
     nothing_posted(&control_plane);
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn a_deadline_ends_the_wait_for_the_first_byte_and_drops_the_connection() {
     let (control_plane, server, tunnel) = between();
     let gone = Gate::new();
@@ -127,7 +127,7 @@ fn a_deadline_ends_the_wait_for_the_first_byte_and_drops_the_connection() {
     nothing_posted(&control_plane);
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn a_deadline_ends_an_answer_that_is_slow_with_its_body() {
     let (control_plane, server, tunnel) = between();
     let gone = Gate::new();
@@ -139,7 +139,7 @@ fn a_deadline_ends_an_answer_that_is_slow_with_its_body() {
     nothing_posted(&control_plane);
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn progress_does_not_put_off_a_deadline() {
     let (control_plane, server, tunnel) = between();
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
@@ -163,7 +163,7 @@ fn progress_does_not_put_off_a_deadline() {
     assert!((1..100).contains(&seen), "{seen} notifications before the deadline");
 }
 
-#[test] // W-57, W-68
+#[test] // wire-57, wire-68
 fn a_deadline_ends_a_response_post_and_no_other_one_follows() {
     let (control_plane, server, tunnel) = between();
     let gone = Gate::new();
@@ -176,7 +176,7 @@ fn a_deadline_ends_a_response_post_and_no_other_one_follows() {
     assert_eq!(server.count("tools/call"), 1);
 }
 
-#[test] // W-57, W-72
+#[test] // wire-57, wire-72
 fn a_deadline_ends_the_wait_for_another_attempt() {
     let (control_plane, _server, tunnel) = between();
     control_plane.on_response(Answer::status(503).header("Retry-After", "60"));
@@ -186,7 +186,7 @@ fn a_deadline_ends_the_wait_for_another_attempt() {
     nothing_posted(&control_plane);
 }
 
-#[test] // W-57
+#[test] // wire-57
 fn an_answer_of_the_server_that_comes_too_late_is_not_posted() {
     let (control_plane, server, tunnel) = between();
     let slow = Answer::status(200).header("Content-Type", "application/json");
@@ -199,7 +199,7 @@ fn an_answer_of_the_server_that_comes_too_late_is_not_posted() {
     nothing_posted(&control_plane);
 }
 
-#[test] // W-64
+#[test] // wire-64
 fn a_control_plane_that_is_slow_with_the_body_of_its_ok_holds_nobody_up() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let _tunnel = Tunnel::to(&control_plane.url())

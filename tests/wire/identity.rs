@@ -1,4 +1,4 @@
-//! Who speaks, to where, and with which headers (W-1 to W-23).
+//! Who speaks, to where, and with which headers (wire-1 to wire-23).
 
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixListener;
@@ -36,7 +36,7 @@ fn one_of_each(control_plane: &ControlPlane, settings: Settings) -> [Request; 3]
     [control_plane.next_other(), control_plane.next_poll(), response]
 }
 
-#[test] // W-1, D-1
+#[test] // wire-1, wire-201
 fn a_tunnel_id_is_trimmed_once_and_need_not_be_hex() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let settings = Tunnel::to(&control_plane.url())
@@ -46,7 +46,7 @@ fn a_tunnel_id_is_trimmed_once_and_need_not_be_hex() {
     assert_eq!(poll.path(), format!("/v1/tunnels/{TUNNEL_ID}/poll"));
 }
 
-#[test] // W-2
+#[test] // wire-2
 fn a_key_of_a_file_is_trimmed_and_one_of_the_environment_is_not() {
     let scratch = Scratch::new();
     let file = scratch.file("key", " sk-of_the-file \n");
@@ -61,7 +61,7 @@ fn a_key_of_a_file_is_trimmed_and_one_of_the_environment_is_not() {
     refused(good().env("CONTROL_PLANE_API_KEY", "sk-1\n"), &["CONTROL_PLANE_API_KEY"]);
 }
 
-#[test] // W-4, W-7
+#[test] // wire-4, wire-7
 fn every_request_of_a_process_names_the_same_instance_and_no_other_process_does() {
     let server = McpServer::start();
     let instance = || {
@@ -78,7 +78,7 @@ fn every_request_of_a_process_names_the_same_instance_and_no_other_process_does(
     assert!(first.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{first}");
 }
 
-#[test] // W-5, W-7, W-18
+#[test] // wire-5, wire-7, wire-18
 fn requests_carry_the_headers_of_the_table_and_no_others() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let settings = Tunnel::to(&control_plane.url()).http(&server.url());
@@ -115,7 +115,7 @@ fn requests_carry_the_headers_of_the_table_and_no_others() {
     assert_eq!(response.header("Content-Length"), Some(&*response.body.len().to_string()));
 }
 
-#[test] // W-7
+#[test] // wire-7
 fn the_request_id_of_the_remote_client_goes_back_only_if_there_is_one() {
     let (control_plane, _server, _tunnel) = between();
     control_plane.push(call("r1"));
@@ -130,7 +130,7 @@ fn the_request_id_of_the_remote_client_goes_back_only_if_there_is_one() {
     assert_eq!(sent("r3").as_deref(), Some("later"));
 }
 
-#[test] // W-6
+#[test] // wire-6
 fn urls_are_the_origin_the_configured_path_and_the_route() {
     let server = McpServer::start();
     each_at_once(
@@ -155,7 +155,7 @@ fn urls_are_the_origin_the_configured_path_and_the_route() {
     );
 }
 
-#[test] // W-6
+#[test] // wire-6
 fn a_base_url_or_url_path_of_another_form_is_refused() {
     for base in ["gateway.example", "ftp://gateway.example", "https://"] {
         refused(good().env("CONTROL_PLANE_BASE_URL", base), &["CONTROL_PLANE_BASE_URL"]);
@@ -165,7 +165,7 @@ fn a_base_url_or_url_path_of_another_form_is_refused() {
     }
 }
 
-#[test] // W-8, D-2
+#[test] // wire-8, wire-202
 fn extra_headers_are_checked_at_the_start() {
     let extra = |headers: &str| good().env("CONTROL_PLANE_EXTRA_HEADERS", headers);
     for reserved in [
@@ -187,7 +187,7 @@ fn extra_headers_are_checked_at_the_start() {
     refused(extra("X-A: 1, x-a: 2"), &["CONTROL_PLANE_EXTRA_HEADERS", "twice"]);
 }
 
-#[test] // W-7, W-8
+#[test] // wire-7, wire-8
 fn extra_headers_go_with_every_request() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let settings = Tunnel::to(&control_plane.url())
@@ -199,7 +199,7 @@ fn extra_headers_go_with_every_request() {
     }
 }
 
-#[test] // W-9, W-20
+#[test] // wire-9, wire-20
 fn an_extra_header_can_not_break_the_transport_or_the_answer() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let names = [
@@ -233,7 +233,7 @@ fn an_extra_header_can_not_break_the_transport_or_the_answer() {
     }
 }
 
-#[test] // W-7
+#[test] // wire-7
 fn the_organization_wins_over_an_extra_header_of_its_name() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let settings = Tunnel::to(&control_plane.url())
@@ -247,7 +247,7 @@ fn the_organization_wins_over_an_extra_header_of_its_name() {
     refused(good().env("CONTROL_PLANE_ORGANIZATION_ID", broken), &["ORGANIZATION_ID"]);
 }
 
-#[test] // W-10
+#[test] // wire-10
 fn the_services_own_request_id_is_in_the_log() {
     let (control_plane, _server, tunnel) = between();
     control_plane.on_poll(Answer::status(503).header("X-Request-Id", "poll-503"));
@@ -264,7 +264,7 @@ fn the_services_own_request_id_is_in_the_log() {
     });
 }
 
-#[test] // W-3, W-11, W-12, W-13, W-15
+#[test] // wire-3, wire-11, wire-12, wire-13, wire-15
 fn the_server_info_names_each_binding_in_the_order_of_the_configuration() {
     let server = McpServer::start();
     let channel = |name: &str| format!("channel={name},url={}", server.url());
@@ -302,7 +302,7 @@ fn the_server_info_names_each_binding_in_the_order_of_the_configuration() {
     );
 }
 
-#[test] // W-14
+#[test] // wire-14
 fn more_channels_than_the_server_info_holds_are_refused_at_the_start() {
     let servers = |count: usize| {
         let url = "http://127.0.0.1:9/mcp";
@@ -317,7 +317,7 @@ fn more_channels_than_the_server_info_holds_are_refused_at_the_start() {
     assert_eq!(info.matches("name").count(), 32);
 }
 
-#[test] // W-18, W-19
+#[test] // wire-18, wire-19
 fn one_connection_serves_poll_after_poll_and_one_the_posts_of_a_worker() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let _tunnel = Tunnel::to(&control_plane.url())
@@ -334,7 +334,7 @@ fn one_connection_serves_poll_after_poll_and_one_the_posts_of_a_worker() {
     assert!(posts.iter().all(|c| *c == posts[0]), "{posts:?}");
 }
 
-#[test] // W-21
+#[test] // wire-21
 fn a_redirect_on_the_same_origin_is_followed_with_method_body_and_key() {
     let (control_plane, _server, _tunnel) = between();
     for status in [301, 302, 303, 307, 308] {
@@ -363,7 +363,7 @@ fn a_redirect_on_the_same_origin_is_followed_with_method_body_and_key() {
     }
 }
 
-#[test] // W-21
+#[test] // wire-21
 fn neither_key_nor_shard_token_goes_to_another_origin() {
     let (control_plane, elsewhere) = (ControlPlane::start(), ControlPlane::start());
     let server = McpServer::start();
@@ -386,7 +386,7 @@ fn neither_key_nor_shard_token_goes_to_another_origin() {
     assert_eq!(elsewhere.server().connections(), 0);
 }
 
-#[test] // W-21
+#[test] // wire-21
 fn a_post_is_not_taken_for_delivered_by_a_redirect_to_a_get() {
     for status in [301, 302, 303] {
         let (control_plane, _server, tunnel) = between();
@@ -400,7 +400,7 @@ fn a_post_is_not_taken_for_delivered_by_a_redirect_to_a_get() {
     }
 }
 
-#[test] // W-21
+#[test] // wire-21
 fn the_eleventh_request_of_a_chain_of_redirects_is_not_made() {
     let (control_plane, _server, tunnel) = between();
     for _ in 0..10 {
@@ -414,7 +414,7 @@ fn the_eleventh_request_of_a_chain_of_redirects_is_not_made() {
     assert_eq!(rounds, 9, "one request and nine redirects, then a new poll");
 }
 
-#[test] // W-23
+#[test] // wire-23
 fn a_unix_socket_takes_the_place_of_the_connection_and_of_nothing_else() {
     let (control_plane, server, scratch) =
         (ControlPlane::start(), McpServer::start(), Scratch::new());
@@ -443,7 +443,7 @@ fn a_unix_socket_takes_the_place_of_the_connection_and_of_nothing_else() {
     }
 }
 
-#[test] // W-1
+#[test] // wire-1
 fn the_tunnel_id_is_one_segment_of_every_path() {
     let (control_plane, _server, _tunnel) = between();
     control_plane.push(Command::termination("r1", "s1"));

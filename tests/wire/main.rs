@@ -1,11 +1,13 @@
-//! The rules of the wire between daemon and control plane, each by its number, through the real
-//! binary: the table is `tests/rules.txt`. One binary for all, since each costs a link.
+//! wire.md through the real binary: the hop between daemon and control plane. `edges` has its TLS,
+//! proxies and addresses with parts that nobody here wrote.
 
 mod admin;
 mod commands;
 mod deadline;
+mod edges;
 mod identity;
 mod poll;
+mod polls_in_flight;
 mod response;
 mod retry;
 mod shutdown;

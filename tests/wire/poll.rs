@@ -1,4 +1,5 @@
-//! The poll loop (W-17, W-19, W-22, W-38 to W-48) and the metadata request (W-79).
+//! The poll loop (wire-17, wire-19, wire-22, wire-38 to wire-48) and the metadata request
+//! (wire-79).
 
 use std::collections::HashSet;
 
@@ -8,7 +9,7 @@ use crate::support::{
 };
 use crate::{call, held, refused};
 
-#[test] // W-38, D-12
+#[test] // wire-38, wire-212
 fn a_poll_asks_for_channels_limit_and_wait_sorted_by_name() {
     let server = McpServer::start();
     let servers = format!("{0}\nchannel=b-2,url={0}\nchannel=b_1,url={0}", server.url());
@@ -43,7 +44,7 @@ fn a_poll_asks_for_channels_limit_and_wait_sorted_by_name() {
     );
 }
 
-#[test] // W-38, W-39
+#[test] // wire-38, wire-39
 fn a_poll_asks_for_what_fits_and_a_full_buffer_pauses_polling() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url())
@@ -75,7 +76,7 @@ fn a_poll_asks_for_what_fits_and_a_full_buffer_pauses_polling() {
     }
 }
 
-#[test] // W-38
+#[test] // wire-38
 fn there_is_one_poll_at_a_time() {
     let (control_plane, server, tunnel) = between();
     let gate = Gate::new();
@@ -92,7 +93,7 @@ fn there_is_one_poll_at_a_time() {
     assert!(polls <= 3, "{polls} polls for two commands");
 }
 
-#[test] // W-40
+#[test] // wire-40
 fn poll_channels_are_canonical_distinct_and_served() {
     let with = |channels: &str| {
         Tunnel::to("http://127.0.0.1:9")
@@ -116,7 +117,7 @@ fn poll_channels_are_canonical_distinct_and_served() {
     refused(no_main, &["CONTROL_PLANE_POLL_CHANNELS", "main"]);
 }
 
-#[test] // W-41, W-43, W-78
+#[test] // wire-41, wire-43, wire-78
 fn any_status_but_200_and_204_is_a_poll_error_and_none_is_fatal() {
     // 401 and 403 wait longer: see bad_input.
     let statuses = [201, 202, 206, 304, 400, 404, 408, 409, 413, 418, 429, 500, 501, 502, 503, 504];
@@ -135,14 +136,14 @@ fn any_status_but_200_and_204_is_a_poll_error_and_none_is_fatal() {
     });
 }
 
-#[test] // W-41, W-48, D-17
+#[test] // wire-41, wire-48, wire-217
 fn a_poll_without_commands_is_a_success_and_is_followed_at_once() {
     let (control_plane, _server, tunnel) = between();
     control_plane.on_poll(Answer::status(204));
     for body in ["{}", " null ", r#"{"commands":null,"x":{}}"#, r#"{"commands":[],"more":7}"#] {
         control_plane.on_poll(Answer::json(200, body));
     }
-    // What an answer says of its type is not looked at (W-10).
+    // What an answer says of its type is not looked at (wire-10).
     control_plane.on_poll(Answer::status(200).header("Content-Type", "text/html").body("{}"));
     control_plane.push(call("r1"));
     control_plane.next_response();
@@ -152,7 +153,7 @@ fn a_poll_without_commands_is_a_success_and_is_followed_at_once() {
     }
 }
 
-#[test] // W-41, W-48
+#[test] // wire-41, wire-48
 fn a_200_that_is_no_envelope_is_a_poll_error() {
     let bodies = [
         "",
@@ -176,7 +177,7 @@ fn a_200_that_is_no_envelope_is_a_poll_error() {
     });
 }
 
-#[test] // W-42, W-56
+#[test] // wire-42, wire-56
 fn the_deadline_counts_from_the_headers_of_the_answer_and_not_from_its_body() {
     let (control_plane, server, tunnel) = between();
     let late = call("late").response_timeout("300ms").text();
@@ -196,7 +197,7 @@ fn the_deadline_counts_from_the_headers_of_the_answer_and_not_from_its_body() {
     assert_eq!(control_plane.responses_waiting(), 0);
 }
 
-#[test] // W-43, W-70
+#[test] // wire-43, wire-70
 fn a_success_is_told_as_recovery_and_resets_the_backoff() {
     let (control_plane, _server, tunnel) = between();
     for _ in 0..2 {
@@ -213,7 +214,7 @@ fn a_success_is_told_as_recovery_and_resets_the_backoff() {
     );
 }
 
-#[test] // W-17, W-43
+#[test] // wire-17, wire-43
 fn a_poll_that_the_service_holds_too_long_ends_as_a_timeout() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let gone = Gate::new();
@@ -229,7 +230,7 @@ fn a_poll_that_the_service_holds_too_long_ends_as_a_timeout() {
     control_plane.next_response();
 }
 
-#[test] // W-17
+#[test] // wire-17
 fn a_control_plane_where_connections_hang_is_a_timeout_too() {
     let server = McpServer::start();
     let tunnel = Tunnel::to(&BlackHole::new().url())
@@ -245,7 +246,7 @@ fn a_control_plane_where_connections_hang_is_a_timeout_too() {
         .stderr_line("the metadata's", |l| l.contains("metadata") && l.contains("timed out"));
 }
 
-#[test] // W-19
+#[test] // wire-19
 fn a_poll_on_a_connection_that_had_gone_stale_is_repeated_at_once_and_is_no_error() {
     let (control_plane, _server, tunnel) = between();
     for death in [Answer::raw("").close(), Answer::reset_at_once()] {
@@ -261,7 +262,7 @@ fn a_poll_on_a_connection_that_had_gone_stale_is_repeated_at_once_and_is_no_erro
     assert!(polls[1] == polls[0] && polls[2] != polls[1], "{polls:?}");
 }
 
-#[test] // W-19, W-43
+#[test] // wire-19, wire-43
 fn a_poll_that_dies_on_a_fresh_connection_is_an_error() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     control_plane.on_poll(Answer::reset_at_once());
@@ -271,7 +272,7 @@ fn a_poll_that_dies_on_a_fresh_connection_is_an_error() {
     assert_eq!(tunnel.metric(r#"commands_poll_errors_total{error_kind="other"}"#), 1.0);
 }
 
-#[test] // W-22
+#[test] // wire-22
 fn a_big_poll_answer_passes_and_one_over_the_limit_is_an_error() {
     let (control_plane, server, tunnel) = between();
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n";
@@ -287,7 +288,7 @@ fn a_big_poll_answer_passes_and_one_over_the_limit_is_an_error() {
     assert!(server.next("tools/call").body.len() > text.len());
 }
 
-#[test] // W-44
+#[test] // wire-44
 fn commands_beyond_what_was_asked_for_are_all_processed() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url())
@@ -304,7 +305,7 @@ fn commands_beyond_what_was_asked_for_are_all_processed() {
     assert!(line.contains("limit=2") && line.contains("total=30"), "{line}");
 }
 
-#[test] // W-45, W-79
+#[test] // wire-45, wire-79
 fn polling_does_not_wait_for_the_metadata() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     control_plane.on_metadata(Answer::silence(&Gate::new()));
@@ -314,7 +315,7 @@ fn polling_does_not_wait_for_the_metadata() {
     assert_eq!(control_plane.next_other().method, "GET");
 }
 
-#[test] // W-45
+#[test] // wire-45
 fn the_first_poll_waits_for_the_server_only_if_it_is_told_to_and_not_for_ever() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let there = Gate::new();
@@ -337,7 +338,7 @@ fn the_first_poll_waits_for_the_server_only_if_it_is_told_to_and_not_for_ever() 
     control_plane.next_poll();
 }
 
-#[test] // W-46
+#[test] // wire-46
 fn two_daemons_on_one_tunnel_execute_each_command_once() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let start = || Tunnel::to(&control_plane.url()).http(&server.url()).start();
@@ -358,7 +359,7 @@ fn two_daemons_on_one_tunnel_execute_each_command_once() {
     assert_eq!(control_plane.responses_waiting(), 0);
 }
 
-#[test] // W-47
+#[test] // wire-47
 fn the_instruments_of_the_poll_loop_have_their_names() {
     let (control_plane, _server, tunnel) = between();
     control_plane.push(call("r1"));
@@ -383,7 +384,7 @@ fn the_instruments_of_the_poll_loop_have_their_names() {
     }
 }
 
-#[test] // W-79, W-78
+#[test] // wire-79, wire-78
 fn a_failed_metadata_request_is_one_warning_and_is_not_repeated() {
     let error = r#"{"error":{"message":"no such use","type":"t","param":null,"code":"tunnel_use_forbidden"}}"#;
     let server = McpServer::start();
@@ -414,7 +415,7 @@ fn a_failed_metadata_request_is_one_warning_and_is_not_repeated() {
     );
 }
 
-#[test] // W-79
+#[test] // wire-79
 fn the_metadata_of_the_tunnel_is_shown_once() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = r#"{"id":"t","name":"Payroll","description":null,"more":[1]}"#;
@@ -424,7 +425,7 @@ fn the_metadata_of_the_tunnel_is_shown_once() {
     assert!(line.contains("INFO") && line.contains(r#"description="""#), "{line}");
 }
 
-#[test] // W-49
+#[test] // wire-49
 fn bytes_that_are_no_text_do_not_cost_a_whole_batch() {
     let (control_plane, _server, _tunnel) = between();
     let mut body = br#"{"commands":["#.to_vec();

@@ -1,4 +1,4 @@
-//! What a response POST says (W-59 to W-67).
+//! What a response POST says (wire-59 to wire-67).
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{call, held};
 const PROGRESS: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
 
-#[test] // W-59, W-60
+#[test] // wire-59, wire-60
 fn each_kind_of_response_has_its_shape() {
     let (control_plane, server, _tunnel) = between();
     let plain = |status| Answer::status(status);
@@ -58,7 +58,7 @@ fn each_kind_of_response_has_its_shape() {
     assert_eq!(body["resp_type"], "oauth_discovery_response");
 }
 
-#[test] // W-60, W-63
+#[test] // wire-60, wire-63
 fn notifications_come_in_order_before_the_one_result_with_the_same_token() {
     let (control_plane, server, _tunnel) = between();
     let mut stream = Answer::sse();
@@ -84,7 +84,7 @@ fn notifications_come_in_order_before_the_one_result_with_the_same_token() {
     }
 }
 
-#[test] // W-61, D-7
+#[test] // wire-61, wire-207
 fn only_listed_headers_travel_in_the_listed_spelling() {
     let (control_plane, server, _tunnel) = between();
     let soup = |answer: Answer| {
@@ -132,7 +132,7 @@ fn only_listed_headers_travel_in_the_listed_spelling() {
     assert_eq!(control_plane.next_response().json()["resp_headers"], expected("text/plain"));
 }
 
-#[test] // W-61
+#[test] // wire-61
 fn a_header_that_the_connection_field_names_stays_on_its_hop() {
     let (control_plane, server, _tunnel) = between();
     let result = r#"{"jsonrpc":"2.0","id":$ID,"result":{}}"#;
@@ -149,7 +149,7 @@ fn a_header_that_the_connection_field_names_stays_on_its_hop() {
     assert_eq!(headers, json!({"Mcp-Protocol-Version": ["2025-11-25"]}));
 }
 
-#[test] // W-62
+#[test] // wire-62
 fn an_error_of_the_server_passes_with_its_status_and_every_member() {
     let (control_plane, server, _tunnel) = between();
     for (status, code) in [(200, -32003), (404, -32004), (400, -32600), (500, 42)] {
@@ -164,7 +164,7 @@ fn an_error_of_the_server_passes_with_its_status_and_every_member() {
     }
 }
 
-#[test] // W-62
+#[test] // wire-62
 fn an_error_that_had_to_be_made_up_says_where_the_way_broke_and_nothing_of_the_target() {
     let server = McpServer::start();
     let refused = "http://127.0.0.1:9/secret-path?token=hush";
@@ -219,7 +219,7 @@ fn an_error_that_had_to_be_made_up_says_where_the_way_broke_and_nothing_of_the_t
     );
 }
 
-#[test] // W-64
+#[test] // wire-64
 fn a_404_means_that_nobody_waits_any_more_and_is_not_repeated() {
     let (control_plane, server, tunnel) = between();
     control_plane.on_response(Answer::status(404));
@@ -235,7 +235,7 @@ fn a_404_means_that_nobody_waits_any_more_and_is_not_repeated() {
     assert_eq!(server.count("tools/call"), 2);
 }
 
-#[test] // W-64
+#[test] // wire-64
 fn the_body_of_an_ok_is_not_looked_at() {
     let (control_plane, _server, tunnel) = between();
     for answer in [
@@ -253,7 +253,7 @@ fn the_body_of_an_ok_is_not_looked_at() {
     assert_eq!(tunnel.metric("mcp_tunnel_response_retries_total"), 0.0);
 }
 
-#[test] // W-65
+#[test] // wire-65
 fn after_a_lost_notification_only_the_result_follows() {
     let (control_plane, server, _tunnel) = between();
     control_plane.on_response(Answer::json(200, "{}"));
@@ -271,7 +271,7 @@ fn after_a_lost_notification_only_the_result_follows() {
     assert_eq!((last.resp_type().as_str(), last.resp_code()), ("jsonrpc_response", 200));
 }
 
-#[test] // W-64, W-68
+#[test] // wire-64, wire-68
 fn a_404_to_a_notification_ends_a_call_that_nobody_waits_for() {
     let (control_plane, server, tunnel) = between();
     let gone = Gate::new();
@@ -285,7 +285,7 @@ fn a_404_to_a_notification_ends_a_call_that_nobody_waits_for() {
     assert_eq!(control_plane.next_response().request_id(), "r2");
 }
 
-#[test] // W-63
+#[test] // wire-63
 fn commands_finish_in_any_order() {
     let (control_plane, server, _tunnel) = between();
     let gate = Gate::new();

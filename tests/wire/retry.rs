@@ -1,4 +1,5 @@
-//! What is tried again, what is not, and what an error says of itself (W-19, W-68 to W-78).
+//! What is tried again, what is not, and what an error says of itself (wire-19, wire-68 to
+//! wire-78).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -23,7 +24,7 @@ fn same(first: &Posted, again: &Posted) {
     assert_eq!(first.0.header_names(), again.0.header_names());
 }
 
-#[test] // W-68, W-69, W-78
+#[test] // wire-68, wire-69, wire-78
 fn a_final_answer_is_tried_three_times_where_another_attempt_may_help() {
     let server = McpServer::start();
     let gone = Gate::new();
@@ -62,7 +63,7 @@ fn a_final_answer_is_tried_three_times_where_another_attempt_may_help() {
     assert_eq!(server.count("tools/call"), 18, "no call is made twice");
 }
 
-#[test] // W-68, W-78, D-8
+#[test] // wire-68, wire-78, wire-208
 fn a_final_answer_is_tried_once_where_another_attempt_can_not_help() {
     let server = McpServer::start();
     let statuses = [201, 202, 204, 304, 400, 401, 403, 405, 409, 413, 422, 500, 501, 505];
@@ -81,7 +82,7 @@ fn a_final_answer_is_tried_once_where_another_attempt_can_not_help() {
     });
 }
 
-#[test] // W-68, W-69
+#[test] // wire-68, wire-69
 fn an_answer_is_delivered_by_a_later_attempt_and_only_once() {
     let (control_plane, server, tunnel) = between();
     control_plane.on_response(Answer::status(503));
@@ -115,7 +116,7 @@ fn away_with_a_call_in_hand(command: Command) -> (ControlPlane, McpServer, Tunne
     (control_plane, server, tunnel)
 }
 
-#[test] // W-57, W-68, W-69
+#[test] // wire-57, wire-68, wire-69
 fn an_answer_outlasts_a_control_plane_that_is_away_for_seconds_and_arrives_once() {
     let (control_plane, server, tunnel) = away_with_a_call_in_hand(call("r1"));
     // Far more than the three attempts that may reach it, and seconds by the backoff.
@@ -131,7 +132,7 @@ fn an_answer_outlasts_a_control_plane_that_is_away_for_seconds_and_arrives_once(
     tunnel.wait_metric("mcp_tunnel_responses_delivered_total", 2.0);
 }
 
-#[test] // W-69
+#[test] // wire-69
 fn attempts_that_may_have_arrived_count_and_those_before_them_do_not() {
     let (control_plane, _server, tunnel) = away_with_a_call_in_hand(call("r1"));
     tunnel.wait_metric("mcp_tunnel_response_retries_total", 3.0);
@@ -147,7 +148,7 @@ fn attempts_that_may_have_arrived_count_and_those_before_them_do_not() {
     assert_eq!(control_plane.next_response().request_id(), "r2");
 }
 
-#[test] // W-57, W-72
+#[test] // wire-57, wire-72
 fn an_answer_for_a_control_plane_that_is_away_ends_with_its_deadline() {
     let command = call("r1").response_timeout("2s");
     let (control_plane, _server, tunnel) = away_with_a_call_in_hand(command);
@@ -158,7 +159,7 @@ fn an_answer_for_a_control_plane_that_is_away_ends_with_its_deadline() {
     assert_eq!(control_plane.next_response().request_id(), "r2");
 }
 
-#[test] // W-39, W-69
+#[test] // wire-39, wire-69
 fn while_answers_wait_for_a_control_plane_that_is_away_no_more_commands_are_taken_than_fit() {
     let (control_plane, server, tunnel) = away_with_a_call_in_hand(call("r1"));
     // The poll's own connection stands: it goes on as far as there is room.
@@ -207,7 +208,7 @@ fn losing_one_receipt(relay: &Relay, lost: Answer) -> (Server, Arc<Mutex<Vec<u16
     (between, receipts)
 }
 
-#[test] // W-64, W-68, R-5
+#[test] // wire-64, wire-68, relay-5
 fn an_answer_whose_receipt_was_lost_is_sent_again_and_reaches_its_client_once() {
     each_at_once(
         [
@@ -246,7 +247,7 @@ fn an_answer_whose_receipt_was_lost_is_sent_again_and_reaches_its_client_once() 
     );
 }
 
-#[test] // W-68
+#[test] // wire-68
 fn a_notification_is_sent_again_only_when_it_was_not_taken() {
     let server = McpServer::start();
     let gone = Gate::new();
@@ -285,7 +286,7 @@ fn a_notification_is_sent_again_only_when_it_was_not_taken() {
     drop(server);
 }
 
-#[test] // W-68
+#[test] // wire-68
 fn a_notification_for_which_no_connection_came_about_is_sent_again() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url()).http(&server.url()).start();
@@ -304,7 +305,7 @@ fn a_notification_for_which_no_connection_came_about_is_sent_again() {
     assert_eq!(control_plane.next_response().resp_type(), "jsonrpc_response");
 }
 
-#[test] // W-19, W-68
+#[test] // wire-19, wire-68
 fn a_connection_that_has_gone_stale_costs_no_attempt() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let tunnel = Tunnel::to(&control_plane.url())
@@ -326,7 +327,7 @@ fn a_connection_that_has_gone_stale_costs_no_attempt() {
     assert_eq!(tunnel.metric("mcp_tunnel_response_retries_total"), 0.0);
 }
 
-#[test] // W-70, W-71, D-8
+#[test] // wire-70, wire-71, wire-208
 fn the_wait_is_the_greater_of_backoff_and_what_the_service_asks_for() {
     let server = McpServer::start();
     let date = |seconds| httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds));
@@ -362,7 +363,7 @@ fn the_wait_is_the_greater_of_backoff_and_what_the_service_asks_for() {
     );
 }
 
-#[test] // W-74, W-75, W-76, W-77
+#[test] // wire-74, wire-75, wire-76, wire-77
 fn an_error_body_is_told_in_one_line_whatever_its_form() {
     let (control_plane, _server, tunnel) = between();
     let long = "\u{e9}".repeat(600);
@@ -397,7 +398,7 @@ fn an_error_body_is_told_in_one_line_whatever_its_form() {
     }
 }
 
-#[test] // W-74
+#[test] // wire-74
 fn an_error_body_that_breaks_off_is_told_as_such() {
     let (control_plane, _server, tunnel) = between();
     control_plane

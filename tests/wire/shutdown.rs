@@ -1,12 +1,12 @@
-//! The end of the process: what is given up, and what is still brought to its end (W-72, W-88,
-//! W-89).
+//! The end of the process: what is given up, and what is still brought to its end (wire-72,
+//! wire-88, wire-89).
 
 use crate::support::{
     Answer, BlackHole, ControlPlane, Gate, McpServer, Signal, Tunnel, between, eventually,
 };
 use crate::{call, held};
 
-#[test] // W-88, W-89
+#[test] // wire-88, wire-89
 fn a_stop_ends_the_held_poll_at_once_and_says_no_goodbye() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let gone = Gate::new();
@@ -19,7 +19,7 @@ fn a_stop_ends_the_held_poll_at_once_and_says_no_goodbye() {
     assert_eq!(control_plane.polls_waiting() + control_plane.responses_waiting(), 0);
 }
 
-#[test] // W-88
+#[test] // wire-88
 fn commands_in_hand_are_finished_and_answered() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let mut tunnel = Tunnel::to(&control_plane.url())
@@ -42,7 +42,7 @@ fn commands_in_hand_are_finished_and_answered() {
     assert_eq!(tunnel.program.exit_code(), 0);
 }
 
-#[test] // W-88
+#[test] // wire-88
 fn commands_that_are_on_their_way_when_the_stop_comes_are_not_lost() {
     let command = format!(r#"{{"commands":[{}]}}"#, call("r1").text());
     let (begun, rest) = command.split_at(20);
@@ -62,7 +62,7 @@ fn commands_that_are_on_their_way_when_the_stop_comes_are_not_lost() {
     }
 }
 
-#[test] // W-88
+#[test] // wire-88
 fn a_stop_ends_the_metadata_request() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let gone = Gate::new();
@@ -73,7 +73,7 @@ fn a_stop_ends_the_metadata_request() {
     gone.wait("the metadata request to end");
 }
 
-#[test] // W-72, W-88
+#[test] // wire-72, wire-88
 fn a_stop_ends_the_wait_for_another_poll() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     // Longer than the patience of this test.
@@ -85,7 +85,7 @@ fn a_stop_ends_the_wait_for_another_poll() {
     assert_eq!(control_plane.polls_waiting(), 0);
 }
 
-#[test] // W-72, W-88
+#[test] // wire-72, wire-88
 fn a_stop_ends_the_wait_for_room() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     let mut tunnel = Tunnel::to(&control_plane.url())
@@ -106,7 +106,7 @@ fn a_stop_ends_the_wait_for_room() {
     assert_eq!(control_plane.polls_waiting(), 0);
 }
 
-#[test] // W-88
+#[test] // wire-88
 fn a_stop_ends_a_connection_that_does_not_come_about() {
     let server = McpServer::start();
     let hole = BlackHole::new();
@@ -115,7 +115,7 @@ fn a_stop_ends_a_connection_that_does_not_come_about() {
     tunnel.stop();
 }
 
-#[test] // W-72, W-88
+#[test] // wire-72, wire-88
 fn an_answer_that_is_tried_again_is_delivered_after_the_stop() {
     let (control_plane, _server, mut tunnel) = between();
     control_plane.on_response(Answer::status(503).header("Retry-After", "1"));
@@ -128,7 +128,7 @@ fn an_answer_that_is_tried_again_is_delivered_after_the_stop() {
     }
 }
 
-#[test] // W-72, W-88
+#[test] // wire-72, wire-88
 fn an_answer_that_can_not_be_delivered_does_not_outlast_the_grace_period() {
     let (control_plane, server) = (ControlPlane::start(), McpServer::start());
     control_plane.on_response(Answer::status(503).header("Retry-After", "60"));
@@ -143,7 +143,7 @@ fn an_answer_that_can_not_be_delivered_does_not_outlast_the_grace_period() {
     assert_eq!(control_plane.responses_waiting(), 0);
 }
 
-#[test] // W-72, W-88
+#[test] // wire-72, wire-88
 fn an_answer_for_a_control_plane_that_is_away_is_kept_for_the_grace_period() {
     for comes_back in [true, false] {
         let (control_plane, server) = (ControlPlane::start(), McpServer::start());
@@ -172,7 +172,7 @@ fn an_answer_for_a_control_plane_that_is_away_is_kept_for_the_grace_period() {
     }
 }
 
-#[test] // W-89
+#[test] // wire-89
 fn a_daemon_asks_for_nothing_but_metadata_polls_and_responses() {
     let (control_plane, _server, mut tunnel) = between();
     control_plane.push(call("r1"));

@@ -16,7 +16,8 @@ pub(super) enum Media {
 }
 
 impl Media {
-    /// Reads the `Content-Type`: `application/json` and its kin (B-23), or `text/event-stream`.
+    /// Reads the `Content-Type`: `application/json` and its kin (forwarding-223), or
+    /// `text/event-stream`.
     pub fn of(headers: &Headers) -> Self {
         let value = headers.get("Content-Type").unwrap_or_default();
         let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -33,7 +34,7 @@ pub(super) fn answer(id: &RpcId, body: Vec<u8>) -> Result<String, Kind> {
     restored(id, message(body, Kind::InvalidProtocolResponse)?)
 }
 
-/// The MCP error for the request `id` in the body of an answer that is no success (F-35).
+/// The MCP error for the request `id` in the body of an answer that is no success (forwarding-35).
 pub(super) fn error(id: &RpcId, body: Vec<u8>) -> Result<String, Kind> {
     let message = message(body, Kind::InvalidMcpError)?;
     let error = json::member(message.text(), "error").unwrap_or_default();
@@ -46,7 +47,7 @@ pub(super) fn error(id: &RpcId, body: Vec<u8>) -> Result<String, Kind> {
     }
 }
 
-/// A response to `id` as text, with the id as the remote client spelt it (M-1).
+/// A response to `id` as text, with the id as the remote client spelt it (mcp-1).
 pub(super) fn restored(id: &RpcId, message: Message) -> Result<String, Kind> {
     match message.kind() {
         MessageKind::Response { id: Some(theirs), .. } if theirs == id => Ok(message.into_text()),
@@ -77,7 +78,7 @@ mod tests {
         RpcId::from_json(text).unwrap()
     }
 
-    #[test] // F-35
+    #[test] // forwarding-35
     fn an_error_body_is_an_mcp_error_or_says_why_not() {
         let judge = |body: &str| error(&id("7"), body.as_bytes().to_vec());
         let good =
@@ -113,14 +114,14 @@ mod tests {
         }
     }
 
-    #[test] // M-1
+    #[test] // mcp-1
     fn the_id_goes_back_as_the_client_spelt_it() {
         let text = r#"{"jsonrpc":"2.0","id":1,"result":{"n":1e400}}"#;
         let answer = answer(&id("1.0"), text.into());
         assert_eq!(answer.unwrap(), r#"{"jsonrpc":"2.0","id":1.0,"result":{"n":1e400}}"#);
     }
 
-    #[test] // F-21, F-32
+    #[test] // forwarding-21, forwarding-32
     fn a_body_that_is_no_answer_to_this_request_is_a_protocol_failure() {
         for (body, kind) in [
             ("", Kind::ResponseBodyMissing),
@@ -133,7 +134,7 @@ mod tests {
         }
     }
 
-    #[test] // B-23
+    #[test] // forwarding-223
     fn json_has_many_spellings() {
         let media = |value: &str| {
             let mut headers = Headers::new();

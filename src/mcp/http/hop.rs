@@ -20,7 +20,7 @@ use crate::wire::{
     Era, Failure, FailureKind as Kind, FailureSource, Headers, MESSAGE_MAX, Message, RpcId, jsonrpc,
 };
 
-/// Most bytes of a failed answer's body that are looked at (F-35).
+/// Most bytes of a failed answer's body that are looked at (forwarding-35).
 const ERROR_BODY_MAX: usize = 102_400;
 
 /// How long the tunnel's own messages to a server may take: answers to its requests, and late
@@ -65,7 +65,7 @@ pub(super) struct Call<'a> {
     pub headers: RequestHeaders,
     pub bounds: &'a Bounds,
     /// Whether a message can cancel it: an `initialize` must not be cancelled, and a stateless
-    /// server takes the end of the connection for a cancel (M-21, M-38).
+    /// server takes the end of the connection for a cancel (mcp-21, mcp-38).
     is_cancellable: bool,
 }
 
@@ -151,7 +151,7 @@ impl HttpHop {
         };
         match answered {
             Ok(json) => Ok(Answer { status, headers, json }),
-            // What the server said of itself and of the session is passed on (F-41).
+            // What the server said of itself and of the session is passed on (forwarding-41).
             Err(CallError::Failed(failure, _)) => Err(CallError::Failed(failure, headers)),
             Err(other) => Err(other),
         }
@@ -186,14 +186,14 @@ impl HttpHop {
             let failure = Failure::of_answer(receipt.status, Kind::InvalidMcpError);
             return Err(CallError::Failed(failure, receipt.headers));
         }
-        // The server knows, and need not answer any more: some never do (M-69).
+        // The server knows, and need not answer any more: some never do (mcp-69).
         if let (Some(session), Some(id)) = (command.session_id(), message.cancelled_id()) {
             self.binding.calls.cancel(session, &id);
         }
         Ok(receipt)
     }
 
-    /// Ends the session that the command's headers name (F-54). Any status is an answer.
+    /// Ends the session that the command's headers name (forwarding-54). Any status is an answer.
     ///
     /// # Errors
     /// If there was none within the bounds.
@@ -250,17 +250,17 @@ impl HttpHop {
     }
 
     /// Answers a request of the server's: nothing of the tunnel protocol could carry it to the
-    /// remote client (B-3, M-10). The call goes on whatever becomes of the answer.
+    /// remote client (forwarding-203, mcp-10). The call goes on whatever becomes of the answer.
     pub(super) fn answer_server(&self, call: &Call<'_>, id: &RpcId, method: &str) {
         if call.era == Era::Modern {
-            // A stateless server sends no requests, and no response may be posted to it (M-32).
+            // A stateless server sends no requests, and no response may be posted to it (mcp-32).
             log::warn!(channel:% = self.state().name(); "request from a stateless MCP server ignored");
             return;
         }
         self.courtesy(&jsonrpc::answer_to_server(id, method), call);
     }
 
-    /// Tells the server that nobody waits any more (B-11, M-38).
+    /// Tells the server that nobody waits any more (forwarding-211, mcp-38).
     fn cancel(&self, call: &Call<'_>, reason: &str) {
         if call.is_cancellable {
             self.courtesy(&jsonrpc::cancel(call.id, reason), call);
@@ -316,7 +316,8 @@ impl HttpHop {
     }
 }
 
-/// The server's own error in an answer that is no success, or why there is none (F-35, F-36).
+/// The server's own error in an answer that is no success, or why there is none (forwarding-35,
+/// forwarding-36).
 fn refusal(id: &RpcId, reply: Reply) -> Result<String, Kind> {
     match reply.bytes(ERROR_BODY_MAX) {
         Ok(body) => body::error(id, body),
@@ -331,7 +332,7 @@ fn receipt(reply: Reply) -> Receipt {
     Receipt { status, headers }
 }
 
-/// The answer to a call that its session has cancelled (M-69).
+/// The answer to a call that its session has cancelled (mcp-69).
 fn withdrawn(id: &RpcId) -> Answer {
     Answer { status: 200, headers: Headers::json(), json: jsonrpc::cancelled(id) }
 }

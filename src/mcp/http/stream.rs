@@ -1,5 +1,5 @@
 //! The answer that comes as a stream of events: notifications in order, then the response
-//! (F-21, F-38, F-39).
+//! (forwarding-21, forwarding-38, forwarding-39).
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::wire::{
     Era, Failure, FailureKind as Kind, FailureSource, MESSAGE_MAX, Message, MessageKind,
 };
 
-/// Attempts in a row to take up a broken stream that bring nothing new (F-39).
+/// Attempts in a row to take up a broken stream that bring nothing new (forwarding-39).
 const RESUMPTIONS_MAX: u32 = 5;
 /// The wait before the first of them, if the server asks for none; each next one is half as
-/// long again (F-39).
+/// long again (forwarding-39).
 const RESUMPTION_WAIT: Duration = Duration::from_secs(1);
 /// The longest of these waits that the server has not asked for.
 const RESUMPTION_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ struct Stream<'a> {
 
 impl HttpHop {
     /// Reads events until the response, and hands each notification to `post`. A stream that
-    /// breaks off is taken up again if the server gave its events ids (F-39, M-37).
+    /// breaks off is taken up again if the server gave its events ids (forwarding-39, mcp-37).
     pub(super) fn stream(
         &self,
         call: &Call<'_>,
@@ -170,7 +170,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Asks for the rest of a stream that broke off (F-39).
+    /// Asks for the rest of a stream that broke off (forwarding-39).
     fn resume(self, broken: Failure) -> Result<Self, CallError> {
         let Self { hop, call, reply, parser, mut attempts, .. } = self;
         let id = parser.last_id().filter(|_| call.era == Era::Legacy);
@@ -204,7 +204,7 @@ fn is_stream(reply: &Reply) -> bool {
 }
 
 /// The wait before an attempt to resume, after so many that brought nothing new: never shorter
-/// than the server asks (M-36).
+/// than the server asks (mcp-36).
 fn resumption_wait(retry_ms: Option<u64>, attempts: u32) -> Duration {
     let asked = retry_ms.map(Duration::from_millis);
     let grown = asked.unwrap_or(RESUMPTION_WAIT).mul_f64(1.5_f64.powi(attempts as i32));
@@ -225,7 +225,7 @@ fn wait(wait: Duration, limit: Instant, cancel: &Cancel) -> Result<(), CallError
 mod tests {
     use super::*;
 
-    #[test] // F-39, M-36
+    #[test] // forwarding-39, mcp-36
     fn waits_grow_and_are_never_shorter_than_the_server_asks() {
         let waits = |retry| [0, 1, 2, 20].map(|n| resumption_wait(retry, n).as_millis());
         assert_eq!(waits(None), [1000, 1500, 2250, 30_000]);

@@ -2,7 +2,7 @@
 //! belongs to.
 //!
 //! The table belongs to one process and ends with it, so no message of an old process can reach a
-//! call of the next one (M-26).
+//! call of the next one (mcp-26).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) enum CallKind {
     Initialize,
     /// `subscriptions/listen`, whose id comes back as a value.
     Listen,
-    /// A request for a task, which is not cancelled like other requests (M-21).
+    /// A request for a task, which is not cancelled like other requests (mcp-21).
     Task,
     /// All others.
     Plain,
@@ -66,7 +66,7 @@ impl CallKind {
 pub(super) enum Dropped {
     /// It names a call that is over, or never was.
     Stranger,
-    /// It names no call, and more or fewer than one call is open (B-9, M-64).
+    /// It names no call, and more or fewer than one call is open (stdio-209, mcp-64).
     Unattributable,
 }
 
@@ -110,7 +110,7 @@ impl Calls {
 
     /// The call that a remote `notifications/cancelled` names. Without a session, any client may
     /// have used the id. It then means a call of the older protocol, and only if no other call has
-    /// this id (M-70).
+    /// this id (mcp-70).
     pub fn named_by_client(&self, session: Option<&str>, id: &RpcId) -> Option<(u64, &Call)> {
         let mut found = self.open.iter().filter(|(_, call)| {
             call.session.as_deref() == session
@@ -164,7 +164,7 @@ mod tests {
         RpcId::from_json(json).unwrap()
     }
 
-    #[test] // M-63
+    #[test] // mcp-63
     fn progress_goes_to_the_call_of_its_token() {
         let mut calls = Calls::default();
         calls.add(7, call(Some("a"), "1", CallKind::Plain));
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(calls.addressee(Names::Token(8), now).unwrap_err(), Dropped::Stranger);
     }
 
-    #[test] // B-9, M-64
+    #[test] // stdio-209, mcp-64
     fn a_message_without_an_address_goes_to_the_only_call_or_to_nobody() {
         let mut calls = Calls::default();
         let now = Instant::now();
@@ -196,7 +196,7 @@ mod tests {
         assert!(calls.addressee(Names::Nobody, now).is_ok(), "answered after all");
     }
 
-    #[test] // M-23
+    #[test] // mcp-23
     fn only_a_subscription_is_named_by_its_id() {
         let mut calls = Calls::default();
         let now = Instant::now();
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    #[test] // B-2, M-64, M-70
+    #[test] // stdio-202, mcp-64, mcp-70
     fn a_cancel_finds_the_call_of_its_own_session_only() {
         let mut calls = Calls::default();
         calls.add(1, call(Some("a"), "1", CallKind::Plain));

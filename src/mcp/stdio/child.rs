@@ -88,8 +88,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts the command, without a shell and in a process group of its own (F-64, M-24), and
-    /// the threads on its pipes. The child is installed in the state of the server.
+    /// Starts the command, without a shell and in a process group of its own (stdio-64, mcp-24),
+    /// and the threads on its pipes. The child is installed in the state of the server.
     pub fn launch(shared: &Arc<Shared>) -> Result<Self, StartError> {
         Self::try_launch(shared).map_err(|error| StartError::of(&shared.config.argv, error))
     }

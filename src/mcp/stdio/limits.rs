@@ -28,13 +28,13 @@ pub struct Limits {
     /// The longest line that the child may write, in bytes. See [`MESSAGE_MAX`].
     pub line: usize,
     /// How long the child may read no byte while there is one for it. A pipe that is full for this
-    /// long means that the child has stopped reading: it is ended and started again (B-10).
+    /// long means that the child has stopped reading: it is ended and started again (stdio-210).
     pub stdin_stall: Duration,
     /// How long the child may take to answer `initialize` before it counts as hung. Long, because
     /// a package runner may have to download the server first.
     pub initialize: Duration,
     /// How long a child that answers other requests may be silent on `server/discover` before it
-    /// counts as one of the older protocol (M-18).
+    /// counts as one of the older protocol (mcp-18).
     pub discover: Duration,
     /// The same for a child that has not answered anything yet: it may still be starting.
     pub discover_fresh: Duration,

@@ -21,7 +21,7 @@ pub enum Line<'a> {
     },
 }
 
-/// Splits bytes into lines at `\n` alone (M-14): never at other line breaks of Unicode, which may
+/// Splits bytes into lines at `\n` alone (mcp-14): never at other line breaks of Unicode, which may
 /// stand inside JSON strings. A `\r` before the `\n` is tolerated.
 #[derive(Debug)]
 pub struct Lines {
@@ -191,7 +191,7 @@ mod tests {
         found
     }
 
-    #[test] // M-14
+    #[test] // mcp-14
     fn lines_end_at_line_feeds_alone_however_the_bytes_arrive() {
         let output = "a\u{2028}b\r\n\nc\rd\u{85}\nrest".as_bytes();
         for step in [1, 2, 3, 5, 100] {
@@ -205,7 +205,7 @@ mod tests {
         assert!(lines(b"", 100, 1).is_empty());
     }
 
-    #[test] // M-12
+    #[test] // mcp-12
     fn a_line_over_the_limit_is_skipped_and_its_call_is_known() {
         for step in [1, 7, 1000] {
             for long in [

@@ -180,7 +180,7 @@ mod tests {
         notes
     }
 
-    #[test] // M-5
+    #[test] // mcp-5
     fn notifications_come_before_the_answer() {
         let mailbox = Mailbox::of_request();
         mailbox.note("a".to_owned(), Some("1".to_owned()));

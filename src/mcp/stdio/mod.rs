@@ -88,12 +88,12 @@ impl StdioChannel {
     /// `on_notification` in order, before the answer; meanwhile the child goes on. If
     /// `on_notification` breaks because nobody waits any more, the call ends.
     ///
-    /// Of the headers of the remote client only the session is used (M-27): a later
+    /// Of the headers of the remote client only the session is used (mcp-27): a later
     /// `notifications/cancelled` finds the call by the session and the request's id.
     ///
     /// # Errors
     /// If there is no answer within the bounds, or the child failed. A child that has read a part
-    /// of the request then gets a cancel (B-11).
+    /// of the request then gets a cancel (forwarding-211).
     pub fn request(
         &self,
         message: &Message,
@@ -135,7 +135,7 @@ impl StdioChannel {
                 let found = self.first.forward_cancel(message, session)
                     || second.is_some_and(|second| second.forward_cancel(message, session));
                 if !found {
-                    // The call is already over or belongs to another client (M-11).
+                    // The call is already over or belongs to another client (mcp-11).
                     self.stats.swallowed.inc();
                 }
             }
@@ -174,7 +174,7 @@ impl StdioChannel {
         &self.stats
     }
 
-    /// Ends the child as M-24 says: its input is closed, then `SIGTERM`, then `SIGKILL`, all
+    /// Ends the child as mcp-24 says: its input is closed, then `SIGTERM`, then `SIGKILL`, all
     /// within `grace`, and to its whole process group. Calls that are open fail; nothing is
     /// started again. Returns when the threads have ended.
     pub fn stop(&self, grace: Duration) {

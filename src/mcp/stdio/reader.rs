@@ -28,7 +28,7 @@ const STRAY_SHOWN: usize = 80;
 /// How much of a method name that the child chose is logged, in bytes.
 const METHOD_SHOWN: usize = 64;
 
-/// An answer over the limit (B-19).
+/// An answer over the limit (forwarding-219).
 const TOO_LARGE: Failure = Failure::new(FailureSource::Protocol, FailureKind::ResponseBodyTooLarge);
 
 /// An answer that has neither a result nor an error.
@@ -54,11 +54,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Handles one line. No line ends the channel (M-15).
+    /// Handles one line. No line ends the channel (mcp-15).
     pub fn line(&mut self, line: Line<'_>) {
         match line {
             Line::TooLong { number } => self.too_long(number),
-            // Blank lines are skipped (F-68).
+            // Blank lines are skipped (stdio-68).
             Line::Text(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {}
             Line::Text(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => self.text(text, bytes),
@@ -71,7 +71,7 @@ impl Reader<'_> {
         if !text.trim_start().starts_with('[') {
             return self.message(text, bytes);
         }
-        // A batch is taken apart, in order (F-32).
+        // A batch is taken apart, in order (forwarding-32).
         match json::elements(text) {
             Ok(elements) if !elements.is_empty() => {
                 for element in elements {
@@ -157,7 +157,7 @@ impl Reader<'_> {
             if number.is_some_and(|number| live.is_initialize(number)) {
                 initialize = Some(state.initialized(root.text(), rewrite::has_result(root)));
             } else if call.is_none() {
-                // The call was given up or never made (M-11).
+                // The call was given up or never made (mcp-11).
                 shared.stats.late_responses.inc();
                 debug!(channel:% = shared.config.channel; "dropped a response that nobody waits for");
                 return;
@@ -211,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// A request of an older server. The tunnel protocol has no way to ask a remote client, so it
-    /// is answered here, and the call that may have caused it goes on (B-3, M-10).
+    /// is answered here, and the call that may have caused it goes on (forwarding-203, mcp-10).
     fn request(&mut self, id: &RpcId, method: &str) {
         let shared = self.shared;
         shared.stats.server_requests.inc();

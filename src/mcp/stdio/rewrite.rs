@@ -23,7 +23,7 @@ pub struct Outgoing<'a> {
     pub token: Option<&'a str>,
     /// True if it carries the metadata of MCP 2026-07-28 and later.
     pub modern: bool,
-    /// True if it asks for a task, which is not cancelled like other requests (M-21).
+    /// True if it asks for a task, which is not cancelled like other requests (mcp-21).
     pub task: bool,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Outgoing<'a> {
     ///
     /// A capability is a promise to answer requests of the server. The tunnel protocol carries no
     /// answer of a remote client back to the child, and a shared child's request could not be tied
-    /// to one client anyway, so no such promise can be kept (M-66).
+    /// to one client anyway, so no such promise can be kept (mcp-66).
     pub fn initialize(&self, number: u64) -> Vec<u8> {
         let number = number.to_string();
         let numbers = self.ids.iter().chain(&self.tokens).cloned();
@@ -88,7 +88,7 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// A JSON text as one line, which stdio requires (M-13).
+/// A JSON text as one line, which stdio requires (mcp-13).
 pub fn line(text: &str) -> Vec<u8> {
     let mut bytes = json::compact(text).into_owned().into_bytes();
     bytes.push(b'\n');
@@ -136,7 +136,7 @@ pub fn cancelled_id(text: &str) -> Option<RpcId> {
     RpcId::from_json(at(&root, &["params", "requestId"]).last()?)
 }
 
-/// A remote `notifications/cancelled` with the id that the child knows (M-21).
+/// A remote `notifications/cancelled` with the id that the child knows (mcp-21).
 pub fn cancelled(text: &str, number: u64) -> Vec<u8> {
     let found = Members::of(text).map(|root| at(&root, &["params", "requestId"]));
     line(&replace(text, &found.unwrap_or_default(), &number.to_string()))
@@ -184,7 +184,7 @@ impl<'a> Incoming<'a> {
         Self { text: root.text(), names, places }
     }
 
-    /// Its text with the client's own token or id put back (M-1, M-23).
+    /// Its text with the client's own token or id put back (mcp-1, mcp-23).
     pub fn restored(&self, id: &RpcId, token: Option<&str>) -> String {
         let own = match self.names {
             Names::Token(_) => token.unwrap_or("null"),
@@ -195,8 +195,8 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// A response of the child with the client's own id put back (M-1), and with the subscription id
-/// too where `listen` says that it is the closing result of a subscription (M-23). `None` if it
+/// A response of the child with the client's own id put back (mcp-1), and with the subscription id
+/// too where `listen` says that it is the closing result of a subscription (mcp-23). `None` if it
 /// has neither a result nor an error.
 pub fn restore_response(root: &Members<'_>, id: &RpcId, listen: bool) -> Option<String> {
     if !root.has("result") && !root.has("error") {
@@ -225,7 +225,7 @@ pub fn number(json: &str) -> Option<u64> {
     })
 }
 
-/// True if the child's answer to `server/discover` shows the modern protocol (M-18). Any other
+/// True if the child's answer to `server/discover` shows the modern protocol (mcp-18). Any other
 /// error or result comes from an older server.
 pub fn discover_answer_is_modern(root: &Members<'_>, error_code: Option<i64>) -> bool {
     match error_code {
@@ -234,7 +234,7 @@ pub fn discover_answer_is_modern(root: &Members<'_>, error_code: Option<i64>) ->
     }
 }
 
-/// The HTTP status of an answer that came over stdio (M-53, mcp.md section 5).
+/// The HTTP status of an answer that came over stdio (mcp-53, mcp.md section 5).
 pub fn status(modern: bool, error_code: Option<i64>) -> u16 {
     error_code.filter(|_| modern).and_then(era::status_of_error).unwrap_or(200)
 }
@@ -282,7 +282,7 @@ mod tests {
         RpcId::from_json(json).unwrap()
     }
 
-    #[test] // M-3, M-13, M-63
+    #[test] // mcp-3, mcp-13, mcp-63
     fn a_request_changes_in_id_and_token_only() {
         let message = message(
             "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\n \"method\":\"tools/call\",\"params\":{\"_meta\":{\"progressToken\":1,\"x\":1e400},\
@@ -311,7 +311,7 @@ mod tests {
         );
     }
 
-    #[test] // M-63
+    #[test] // mcp-63
     fn what_some_readers_take_for_an_id_or_token_is_not_forwarded() {
         for odd in [
             r#""ID":7"#,
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(notification(r#"{"method":"x"}"#).unwrap(), b"{\"method\":\"x\"}\n");
     }
 
-    #[test] // M-66
+    #[test] // mcp-66
     fn an_initialize_promises_nothing_for_the_client() {
         let message = message(
             r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{"listChanged":true}},"clientInfo":{"name":"c","capabilities":1}}}"#,
@@ -368,7 +368,7 @@ mod tests {
         }
     }
 
-    #[test] // M-1, M-3
+    #[test] // mcp-1, mcp-3
     fn a_response_gets_its_id_back_byte_for_byte() {
         let child = r#"{"result":{"id":7,"n":1.0,"x":1e400},"jsonrpc":"2.0","id":7}"#;
         for original in [r#""\u00e9""#, "1.50", "12345678901234567890", "-0"] {
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(restore_response(&root(r#"{"jsonrpc":"2.0","id":7}"#), &id("1"), false), None);
     }
 
-    #[test] // M-23
+    #[test] // mcp-23
     fn the_closing_result_of_a_subscription_gets_its_subscription_id_back() {
         let child = r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
         assert_eq!(
@@ -391,7 +391,7 @@ mod tests {
         assert!(restore_response(&root(child), &id("\"s\""), false).unwrap().contains(r#"Id":7"#));
     }
 
-    #[test] // M-23, M-63
+    #[test] // mcp-23, mcp-63
     fn notifications_name_their_call_and_are_restored() {
         let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7.0,"progress":0.10}}"#;
         let incoming = read("notifications/progress", progress);
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(read("notifications/message", r#"{"params":{"data":1}}"#).names, Names::Nobody);
     }
 
-    #[test] // M-21
+    #[test] // mcp-21
     fn a_cancel_names_the_id_that_the_child_knows() {
         let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a","reason":"requestId"}}"#;
         assert_eq!(cancelled_id(text), Some(id("\"a\"")));
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(cancelled_id(r#"{"method":"m","params":{"requestId":null}}"#), None);
     }
 
-    #[test] // M-18
+    #[test] // mcp-18
     fn the_era_hangs_on_no_single_code() {
         let result = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"]}}"#;
         assert!(discover_answer_is_modern(&root(result), None));
@@ -445,7 +445,7 @@ mod tests {
         }
     }
 
-    #[test] // M-53
+    #[test] // mcp-53
     fn the_status_depends_on_the_era() {
         assert_eq!(status(true, None), 200);
         assert_eq!(status(true, Some(-32601)), 404);

@@ -73,7 +73,7 @@ impl Server {
             return Err(NOT_A_REQUEST.into());
         };
         // A frame of which the child read no byte before its end goes to the next child. This is
-        // not a replay: no server has seen it (M-6).
+        // not a replay: no server has seen it (mcp-6).
         loop {
             let number = self.shared.number();
             let call = Call {
@@ -175,7 +175,8 @@ impl Server {
     }
 
     /// Gives up a request because its worker waits no longer. If the child has the request, it gets
-    /// a cancel (B-11), except where MCP forbids one (M-21); its answer will be dropped (M-11).
+    /// a cancel (forwarding-211), except where MCP forbids one (mcp-21); its answer will be dropped
+    /// (mcp-11).
     fn give_up(&self, number: u64, tell: bool) {
         let mut state = self.shared.lock();
         let Some(live) = &mut state.live else { return };
@@ -223,8 +224,8 @@ impl Server {
     }
 
     /// Cancels a call for its remote client. The cancel overtakes the frames that wait for the
-    /// child (B-2), and carries the id that the child knows. False if it names no call that is open
-    /// here.
+    /// child (stdio-202), and carries the id that the child knows. False if it names no call that
+    /// is open here.
     pub fn forward_cancel(&self, message: &Message, session: Option<&str>) -> bool {
         let state = self.shared.lock();
         let named = rewrite::cancelled_id(message.text());
@@ -256,7 +257,7 @@ impl Server {
         state.stopping.is_none() && state.live.as_ref().is_some_and(Live::takes_no_response)
     }
 
-    /// Makes the child end within `grace` (M-24).
+    /// Makes the child end within `grace` (mcp-24).
     pub fn begin_stop(&self, grace: Duration) {
         let mut state = self.shared.lock();
         state.stopping.get_or_insert(grace);

@@ -29,7 +29,7 @@ pub(super) struct State {
     pub live: Option<Live>,
     /// The reason why there is none.
     pub down: Down,
-    /// The handshake that is repeated with a fresh child (B-5).
+    /// The handshake that is repeated with a fresh child (stdio-205).
     pub remembered: Option<Remembered>,
     /// The grace period, once the channel is to stop.
     pub stopping: Option<Duration>,
@@ -84,7 +84,7 @@ pub(super) struct Live {
     pub exited: bool,
 }
 
-/// The progress of the one `initialize` of the process (M-17).
+/// The progress of the one `initialize` of the process (mcp-17).
 pub(super) enum Handshake {
     /// None was sent, or it was refused.
     Open,
@@ -112,7 +112,7 @@ pub(super) enum Initialize {
     ReplayRefused,
 }
 
-/// The era of the child: does it speak the protocol of 2026-07-28 and later (M-18, M-19)?
+/// The era of the child: does it speak the protocol of 2026-07-28 and later (mcp-18, mcp-19)?
 #[derive(Default)]
 pub(super) struct Era {
     /// Once known, it holds for the life of the process.
@@ -125,7 +125,7 @@ pub(super) struct Era {
     pub deadline: Option<Instant>,
 }
 
-/// The steps towards the end of a child (M-24). Its input is closed already.
+/// The steps towards the end of a child (mcp-24). Its input is closed already.
 pub(super) struct Ending {
     pub reason: String,
     pub term_at: Instant,
@@ -222,7 +222,7 @@ impl State {
     }
 
     /// Installs a fresh child. If clients were initialized on an earlier one, it is initialized in
-    /// the same way, under the id `number`, before anything else is written (B-5).
+    /// the same way, under the id `number`, before anything else is written (stdio-205).
     pub fn install(&mut self, pid: i32, stdin: Arc<Stdin>, limits: &Limits, number: u64) {
         let now = Instant::now();
         let mut live = Live {
@@ -265,7 +265,7 @@ impl State {
         self.bump();
     }
 
-    /// Fails all calls, because no answer can come any more (M-25). A call of which the child has
+    /// Fails all calls, because no answer can come any more (mcp-25). A call of which the child has
     /// read no byte may be tried with the next child. Returns the number of lost calls.
     pub fn lose_calls(&mut self) -> usize {
         let Some(live) = &mut self.live else { return 0 };
@@ -290,7 +290,7 @@ impl State {
             live.handshake = Handshake::Done;
             self.remembered = Some(Remembered { request, answer: text.to_owned() });
             // Sent at once, whatever the client does next: other sessions share the child, and it
-            // serves nobody before this (M-17). The notifications that clients send are dropped.
+            // serves nobody before this (mcp-17). The notifications that clients send are dropped.
             live.stdin.push(rewrite::line(jsonrpc::INITIALIZED), None);
         } else if replay {
             // The child runs but refuses: from now on clients get its refusals themselves.
@@ -364,7 +364,7 @@ impl Live {
         matches!(&self.handshake, Handshake::Pending { number: pending, .. } if *pending == number)
     }
 
-    /// True if no JSON-RPC response may be written to it (M-22).
+    /// True if no JSON-RPC response may be written to it (mcp-22).
     pub fn takes_no_response(&self) -> bool {
         self.era.modern == Some(true) && matches!(self.handshake, Handshake::Open)
     }

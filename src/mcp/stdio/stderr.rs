@@ -18,7 +18,7 @@ const LINE_SHOWN: usize = 1024;
 const LINES_PER_MINUTE: u32 = 300;
 
 /// The thread on the child's standard error, which is drained whatever happens to the lines
-/// (M-16).
+/// (mcp-16).
 pub(super) fn run(shared: &Shared, pipe: &OwnedFd, gone: &Cancel) {
     let mut heads = Heads::new(LINE_SHOWN);
     let mut throttle = Throttle::new(LINES_PER_MINUTE);

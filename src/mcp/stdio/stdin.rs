@@ -1,4 +1,4 @@
-//! The child's standard input: whole frames, one after another, never two at once (M-13).
+//! The child's standard input: whole frames, one after another, never two at once (mcp-13).
 //!
 //! The pipe does not block. A worker writes its frame itself; the writer thread waits for the pipe
 //! and writes what did not fit. Both write under the lock of the queue, so frames keep their
@@ -123,7 +123,7 @@ impl Stdin {
         }
     }
 
-    /// Closes the pipe, which is how a child is asked to end (M-24).
+    /// Closes the pipe, which is how a child is asked to end (mcp-24).
     pub fn close(&self) {
         self.lock().pipe = None;
         self.closed.cancel();
@@ -252,7 +252,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    #[test] // M-13
+    #[test] // mcp-13
     fn frames_of_many_callers_never_interleave() {
         let (stdin, mut read) = pipe(LONG);
         let writer = thread::spawn({
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(read.read(&mut [0]).unwrap(), 0, "the pipe is closed");
     }
 
-    #[test] // B-2
+    #[test] // stdio-202
     fn an_urgent_frame_overtakes_all_that_has_not_begun() {
         let (stdin, mut read) = pipe(LONG);
         let first = push(&stdin, vec![b'1'; 100_000]);
@@ -308,7 +308,7 @@ mod tests {
         writer.join().unwrap();
     }
 
-    #[test] // B-10
+    #[test] // stdio-210
     fn a_child_that_takes_no_byte_is_stalled() {
         let (stdin, _read) = pipe(Duration::from_millis(20));
         let begun = push(&stdin, vec![b'1'; 100_000]);
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(outcome(&unsent), Next::Outcome(Outcome::Unsent));
     }
 
-    #[test] // B-10
+    #[test] // stdio-210
     fn a_child_that_is_excused_gets_as_much_time_again() {
         let (stdin, _read) = pipe(Duration::from_millis(20));
         push(&stdin, vec![b'1'; 100_000]);

@@ -17,7 +17,7 @@ use crate::random;
 use crate::record_kind::RecordKind;
 use crate::wire::jsonrpc;
 
-/// How long a child whose input was closed at shutdown may take to end by itself (M-24).
+/// How long a child whose input was closed at shutdown may take to end by itself (mcp-24).
 const STOP_CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// How long a child may take to end after `SIGTERM`, at shutdown and otherwise.
@@ -172,7 +172,7 @@ fn due(state: &mut State, shared: &Shared, running: &Running) -> Option<Instant>
     [pending, era].into_iter().flatten().min()
 }
 
-/// Finds out whether the child speaks the modern protocol, once a client needs to know (M-18).
+/// Finds out whether the child speaks the modern protocol, once a client needs to know (mcp-18).
 fn ask_era(state: &mut State, shared: &Shared, now: Instant) -> Option<Instant> {
     let live = state.live.as_mut()?;
     if live.era.modern.is_some() || !live.era.wanted {

@@ -8,8 +8,8 @@ use crate::unpoisoned::Unpoisoned;
 /// Why a request is refused: a status and a line of text.
 type Refusal = (u16, &'static str);
 
-/// Checks that the client has access at all (L-12, L-15, W-12). `configured` is the listener's own
-/// name.
+/// Checks that the client has access at all (operations-12, operations-15, operations-212).
+/// `configured` is the listener's own name.
 pub(super) fn admit(
     admin: &Admin,
     configured: &str,

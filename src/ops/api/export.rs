@@ -1,5 +1,5 @@
-//! The support archive (`/api/logs/export`, B-6 to B-9): a few files about the daemon, for
-//! somebody who is asked for help.
+//! The support archive (`/api/logs/export`, operations-136 to operations-139): a few files about
+//! the daemon, for somebody who is asked for help.
 //!
 //! It is made of the answers that the page gives, which hold no payload and no secret. It leaves
 //! out what a child printed, because that may contain anything.
@@ -16,7 +16,7 @@ use crate::record_kind::RecordKind;
 use crate::wire::time::rfc3339;
 use crate::wire::{CLIENT_NAME, CLIENT_VERSION};
 
-/// Minutes of log if the client does not say, and at most (B-6).
+/// Minutes of log if the client does not say, and at most (operations-136).
 const MINUTES_DEFAULT: u64 = 30;
 const MINUTES_MAX: u64 = 1_440;
 
@@ -89,8 +89,8 @@ fn files(
     files
 }
 
-/// `tunnel-client.runtime.yaml` (B-9, B-14), as JSON, which is YAML too: the settings nested as in
-/// a configuration file, and each setting with its source.
+/// `tunnel-client.runtime.yaml` (operations-139, operations-144), as JSON, which is YAML too: the
+/// settings nested as in a configuration file, and each setting with its source.
 fn runtime(client: Value, settings: &str) -> Value {
     let listed: Value = serde_json::from_str(settings).unwrap_or_default();
     let mut nested = json!({});

@@ -14,17 +14,17 @@ use crate::wire::json::quote;
 
 /// Log streams at once: each holds one of the listener's few connections.
 const STREAMS: usize = 4;
-/// How often a quiet stream shows that it is alive (R-21).
+/// How often a quiet stream shows that it is alive (operations-41).
 const PING: Duration = Duration::from_secs(15);
 /// Most records in one piece of a stream.
 const STREAM_BATCH: usize = 256;
-/// Most records in one answer, and how many if the client does not say (R-10).
+/// Most records in one answer, and how many if the client does not say (operations-30).
 const LOGS_MAX: usize = 5_000;
 const LOGS_DEFAULT: usize = 200;
 /// Longest body that is read, in bytes: `{"level":"debug"}` with room to spare.
 const BODY_MAX: usize = 4_096;
 
-/// The body of `PUT /api/log-level` (G-9).
+/// The body of `PUT /api/log-level` (operations-89).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewLevel {
@@ -59,7 +59,7 @@ pub(super) fn newest(admin: &Admin, exchange: Exchange<'_>) {
     json(exchange, &format!("{{\"events\":[{}]}}", events.join(",")));
 }
 
-/// `/api/log-level` (G-8, G-9).
+/// `/api/log-level` (operations-88, operations-89).
 pub(super) fn level(admin: &Admin, mut exchange: Exchange<'_>) {
     match exchange.head().method.as_str() {
         "GET" | "HEAD" => {}
@@ -101,8 +101,8 @@ fn wanted_level(body: &[u8]) -> Result<LevelFilter, String> {
     }
 }
 
-/// `/api/logs/stream` (R-21 to R-24, W-20): opens at once, continues after the last record that
-/// the client has seen, and says how many records it missed.
+/// `/api/logs/stream` (operations-41 to operations-44, operations-220): opens at once, continues
+/// after the last record that the client has seen, and says how many records it missed.
 pub(super) fn stream(admin: &Admin, streams: &Streams, exchange: Exchange<'_>) {
     let Some(_open) = streams.open() else {
         return text(exchange, 503, "too many log streams are open\n");
@@ -150,7 +150,7 @@ pub(super) fn stream(admin: &Admin, streams: &Streams, exchange: Exchange<'_>) {
 mod tests {
     use super::*;
 
-    #[test] // G-9
+    #[test] // operations-89
     fn a_level_is_one_of_three_words() {
         assert_eq!(wanted_level(br#"{"level":" DEBUG "}"#), Ok(LevelFilter::Debug));
         for (body, why) in [

@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
-    #[test] // B-7
+    #[test] // operations-137
     fn the_tar_of_the_system_reads_what_is_written() {
         let long = "line\n".repeat(30_000);
         let files = [("a.json", "{}".to_owned()), ("admin/b.txt", long.clone())];

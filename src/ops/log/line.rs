@@ -88,7 +88,7 @@ impl Line {
         format!("<{priority}>[{}] {}\n", self.component, self.message_and_fields())
     }
 
-    /// The object of `/api/logs` (B-1).
+    /// The object of `/api/logs` (operations-131).
     pub fn event(&self, seq: u64) -> String {
         let mut out = format!(
             "{{\"seq\":{seq},\"time\":\"{}\",\"level\":\"{}\",\"message\":{},\
@@ -264,7 +264,7 @@ mod tests {
         Line::of(&record.args(args).build(), UNIX_EPOCH + Duration::from_nanos(1_500_000_123))
     }
 
-    #[test] // G-4
+    #[test] // operations-84
     fn each_form_has_its_time_level_message_and_fields() {
         let line = line("posted", &[("request_id", "cmd 1".into()), ("ms", 7_u64.into())]);
         let always = [("client_instance_id", "0a".to_owned())];

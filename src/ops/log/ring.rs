@@ -9,8 +9,8 @@ use crate::record_kind::RecordKind;
 use crate::stats::Counter;
 use crate::unpoisoned::Unpoisoned;
 
-/// Most bytes of all records together (W-22): a flood of long lines drops old lines and does not
-/// take more memory.
+/// Most bytes of all records together (operations-222): a flood of long lines drops old lines and
+/// does not take more memory.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// One record, as the JSON object that `/api/logs` shows.
@@ -130,7 +130,7 @@ mod tests {
         ring.add(&Line::notice(text.to_owned()), SystemTime::now());
     }
 
-    #[test] // B-1
+    #[test] // operations-131
     fn a_full_ring_loses_the_oldest_and_says_so() {
         let ring = LogRing::new(3);
         for text in ["a", "b", "c", "d", "e"] {
@@ -145,7 +145,7 @@ mod tests {
         assert!(ring.after(5, Duration::from_secs(60), 2).closed);
     }
 
-    #[test] // ops W-22
+    #[test] // operations-222
     fn long_records_do_not_take_more_memory_than_their_share() {
         let ring = LogRing::new(100_000);
         for _ in 0..6_000 {

@@ -1,4 +1,4 @@
-//! Completions for bash, zsh and fish (C-10): static files, nothing is asked at run time.
+//! Completions for bash, zsh and fish (cli-10): static files, nothing is asked at run time.
 
 use std::fmt::Write;
 

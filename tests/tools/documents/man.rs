@@ -291,7 +291,7 @@ const SERVICE: [&str; 4] = [
      `IPAddressAllow=` with `localhost`, the control plane, the name servers, and the MCP servers.",
 ];
 
-/// TLS on every hop; `tests/edges/trust.rs` proves these statements.
+/// TLS on every hop; `tests/wire/edges/trust.rs` proves these statements.
 const TLS: &str = "TLS 1.2 and 1.3 are used, with the cipher suites TLS_AES_256_GCM_SHA384, \
     TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256, and for 1.2 ECDHE with ECDSA or RSA and \
     one of AES_256_GCM_SHA384, AES_128_GCM_SHA256 and CHACHA20_POLY1305_SHA256. Chain, dates, \
@@ -303,7 +303,7 @@ const TLS: &str = "TLS 1.2 and 1.3 are used, with the cipher suites TLS_AES_256_
     dates are right, even if it is self-signed. Revocation lists are not read: remove a \
     certificate authority that you no longer trust from `ca_bundle`.";
 
-/// Secrets in memory; `tests/edges/memory.rs` proves the second sentence.
+/// Secrets in memory; `tests/wire/edges/memory.rs` proves the second sentence.
 const MEMORY: &str = "Memory pages with keys, header values, tokens and passwords of the \
     configuration are kept out of swap as far as RLIMIT_MEMLOCK allows; `mcp-tunnel doctor` \
     shows whether it does (`secrets_locked`). A secret that is replaced is wiped as soon as no \
@@ -354,7 +354,7 @@ const ANSWERS: &str = "An answer that may have arrived is posted at most three t
     then counted under \
     `mcp_tunnel_responses_gone_total`.";
 
-/// Limits for messages; `tests/sizes.rs` proves these statements.
+/// Limits for messages; `tests/forwarding/sizes.rs` proves these statements.
 const LIMITS: &str = "A message of an MCP server may have at most 64 MiB; a longer one is \
     replaced by an error of the kind `response_body_too_large`. `mcp-tunnel-relay` accepts \
     requests of at most 32 MiB (413, `request_body_too_large`), and every answer that the daemon \

@@ -1,7 +1,7 @@
 //! The documents that are made from the tables of commands and settings: manual pages,
 //! completions, the sample configuration, the README's table.
 //!
-//! They lie in the repository. `make documents` writes them, `tests/generated.rs` compares them.
+//! They lie in the repository. `make documents` writes them, `tests/cli/generated.rs` compares them.
 
 mod completion;
 mod man;
