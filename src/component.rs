@@ -1,4 +1,4 @@
-//! The words that operators filter the log by (operations.md, 5.2).
+//! The words that operators filter the log by (tests/spec/operations.md, 5.2).
 //!
 //! A leaf. A record belongs to the component of the room that logs it; a room that logs on behalf
 //! of another one names that one's target. The log (`ops::log`) reads the component back.
