@@ -48,21 +48,70 @@ pub fn run(base: &str, tunnel: &str, key: &str, target: &[String]) -> Result<()>
             let mcp_tunnel::wire::CommandKind::JsonRpc(message) = command.kind else { continue };
             let id = command.request_id.as_str();
             let shard = command.shard_token.as_str();
+            if message.id().is_none() {
+                notify(&mut server, session.as_deref(), message.text())?;
+                let body = format!(
+                    r#"{{"request_id":"{id}","channel":"main","resp_code":202,"resp_type":"jsonrpc_notify_ack","resp_headers":{{}}}}"#
+                );
+                send(&plane, &response, &bearer, shard, body)?;
+                continue;
+            }
             exchange(&mut server, session.as_deref(), message.text(), |text, last, headers| {
                 let kind = if last { "jsonrpc_response" } else { "jsonrpc_notify" };
                 let body = format!(
                     r#"{{"request_id":"{id}","channel":"main","resp_code":200,"resp_type":"{kind}","resp_headers":{headers},"resp_json":{text}}}"#
                 );
-                let mut answer = plane
-                    .post(&response)
-                    .header("Authorization", &bearer)
-                    .header("Content-Type", "application/json")
-                    .header("X-Tunnel-Shard-Token", shard)
-                    .send(body)?;
-                answer.body_mut().read_to_string()?;
-                Ok(())
+                send(&plane, &response, &bearer, shard, body)
             })?;
         }
+    }
+}
+
+/// Posts one answer.
+fn send(
+    plane: &ureq::Agent,
+    response: &str,
+    bearer: &str,
+    shard: &str,
+    body: String,
+) -> Result<()> {
+    let mut answer = plane
+        .post(response)
+        .header("Authorization", bearer)
+        .header("Content-Type", "application/json")
+        .header("X-Tunnel-Shard-Token", shard)
+        .send(body)?;
+    answer.body_mut().read_to_string()?;
+    Ok(())
+}
+
+/// Sends one notification, which has no answer.
+fn notify(server: &mut Server, session: Option<&str>, message: &str) -> Result<()> {
+    match server {
+        Server::Http { agent, url } => {
+            request(agent, url, session).send(message)?.body_mut().read_to_string()?;
+        }
+        Server::Stdio { input, .. } => {
+            input.write_all(message.as_bytes())?;
+            input.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// A POST to the server over HTTP.
+fn request(
+    agent: &ureq::Agent,
+    url: &str,
+    session: Option<&str>,
+) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+    let request = agent
+        .post(url)
+        .header("Content-Type", "application/json")
+        .header("Accept", "application/json, text/event-stream");
+    match session {
+        Some(session) => request.header("Mcp-Session-Id", session),
+        None => request,
     }
 }
 
@@ -76,14 +125,7 @@ fn exchange(
     let is_last = |text: &str| !text.contains(r#""method":"#);
     match server {
         Server::Http { agent, url } => {
-            let mut request = agent
-                .post(&*url)
-                .header("Content-Type", "application/json")
-                .header("Accept", "application/json, text/event-stream");
-            if let Some(session) = session {
-                request = request.header("Mcp-Session-Id", session);
-            }
-            let mut answer = request.send(message)?;
+            let mut answer = request(agent, url, session).send(message)?;
             let headers = match answer.headers().get("mcp-session-id") {
                 Some(id) => format!(r#"{{"Mcp-Session-Id":["{}"]}}"#, id.to_str()?),
                 None => "{}".to_owned(),
